@@ -1,0 +1,18 @@
+//! The domain of `ceiling`: what an experiment is, what it plans, how a probe is judged, how a ceiling is found.
+//!
+//! No process, no Python, no clock: the same input gives the same answer. Data goes one way:
+//!
+//! ```text
+//! experiment -> plan -> (a probe measured elsewhere) -> watch, sla -> search -> record
+//! ```
+
+pub mod experiment;
+pub mod load;
+pub mod plan;
+pub mod protocol;
+pub mod request;
+pub mod search;
+pub mod sim;
+pub mod sla;
+pub mod units;
+pub mod watch;

@@ -1,0 +1,345 @@
+//! When a probe submits, aborts and ends: the two loads as a state machine.
+//!
+//! The simulator and the worker for vLLM both ask this driver what to do next, so that a load means the same on
+//! either. It reads no clock: every moment comes in as seconds since the probe began.
+//!
+//! | load | submits | judges | ends |
+//! | --- | --- | --- | --- |
+//! | burst | N at once | all of them | when each was held, has finished, failed or is overdue |
+//! | sustained | N, then one for each that ends | those submitted while the window is open | when each judged one has ended or is overdue; the load goes on until then |
+//!
+//! The window of a sustained load opens once every slot has turned over, and stays open for the hold and at least N
+//! submissions.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Concurrency, Seconds};
+
+/// How requests arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Load {
+    /// N requests at once, each held for a while past its first token.
+    Burst,
+    /// N requests in flight all the time.
+    Sustained,
+}
+
+impl std::fmt::Display for Load {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Burst => "burst",
+            Self::Sustained => "sustained",
+        })
+    }
+}
+
+/// How long a burst keeps a request in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hold {
+    /// It is aborted this long after its first token, if it has not finished by then.
+    For(Seconds),
+    /// It is watched until it finishes by itself.
+    UntilFinished,
+}
+
+/// The load that one probe puts on the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadPlan {
+    /// How requests arrive.
+    pub load: Load,
+    /// Requests in flight.
+    pub concurrency: Concurrency,
+    /// How long a burst keeps each; for a sustained load, the least time that the window is open.
+    pub hold: Hold,
+    /// How long after its submission a request is waited for: none can turn out ok later than that.
+    pub patience: Seconds,
+}
+
+/// What the harness must do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Submit the next request; requests are numbered in this order from 0.
+    Submit {
+        /// Whether it belongs to the measurement.
+        judged: bool,
+    },
+    /// Abort this request: its hold is over.
+    Abort(u32),
+    /// End the probe: abort whatever is still in flight.
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for its first token; overdue from the moment given.
+    Waiting,
+    /// Streaming.
+    Streaming,
+    /// Ended, or so late that nobody waits for it.
+    Settled,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    phase: Phase,
+    judged: bool,
+    /// Still in the engine: an overdue request is settled but may be in flight.
+    in_flight: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// Its hold is over.
+    Hold,
+    /// Nothing it can still do would make it ok.
+    Patience,
+}
+
+/// Drives one probe. Tell it what happened; do what it answers.
+#[derive(Debug)]
+pub struct LoadDriver {
+    plan: LoadPlan,
+    slots: Vec<Slot>,
+    /// Moments at which something falls due, earliest first.
+    due: BinaryHeap<Reverse<(Seconds, u32, Due)>>,
+    /// Judged requests that are not settled.
+    unsettled: u32,
+    window: Window,
+    ended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Window {
+    /// Sustained load, before every slot has turned over: slots that have not.
+    Filling(u32),
+    /// Requests submitted now are judged; since when, and how many were.
+    Open(Seconds, u32),
+    /// All judged requests are submitted.
+    Closed,
+}
+
+impl LoadDriver {
+    /// A driver for one probe.
+    pub fn new(plan: LoadPlan) -> Self {
+        Self { plan, slots: Vec::new(), due: BinaryHeap::new(), unsettled: 0, window: Window::Closed, ended: false }
+    }
+
+    /// The first requests, all due at time 0.
+    pub fn begin(&mut self) -> Vec<Act> {
+        let count = self.plan.concurrency.get();
+        let judged = match self.plan.load {
+            Load::Burst => true,
+            Load::Sustained => {
+                self.window = Window::Filling(count);
+                false
+            }
+        };
+        (0..count).map(|_| self.submit(judged)).collect()
+    }
+
+    /// A request was handed to the engine at this moment, in the order of [`Act::Submit`].
+    pub fn submitted(&mut self, index: u32, at: Seconds) {
+        if self.slots[index as usize].judged {
+            self.due.push(Reverse((sum(at, self.plan.patience), index, Due::Patience)));
+        }
+    }
+
+    /// A request's first token came.
+    pub fn first_token(&mut self, index: u32, at: Seconds) {
+        let slot = &mut self.slots[index as usize];
+        if slot.phase == Phase::Waiting {
+            slot.phase = Phase::Streaming;
+        }
+        if let (Load::Burst, Hold::For(hold)) = (self.plan.load, self.plan.hold) {
+            self.due.push(Reverse((sum(at, hold), index, Due::Hold)));
+        }
+    }
+
+    /// A request ended, by itself or because it was aborted.
+    #[must_use]
+    pub fn ended(&mut self, index: u32, at: Seconds) -> Vec<Act> {
+        let slot = &mut self.slots[index as usize];
+        if !std::mem::replace(&mut slot.in_flight, false) {
+            return Vec::new();
+        }
+        self.settle(index);
+        if self.ended {
+            return Vec::new();
+        }
+        match self.plan.load {
+            Load::Burst => self.end_if_settled(),
+            Load::Sustained => self.replace(index, at),
+        }
+    }
+
+    /// The next moment at which [`LoadDriver::tick`] has something to do.
+    pub fn next_due(&self) -> Option<Seconds> {
+        self.due.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Time has come to `now`.
+    #[must_use]
+    pub fn tick(&mut self, now: Seconds) -> Vec<Act> {
+        let mut acts = Vec::new();
+        while let Some(&Reverse((at, index, due))) = self.due.peek() {
+            if at > now {
+                break;
+            }
+            self.due.pop();
+            let slot = self.slots[index as usize];
+            match due {
+                Due::Hold if slot.in_flight => acts.push(Act::Abort(index)),
+                Due::Patience if slot.phase == Phase::Waiting || self.plan.hold == Hold::UntilFinished => {
+                    self.settle(index);
+                }
+                Due::Hold | Due::Patience => {}
+            }
+        }
+        acts.extend(self.end_if_settled());
+        acts
+    }
+
+    fn submit(&mut self, judged: bool) -> Act {
+        self.slots.push(Slot { phase: Phase::Waiting, judged, in_flight: true });
+        self.unsettled += u32::from(judged);
+        Act::Submit { judged }
+    }
+
+    fn settle(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if std::mem::replace(&mut slot.phase, Phase::Settled) != Phase::Settled && slot.judged {
+            self.unsettled -= 1;
+        }
+    }
+
+    /// Puts a new request in the place of one that ended under a sustained load.
+    fn replace(&mut self, ended: u32, at: Seconds) -> Vec<Act> {
+        let count = self.plan.concurrency.get();
+        self.window = match self.window {
+            Window::Filling(left) if ended < count && left == 1 => Window::Open(at, 0),
+            Window::Filling(left) if ended < count => Window::Filling(left - 1),
+            window => window,
+        };
+        let judged = match self.window {
+            Window::Open(since, judged) => {
+                let least = match self.plan.hold {
+                    Hold::For(hold) => hold,
+                    Hold::UntilFinished => Seconds::ZERO,
+                };
+                if judged >= count && at >= sum(since, least) {
+                    self.window = Window::Closed;
+                    false
+                } else {
+                    self.window = Window::Open(since, judged + 1);
+                    true
+                }
+            }
+            Window::Filling(_) | Window::Closed => false,
+        };
+        let end = self.end_if_settled();
+        if end.is_empty() { vec![self.submit(judged)] } else { end }
+    }
+
+    fn end_if_settled(&mut self) -> Vec<Act> {
+        let over = self.window == Window::Closed && self.unsettled == 0 && !self.ended;
+        self.ended |= over;
+        if over { vec![Act::End] } else { Vec::new() }
+    }
+}
+
+fn sum(a: Seconds, b: Seconds) -> Seconds {
+    Seconds::new(a.get() + b.get()).unwrap_or(a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(value: f64) -> Seconds {
+        Seconds::new(value).unwrap()
+    }
+
+    fn driver(load: Load, concurrency: u32) -> LoadDriver {
+        LoadDriver::new(LoadPlan {
+            load,
+            concurrency: Concurrency::new(concurrency).unwrap(),
+            hold: Hold::For(seconds(5.0)),
+            patience: seconds(10.0),
+        })
+    }
+
+    /// Begins and hands every request over at once.
+    fn begin(driver: &mut LoadDriver) -> Vec<Act> {
+        let acts = driver.begin();
+        for index in 0..acts.len() {
+            driver.submitted(index as u32, Seconds::ZERO);
+        }
+        acts
+    }
+
+    #[test]
+    fn a_burst_holds_each_request_past_its_first_token() {
+        let mut burst = driver(Load::Burst, 2);
+        assert_eq!(begin(&mut burst), [Act::Submit { judged: true }; 2]);
+        burst.first_token(0, seconds(1.0));
+        burst.first_token(1, seconds(2.0));
+        assert_eq!(burst.next_due(), Some(seconds(6.0)));
+        assert_eq!(burst.tick(seconds(6.0)), [Act::Abort(0)]);
+        assert_eq!(burst.ended(0, seconds(6.0)), []);
+        assert_eq!(burst.tick(seconds(7.0)), [Act::Abort(1)]);
+        assert_eq!(burst.ended(1, seconds(7.0)), [Act::End]);
+    }
+
+    #[test]
+    fn a_burst_does_not_wait_for_what_is_overdue() {
+        let mut burst = driver(Load::Burst, 2);
+        begin(&mut burst);
+        burst.first_token(0, seconds(1.0));
+        assert_eq!(burst.ended(0, seconds(3.0)), []);
+        assert_eq!(burst.tick(seconds(9.9)), []);
+        assert_eq!(burst.tick(seconds(10.0)), [Act::End]);
+    }
+
+    #[test]
+    fn a_request_that_finished_is_not_aborted() {
+        let mut burst = driver(Load::Burst, 2);
+        begin(&mut burst);
+        burst.first_token(0, seconds(1.0));
+        assert_eq!(burst.ended(0, seconds(3.0)), []);
+        assert_eq!(burst.tick(seconds(6.0)), []);
+    }
+
+    #[test]
+    fn a_sustained_load_judges_after_one_turnover_and_is_not_drained() {
+        let mut load = driver(Load::Sustained, 2);
+        assert_eq!(begin(&mut load), [Act::Submit { judged: false }; 2]);
+        let mut next = 2;
+        let mut step = |load: &mut LoadDriver, index: u32, at: f64| {
+            let acts = load.ended(index, seconds(at));
+            for act in &acts {
+                if matches!(act, Act::Submit { .. }) {
+                    load.submitted(next, seconds(at));
+                    load.first_token(next, seconds(at));
+                    next += 1;
+                }
+            }
+            acts
+        };
+        // The first slot turns over twice before the second does: not yet open.
+        assert_eq!(step(&mut load, 0, 1.0), [Act::Submit { judged: false }]);
+        assert_eq!(step(&mut load, 2, 2.0), [Act::Submit { judged: false }]);
+        // Opens at 3 s; requests 4, 5, … are judged until 8 s.
+        assert_eq!(step(&mut load, 1, 3.0), [Act::Submit { judged: true }]);
+        assert_eq!(step(&mut load, 3, 4.0), [Act::Submit { judged: true }]);
+        assert_eq!(step(&mut load, 4, 7.9), [Act::Submit { judged: true }]);
+        // Closed: the load goes on unjudged until the judged ones (5 and 6) have ended.
+        assert_eq!(step(&mut load, 5, 8.0), [Act::Submit { judged: false }]);
+        assert_eq!(step(&mut load, 7, 8.5), [Act::Submit { judged: false }]);
+        assert_eq!(step(&mut load, 6, 9.0), [Act::End]);
+    }
+}

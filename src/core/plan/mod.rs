@@ -1,0 +1,117 @@
+//! The work that experiments ask for: cells, in ladders, in engine groups.
+//!
+//! One engine load serves a group, one series of probes a ladder. Ids and order depend on the experiments' meaning
+//! alone.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::experiment::{Engine, Execution, ExperimentName, SearchSettings, Workload};
+use crate::sla::Sla;
+
+/// Everything that one `run` is to measure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The experiments, in the order they were named.
+    pub experiments: Vec<ExperimentHead>,
+    /// Engine loads, in the order they are carried out.
+    pub groups: Vec<EngineGroup>,
+    /// Series of probes, group by group, in the order they are carried out.
+    pub ladders: Vec<Ladder>,
+    /// Rows of the result, in the order that the experiments' files give.
+    pub cells: Vec<Cell>,
+}
+
+/// What is said of an experiment as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExperimentHead {
+    /// Its name, and that of its directory under `results/`.
+    pub name: ExperimentName,
+    /// A sentence on what it asks.
+    pub description: String,
+    /// The file it came from, as it was named.
+    pub source: String,
+    /// Digest of its resolved meaning: equal where all cells and settings are.
+    pub digest: Key,
+}
+
+/// A digest of a resolved meaning, in 16 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(String);
+
+impl Key {
+    /// Digests the canonical JSON of a value: objects by sorted key.
+    pub fn of(value: &serde_json::Value) -> Self {
+        let mut canonical = value.clone();
+        canonical.sort_all_objects();
+        let digest = blake3::hash(canonical.to_string().as_bytes());
+        Self(digest.to_hex()[..16].to_owned())
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The digest as a number, for seeds.
+    pub fn number(&self) -> u64 {
+        u64::from_str_radix(&self.0, 16).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The cells that share one engine configuration: one engine load serves them all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineGroup {
+    /// Digest of the engine configuration.
+    pub key: Key,
+    /// A short name that is unique in the plan, for people and for file names: letters, digits, `.`, `_`, `=`, `,`, `-`.
+    pub label: String,
+    /// The engine configuration.
+    pub engine: Arc<Engine>,
+    /// How to carry it out; from the first experiment that asks for it.
+    pub execution: Arc<Execution>,
+    /// Its ladders: indices into [`Plan::ladders`], cheapest first.
+    pub ladders: Vec<usize>,
+}
+
+/// The cells of a group that differ in their SLA only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ladder {
+    /// A short name that is unique in the plan.
+    pub id: String,
+    /// Digest of engine, workload and search settings.
+    pub key: Key,
+    /// The group: index into [`Plan::groups`].
+    pub group: usize,
+    /// What the requests are like.
+    pub workload: Arc<Workload>,
+    /// How the ceilings are looked for.
+    pub search: SearchSettings,
+    /// The cells it answers: indices into [`Plan::cells`].
+    pub cells: Vec<usize>,
+}
+
+/// One point of the expanded matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// Digest of all that can change its number.
+    pub key: Key,
+    /// A short name, unique in its experiment: `max_num_seqs=256,ttft=1s`.
+    pub id: String,
+    /// The experiment: index into [`Plan::experiments`].
+    pub experiment: usize,
+    /// The ladder: index into [`Plan::ladders`].
+    pub ladder: usize,
+    /// Its place on each axis of its experiment: dotted field and value, in the order of the file.
+    pub axes: Arc<[(String, serde_json::Value)]>,
+    /// The SLA.
+    pub sla: Sla,
+}

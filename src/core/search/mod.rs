@@ -1,0 +1,91 @@
+//! Finds ceilings: a pure state machine, observations in, the next probe or the answers out.
+//!
+//! One search answers every SLA of a ladder. It never sees an engine: the executor asks it for the next level,
+//! measures that level, and tells it what came out.
+
+mod bisect;
+
+use serde::{Deserialize, Serialize};
+
+use crate::experiment::{SearchSettings, Strategy};
+use crate::sla::{Sla, Tally};
+use crate::units::{Concurrency, Seconds, Share};
+
+pub use bisect::Bisect;
+
+/// What a search wants next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Measure this level.
+    Probe {
+        /// Requests in flight.
+        concurrency: Concurrency,
+        /// The SLAs (by index) that it is measured for: the probe may stop once these are decided.
+        for_slas: Vec<usize>,
+    },
+    /// Nothing more to learn, or to spend.
+    Done,
+}
+
+/// What one probe showed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// Requests in flight.
+    pub concurrency: Concurrency,
+    /// What it cost in engine time.
+    pub seconds: Seconds,
+    /// Its judged requests under each SLA of the ladder.
+    pub tallies: Vec<Tally>,
+    /// TTFT of its judged requests in seconds, ascending; those without a first token are missing at the end.
+    pub ttft: Vec<f64>,
+    /// Judged requests, with and without a first token.
+    pub requests: u32,
+}
+
+/// How the search for one SLA ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// A bracket as narrow and as sure as was asked for.
+    Found,
+    /// Everything up to the highest concurrency allowed passed.
+    AboveCap,
+    /// Not even one request in flight passed.
+    BelowOne,
+    /// The budget ended first, or the evidence does not agree with itself.
+    Undecided,
+    /// It could not be measured.
+    Failed,
+}
+
+/// What is known of the ceiling of one SLA.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// How the search ended.
+    pub status: Status,
+    /// The highest level known to pass.
+    pub highest_pass: Option<Concurrency>,
+    /// The lowest level known to fail.
+    pub lowest_fail: Option<Concurrency>,
+    /// Probability that the bracket holds the true ceiling; absent where it was not estimated.
+    pub confidence: Option<Share>,
+}
+
+/// A way to look for the ceilings of one ladder.
+pub trait Search: Send {
+    /// The next step. Asked again without an observation in between, it answers the same.
+    fn next(&self) -> Step;
+
+    /// Takes in what a probe showed; it need not be one that was asked for.
+    fn observe(&mut self, observation: Observation);
+
+    /// What is known so far of each SLA, in the order they were given.
+    fn answers(&self) -> Vec<Answer>;
+}
+
+/// The search that the settings ask for.
+pub fn search(settings: &SearchSettings, slas: &[Sla]) -> Box<dyn Search> {
+    match settings.strategy {
+        Strategy::Guided | Strategy::Bisect => Box::new(Bisect::new(*settings, slas)),
+    }
+}

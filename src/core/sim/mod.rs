@@ -1,0 +1,35 @@
+//! A continuous-batching engine in virtual time.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Seconds, Share};
+
+/// What the simulated engine is like.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimEngine {
+    /// Prompt tokens computed in a second; above zero.
+    pub prefill_tokens_per_second: f64,
+    /// Time of one step, whatever the batch.
+    pub decode_step: Seconds,
+    /// And per running sequence.
+    pub decode_step_per_sequence: Seconds,
+    /// Most sequences in one step; at least 1.
+    pub max_num_seqs: u32,
+    /// Token budget of one step, shared by prefill and decode; at least 1.
+    pub max_num_batched_tokens: u32,
+    /// KV cache capacity in tokens; at least 1.
+    pub kv_cache_tokens: u64,
+    /// Time to load, in virtual time.
+    pub load_time: Seconds,
+    /// Relative standard deviation of a step's time; not negative.
+    pub step_noise: f64,
+    /// Relative standard deviation of a factor on all times, drawn once per probe; not negative.
+    pub probe_drift: f64,
+    /// Share of requests that the engine fails.
+    pub error_rate: Share,
+    /// Share of probes in which one step, at random, takes `stall` longer.
+    pub stall_rate: Share,
+    /// How much longer.
+    pub stall: Seconds,
+}
