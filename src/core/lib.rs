@@ -8,8 +8,10 @@
 
 pub mod experiment;
 pub mod load;
+pub mod metric;
 pub mod plan;
 pub mod protocol;
+pub mod record;
 pub mod request;
 pub mod search;
 pub mod sim;
