@@ -18,3 +18,4 @@ pub mod sim;
 pub mod sla;
 pub mod units;
 pub mod watch;
+pub mod workload;
