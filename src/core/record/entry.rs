@@ -66,7 +66,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// One or a few lines that a person understands.
     pub reason: String,
-    /// The log that says more, relative to the run directory.
+    /// The log that says more, relative to the directory of all results.
     pub log: Option<String>,
 }
 
