@@ -50,17 +50,16 @@ check_rust() {
   wanted="$(sed -n 's/^rust-version *= *"\([0-9.]*\)".*/\1/p' Cargo.toml 2>/dev/null || true)"
   found="$(rustc --version | cut -d ' ' -f 2)"
   if [[ -n "$wanted" ]] && older "$found" "$wanted"; then
-    need "Rust >= $wanted (found $found)" "rustup update, or $remedy"
+    need "Rust >= $wanted (found $found)" "run rustup update, or $remedy"
   fi
 }
 
-check_compilers() {
+check_compiler() {
   have cc || need "a C compiler (cc)" "apt-get install build-essential, or the like of your distribution"
-  # vLLM compiles kernels at run time.
-  have c++ || have g++ || need "a C++ compiler (c++)" "apt-get install build-essential, or the like of your distribution"
 }
 
 check_python() {
+  local has_headers='import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
   local wanted="Python >= $PYTHON_FROM and < $PYTHON_BELOW"
   if [[ -z "$python" ]]; then
     if [[ -n "${CEILING_PYTHON:-}" ]]; then
@@ -70,16 +69,22 @@ check_python() {
     fi
     return
   fi
-  "$python" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
-    need "the headers of $python (Python.h)" "apt-get install python3-dev, or name another Python by CEILING_PYTHON"
+  # Triton, which vLLM uses on a GPU, compiles its launchers at run time.
+  if [[ $lock == vllm-cuda.lock ]]; then
+    "$python" -c "$has_headers" || need "the headers of $python (Python.h)" "apt-get install python3-dev, or name another Python by CEILING_PYTHON"
+  fi
   if [[ -z "$uv" ]]; then
     "$python" -c 'import venv, ensurepip' 2>/dev/null ||
       need "the venv module of $python" "apt-get install python3-venv, or install uv"
   fi
 }
 
-check_node() {
-  have node && have npm || need "node and npm (for the lint of TOML files)" "apt-get install nodejs npm"
+check_test_tools() {
+  have node && have npm || need "node and npm (taplo, which checks the TOML files, runs on them)" "apt-get install nodejs npm"
+  if have cargo; then
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
+      need "rustfmt and clippy" "rustup component add rustfmt clippy"
+  fi
 }
 
 stop_if_missing() {
@@ -123,8 +128,15 @@ venv_is_current() {
   [[ -z "${CEILING_PYTHON:-}" || "$(fit_python_version "$CEILING_PYTHON")" == "$version" ]]
 }
 
+# Two runs at once would clear the environment under each other's hands: the second waits, and finds it made.
+wait_for_others() {
+  if ! have flock; then return; fi
+  exec 9<.ci/setup.sh
+  flock 9
+}
+
 make_venv() {
-  echo "setup: .venv from $lock with $python: about 3 GB to download the first time, 6 GB on disk"
+  echo "setup: .venv from $lock with $python: some GB to download the first time, 6 to 8 GB on disk"
   rm -f "$STAMP"
   "$uv" venv --quiet --clear --no-project --python "$python" .venv
   "$uv" pip sync --quiet --python .venv/bin/python --require-hashes --only-binary :all: "$lock"
@@ -145,9 +157,10 @@ case "${1:-}" in
 esac
 
 lock="$(choose_lock)"
+wait_for_others
 check_rust
-check_compilers
-if [[ $with_tests == yes ]]; then check_node; fi
+check_compiler
+if [[ $with_tests == yes ]]; then check_test_tools; fi
 if venv_is_current; then
   stop_if_missing
 else

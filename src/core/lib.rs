@@ -9,11 +9,14 @@
 pub mod experiment;
 pub mod key;
 pub mod load;
+pub mod metric;
 pub mod plan;
 pub mod protocol;
+pub mod record;
 pub mod request;
 pub mod search;
 pub mod sim;
 pub mod sla;
 pub mod units;
 pub mod watch;
+pub mod workload;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::axes::{Axes, Axis, Rule, Section, Setting};
 use super::error::{Fault, Found, Span};
 use super::grid::{ABSENT, AxisColumn, AxisTable, Distinct, Grid, Point};
-use super::resolve::{Resolved, Resolver};
+use super::resolve::{FromTables, Resolver};
 use super::tree::Table;
 use super::{Engine, SearchSettings, Workload};
 use crate::key::Key;
@@ -102,12 +102,8 @@ impl Parts {
     }
 }
 
-type Read<T> = fn(&mut Resolver<'_>, &Table, &mut Found) -> Option<Resolved<T>>;
-
 /// The distinct values of one section.
 struct Part<T> {
-    section: Section,
-    read: Read<T>,
     /// Its tables as the file gives them, without axes.
     base: Table,
     /// The axes that touch it, by index.
@@ -120,16 +116,14 @@ struct Part<T> {
     tokens: Vec<Option<(u64, Span)>>,
 }
 
-impl<T> Part<T> {
-    fn new(section: Section, root: &Table, axes: &[Axis], read: Read<T>) -> Self {
+impl<T: FromTables> Part<T> {
+    fn new(root: &Table, axes: &[Axis]) -> Self {
         let mut base = Table::default();
-        for entry in root.iter().filter(|entry| Section::of_table(&entry.key) == Some(section)) {
+        for entry in root.iter().filter(|entry| Section::of_table(&entry.key) == Some(T::SECTION)) {
             base.push(entry.clone());
         }
-        let touching = axes.iter().enumerate().filter(|(_, axis)| axis.section == section).map(|(i, _)| i).collect();
+        let touching = axes.iter().enumerate().filter(|(_, axis)| axis.section == T::SECTION).map(|(i, _)| i).collect();
         Self {
-            section,
-            read,
             base,
             touching,
             known: HashMap::new(),
@@ -170,11 +164,11 @@ impl<T> Part<T> {
             }
         }
         for Setting { path, key_at, node } in place.settings.iter().copied().flatten() {
-            if path.first().and_then(|table| Section::of_table(table)) == Some(self.section) {
+            if path.first().and_then(|table| Section::of_table(table)) == Some(T::SECTION) {
                 tables.put(path, *key_at, node);
             }
         }
-        let resolved = (self.read)(resolver, &tables, found)?;
+        let resolved = T::from_tables(resolver, &tables, found)?;
         let next = self.distinct.len() as u32;
         let index = *self.by_key.entry(resolved.key).or_insert(next);
         if index == next {
@@ -196,10 +190,10 @@ struct Where<'a> {
 impl<'a, 'r> Expansion<'a, 'r> {
     fn new(root: &Table, axes: &'a Axes, resolver: &'a mut Resolver<'r>) -> Self {
         let parts = Parts {
-            engines: Part::new(Section::Engine, root, &axes.axes, |r, t, f| r.engine(t, f)),
-            workloads: Part::new(Section::Workload, root, &axes.axes, |r, t, f| r.workload(t, f)),
-            searches: Part::new(Section::Search, root, &axes.axes, |r, t, f| r.search(t, f)),
-            slas: Part::new(Section::Sla, root, &axes.axes, |r, t, f| r.sla(t, f)),
+            engines: Part::new(root, &axes.axes),
+            workloads: Part::new(root, &axes.axes),
+            searches: Part::new(root, &axes.axes),
+            slas: Part::new(root, &axes.axes),
         };
         Self {
             axes,

@@ -14,26 +14,35 @@ table! {
     #[schemars(deny_unknown_fields)]
     FileTable {
         /// Number of the format that this file is written in: 1.
+        #[expect(dead_code, reason = "it is read file by file, before the files are laid over each other")]
         schema: Need<SchemaNumber>,
         /// Name of the experiment, and of its directory under `results/`. A file that others extend needs none.
         name: Maybe<ExperimentName>,
         /// A sentence on the question that the experiment answers.
         description: Maybe<Text>,
         /// A file, relative to this one, whose tables are the defaults of this file's.
+        #[expect(dead_code, reason = "it is read file by file, before the files are laid over each other")]
         extends: Maybe<Text>,
         /// The model.
+        #[expect(dead_code, reason = "tables are read one by one")]
         model: Sub<ModelTable>,
         /// The engine. Besides `kind`, `layer`, `python` and `env`, every key goes to vLLM's AsyncEngineArgs.
+        #[expect(dead_code, reason = "tables are read one by one")]
         engine: Sub<EngineTable>,
         /// What the requests are like. A list makes an axis.
+        #[expect(dead_code, reason = "tables are read one by one")]
         workload: Sub<WorkloadTable>,
         /// The service-level agreement. A list makes an axis.
+        #[expect(dead_code, reason = "tables are read one by one")]
         sla: Sub<SlaTable>,
         /// How the ceiling is looked for.
+        #[expect(dead_code, reason = "tables are read one by one")]
         search: Sub<SearchTable>,
         /// Axes: dotted fields with the values that each takes. The cells are the product of all axes.
+        #[expect(dead_code, reason = "tables are read one by one")]
         matrix: Sub<MatrixTable>,
         /// How the plan is carried out. Nothing here can change a number.
+        #[expect(dead_code, reason = "tables are read one by one")]
         execution: Sub<ExecutionTable>,
     }
 }
@@ -59,6 +68,7 @@ table! {
     /// A real vLLM. Every key but these four goes to vLLM's AsyncEngineArgs by its Python name.
     VllmTable {
         /// What runs the requests.
+        #[expect(dead_code, reason = "it is read beforehand, to tell the kinds apart")]
         kind: Need<Choice<EngineKind>>,
         /// Where the engine is driven.
         layer: Need<Choice<Layer>>,
@@ -74,6 +84,7 @@ table! {
     #[schemars(deny_unknown_fields)]
     SimTable {
         /// What runs the requests.
+        #[expect(dead_code, reason = "it is read beforehand, to tell the kinds apart")]
         kind: Need<Choice<EngineKind>>,
         /// Prompt tokens computed in a second.
         prefill_tokens_per_second: Need<Positive>,

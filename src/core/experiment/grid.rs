@@ -111,6 +111,11 @@ impl Place {
         self.iter().find(|(name, _)| *name == field).map(|(_, value)| value)
     }
 
+    /// As an object: dotted fields and their values.
+    pub fn to_map(&self) -> serde_json::Map<String, Value> {
+        self.iter().map(|(field, value)| (field.to_owned(), value.clone())).collect()
+    }
+
     /// The columns that the experiment has.
     pub fn columns(&self) -> &[AxisColumn] {
         self.table.columns()

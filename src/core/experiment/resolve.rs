@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
 
+use super::axes::Section;
 use super::error::{Fault, Found, Sources, Span, nearest};
 use super::field::{Choice, EngineKind, Given, Key as _, Need, Prompt, Scope, Whole};
 use super::file::{EngineTable, ExecutionTable, ModelTable, SearchTable, SimTable, SlaTable, VllmTable, WorkloadTable};
@@ -25,6 +26,46 @@ pub(super) struct Resolved<T> {
     pub key: Key,
     /// Tokens of a request that it asks for (a workload) or allows (an engine), and where it says so.
     pub tokens: Option<(u64, Span)>,
+}
+
+/// A part of an experiment that is read from its tables.
+pub(super) trait FromTables: Sized {
+    /// Which part.
+    const SECTION: Section;
+
+    fn from_tables(resolver: &mut Resolver<'_>, root: &Table, found: &mut Found) -> Option<Resolved<Self>>;
+}
+
+impl FromTables for Engine {
+    const SECTION: Section = Section::Engine;
+
+    fn from_tables(resolver: &mut Resolver<'_>, root: &Table, found: &mut Found) -> Option<Resolved<Self>> {
+        resolver.engine(root, found)
+    }
+}
+
+impl FromTables for Workload {
+    const SECTION: Section = Section::Workload;
+
+    fn from_tables(resolver: &mut Resolver<'_>, root: &Table, found: &mut Found) -> Option<Resolved<Self>> {
+        resolver.workload(root, found)
+    }
+}
+
+impl FromTables for SearchSettings {
+    const SECTION: Section = Section::Search;
+
+    fn from_tables(resolver: &mut Resolver<'_>, root: &Table, found: &mut Found) -> Option<Resolved<Self>> {
+        resolver.search(root, found)
+    }
+}
+
+impl FromTables for Sla {
+    const SECTION: Section = Section::Sla;
+
+    fn from_tables(resolver: &mut Resolver<'_>, root: &Table, found: &mut Found) -> Option<Resolved<Self>> {
+        resolver.sla(root, found)
+    }
 }
 
 /// A model, a tokenizer or a set of texts: how it is reached, and what it is wherever it lies.
@@ -58,7 +99,7 @@ impl<'a> Resolver<'a> {
         Scope { table: entry.and_then(|entry| entry.node.as_table()), name, at, defaults }
     }
 
-    pub fn engine(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Engine>> {
+    fn engine(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Engine>> {
         let scope = self.scope(root, "engine", "engine");
         let kind = Need::<Choice<EngineKind>>::read(scope, "kind", found).take()?;
         match kind {
@@ -183,7 +224,7 @@ impl<'a> Resolver<'a> {
         json!({ "directory": name, "config": config })
     }
 
-    pub fn workload(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Workload>> {
+    fn workload(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Workload>> {
         let scope = self.scope(root, "workload", "workload");
         scope.refuse_unknown(WorkloadTable::KEYS, found);
         let table = WorkloadTable::read(scope, found);
@@ -265,7 +306,7 @@ impl<'a> Resolver<'a> {
         Some(Located { reach: paths, identity: identity.into_iter().flatten().collect() })
     }
 
-    pub fn sla(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Sla>> {
+    fn sla(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Sla>> {
         let scope = self.scope(root, "sla", "sla");
         scope.refuse_unknown(SlaTable::KEYS, found);
         let table = SlaTable::read(scope, found);
@@ -284,7 +325,7 @@ impl<'a> Resolver<'a> {
         Some(Resolved { value: sla, key: Key::of(&json!(sla)), tokens: None })
     }
 
-    pub fn search(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<SearchSettings>> {
+    fn search(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<SearchSettings>> {
         let scope = self.scope(root, "search", "search");
         scope.refuse_unknown(SearchTable::KEYS, found);
         let table = SearchTable::read(scope, found);

@@ -71,6 +71,13 @@ pub struct Answer {
     pub confidence: Option<Share>,
 }
 
+impl Answer {
+    /// The ceiling, where it was found. Where everything passed up to the cap it is unknown, not the cap.
+    pub fn ceiling(&self) -> Option<Concurrency> {
+        (self.status == Status::Found).then_some(self.highest_pass).flatten()
+    }
+}
+
 /// A way to look for the ceilings of one ladder.
 pub trait Search: Send {
     /// The next step. Asked again without an observation in between, it answers the same.

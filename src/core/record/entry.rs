@@ -1,0 +1,99 @@
+//! What happened in a run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Key;
+use crate::protocol::{Measured, Resolved};
+use crate::search::Answer;
+use crate::sla::Tally;
+use crate::units::{Concurrency, Seconds};
+
+/// One thing that happened and that a run must remember. Engine groups and ladders are named by key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "kebab-case")]
+pub enum Entry {
+    /// An engine is up.
+    Loaded {
+        /// The engine group.
+        group: Key,
+        /// What the engine made of its configuration.
+        resolved: Box<Resolved>,
+        /// Time from the start of its worker to an engine that answers.
+        seconds: Seconds,
+    },
+    /// An engine did not come up, or was lost; its group may be tried again.
+    EngineFailed {
+        /// The engine group.
+        group: Key,
+        /// Why.
+        failure: Failure,
+    },
+    /// A probe was measured.
+    Probed {
+        /// The ladder.
+        ladder: Key,
+        /// Number of the probe in its ladder, from 0.
+        number: u32,
+        /// Requests in flight.
+        concurrency: Concurrency,
+        /// Its requests under each SLA of the ladder.
+        tallies: Vec<Tally>,
+        /// All that was measured.
+        measured: Box<Measured>,
+    },
+    /// A ladder is over.
+    Answered {
+        /// The ladder.
+        ladder: Key,
+        /// What is known of each SLA of the ladder.
+        answers: Vec<Answer>,
+    },
+    /// A ladder could not be measured, or not to its end.
+    LadderFailed {
+        /// The ladder.
+        ladder: Key,
+        /// What was known of each SLA by then.
+        answers: Vec<Answer>,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Why something could not be measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure it was.
+    pub kind: FailureKind,
+    /// One or a few lines that a person understands.
+    pub reason: String,
+    /// The log that says more, relative to the run directory.
+    pub log: Option<String>,
+}
+
+/// Kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The Python environment does not hold what is needed.
+    Environment,
+    /// vLLM does not take the arguments, or cannot read the model.
+    Arguments,
+    /// The engine ran out of memory.
+    OutOfMemory,
+    /// The engine failed otherwise.
+    Engine,
+    /// The worker ended, or was killed.
+    WorkerGone,
+    /// A time limit ran out.
+    Timeout,
+}
+
+impl FailureKind {
+    /// Whether another attempt may fare better.
+    pub fn is_worth_another_try(self) -> bool {
+        match self {
+            Self::Environment | Self::Arguments => false,
+            Self::OutOfMemory | Self::Engine | Self::WorkerGone | Self::Timeout => true,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What a run leaves behind.
+//!
+//! ```text
+//! entry    what happened, as the journal keeps it, in the order it happened
+//! state    all that entries add up to (a fold: replaying a journal gives the state back)
+//! run      what is published of one experiment: `run.json`
+//! ```
+
+mod certificate;
+mod entry;
+mod provenance;
+mod run;
+mod state;
+
+pub use certificate::certificate_ratio;
+pub use entry::{Entry, Failure, FailureKind};
+pub use provenance::{EngineVersion, Git, Provenance};
+pub use run::{CellRecord, EngineRecord, ExperimentRecord, LadderRecord, ProbeRecord, RUN_SCHEMA, Run, RunStatus};
+pub use state::{Heading, LadderState, State};

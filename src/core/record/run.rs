@@ -1,0 +1,228 @@
+//! What is published of one experiment's run: `run.json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::experiment::{SearchSettings, Workload};
+use crate::metric::{Metric, Quantiles};
+use crate::plan::Key;
+use crate::protocol::{HarnessSeen, Measured, Resolved, SchedulerSeen};
+use crate::request::RequestEnd;
+use crate::search::Status;
+use crate::sla::{Sla, Tally};
+use crate::units::{Concurrency, Seconds, Share};
+
+use super::{Failure, Provenance};
+
+/// The schema of `run.json` that this version writes, and the only one that it reads.
+pub const RUN_SCHEMA: u32 = 1;
+
+/// Everything published of one experiment's run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// [`RUN_SCHEMA`].
+    pub schema: u32,
+    /// UTC time and short commit.
+    pub run_id: String,
+    /// How far it came.
+    pub status: RunStatus,
+    /// Whether every number comes from the simulator.
+    pub simulated: bool,
+    /// When it was started, UTC, in RFC 3339.
+    pub started: String,
+    /// When it ended; absent while it goes on.
+    pub finished: Option<String>,
+    /// What was asked.
+    pub experiment: ExperimentRecord,
+    /// Where the result comes from.
+    pub provenance: Provenance,
+    /// Its engine groups, in the order they were carried out.
+    pub engines: Vec<EngineRecord>,
+    /// Its ladders, in the order they were carried out.
+    pub ladders: Vec<LadderRecord>,
+    /// Its cells, in the order of the experiment.
+    pub cells: Vec<CellRecord>,
+}
+
+/// How far a run came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunStatus {
+    /// Every cell is answered.
+    Complete,
+    /// Some cells are not: still running, or failed.
+    Partial,
+    /// It was stopped from outside; it can be resumed.
+    Interrupted,
+}
+
+impl std::fmt::Display for RunStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Interrupted => "interrupted",
+        })
+    }
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExperimentRecord {
+    /// Name of the experiment.
+    pub name: String,
+    /// The question it answers.
+    pub description: String,
+    /// Digest of its resolved meaning.
+    pub digest: Key,
+    /// The file, as it was named.
+    pub source: String,
+}
+
+/// One engine configuration and how it came up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngineRecord {
+    /// Digest of the configuration.
+    pub key: Key,
+    /// Its short name in this run.
+    pub label: String,
+    /// The configuration, as the experiment gives it.
+    pub args: Value,
+    /// What the engine made of it.
+    pub resolved: Option<Resolved>,
+    /// Time of the last load that succeeded.
+    pub load_seconds: Option<Seconds>,
+    /// Loads that succeeded.
+    pub loads: u32,
+    /// Why attempts failed, in order.
+    pub failures: Vec<Failure>,
+}
+
+/// One series of probes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LadderRecord {
+    /// Its short name in this run.
+    pub id: String,
+    /// Digest of engine, workload and search settings.
+    pub key: Key,
+    /// Label of the engine group.
+    pub engine: String,
+    /// What the requests are like.
+    pub workload: Workload,
+    /// How the ceilings were looked for.
+    pub search: SearchSettings,
+    /// The SLAs it answers; the tallies of its probes are in this order.
+    pub slas: Vec<Sla>,
+    /// Its probes, in order.
+    pub probes: Vec<ProbeRecord>,
+    /// Engine time of all of them.
+    pub engine_s: Seconds,
+    /// See [`super::certificate_ratio`].
+    pub certificate_ratio: Option<f64>,
+}
+
+/// One level of load, measured once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeRecord {
+    /// Number in its ladder, from 0.
+    pub number: u32,
+    /// Requests in flight.
+    pub concurrency: Concurrency,
+    /// Engine time, from the first submission until the engine was idle again.
+    pub seconds: Seconds,
+    /// Judged requests.
+    pub requests: u32,
+    /// Requests per SLA of the ladder.
+    pub slas: Vec<Tally>,
+    /// Time to first token.
+    pub ttft: Option<Quantiles>,
+    /// Time per output token after the first.
+    pub tpot: Option<Quantiles>,
+    /// Time to the last token, of those that finished.
+    pub e2e: Option<Quantiles>,
+    /// Output tokens of all requests in a second.
+    pub output_tokens_per_s: Option<f64>,
+    /// Prompt tokens that the engine took from its prefix cache, over all requests; absent where it did not say.
+    pub cached_tokens: Option<u64>,
+    /// Prompt tokens of one request as the engine counted them; absent where it did not say, or where they differ.
+    pub prompt_tokens: Option<u32>,
+    /// Reasons of failed requests, most frequent first, at most three.
+    pub errors: Vec<String>,
+    /// What the engine's scheduler said of itself.
+    pub scheduler: SchedulerSeen,
+    /// What the harness saw of itself.
+    pub harness: HarnessSeen,
+}
+
+impl ProbeRecord {
+    /// Sums a probe up.
+    pub fn new(number: u32, concurrency: Concurrency, tallies: &[Tally], measured: &Measured) -> Self {
+        let judged = || measured.requests.iter().filter(|request| request.judged);
+        let cached: Vec<u64> = judged().filter_map(|request| request.cached_tokens.map(u64::from)).collect();
+        let mut prompts: Vec<u32> = judged().filter_map(|request| request.prompt_tokens).collect();
+        prompts.dedup();
+        let rate = measured.output_tokens as f64 / measured.output_seconds.get();
+        Self {
+            number,
+            concurrency,
+            seconds: measured.seconds,
+            requests: u32::try_from(judged().count()).unwrap_or(u32::MAX),
+            slas: tallies.to_vec(),
+            ttft: Quantiles::of(Metric::Ttft, &measured.requests),
+            tpot: Quantiles::of(Metric::Tpot, &measured.requests),
+            e2e: Quantiles::of(Metric::E2e, &measured.requests),
+            output_tokens_per_s: rate.is_finite().then_some(rate),
+            cached_tokens: (!cached.is_empty()).then(|| cached.iter().sum()),
+            prompt_tokens: (prompts.len() == 1).then(|| prompts[0]),
+            errors: frequent_errors(measured, 3),
+            scheduler: measured.scheduler,
+            harness: measured.harness,
+        }
+    }
+}
+
+/// The reasons of failed requests, most frequent first.
+fn frequent_errors(measured: &Measured, most: usize) -> Vec<String> {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for request in &measured.requests {
+        if let RequestEnd::Failed { reason } = &request.end {
+            *counts.entry(reason).or_default() += 1;
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.into_iter().take(most).map(|(reason, _)| reason.to_owned()).collect()
+}
+
+/// One cell: one row of the result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellRecord {
+    /// Its short name.
+    pub id: String,
+    /// Digest of all that can change its number.
+    pub key: Key,
+    /// Label of the engine group.
+    pub engine: String,
+    /// Id of the ladder.
+    pub ladder: String,
+    /// Its place on each axis.
+    pub axes: Map<String, Value>,
+    /// The SLA.
+    pub sla: Sla,
+    /// How the search ended; absent while it has not.
+    pub status: Option<Status>,
+    /// The ceiling, where it was found: the same as `highest_pass`.
+    pub ceiling: Option<Concurrency>,
+    /// The highest level known to pass.
+    pub highest_pass: Option<Concurrency>,
+    /// The lowest level known to fail.
+    pub lowest_fail: Option<Concurrency>,
+    /// Probability that the bracket holds the true ceiling; absent where it was not estimated.
+    pub confidence: Option<Share>,
+    /// What keeps the ceiling from being higher; absent where that is not known.
+    pub limited_by: Option<String>,
+    /// Why it could not be measured.
+    pub failure: Option<Failure>,
+}

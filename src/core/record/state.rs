@@ -1,0 +1,193 @@
+//! All that the entries of a run add up to.
+
+use std::collections::HashMap;
+
+use crate::experiment::Engine;
+use crate::plan::{Key, Plan};
+use crate::protocol::Resolved;
+use crate::search::{Answer, Status};
+use crate::units::Seconds;
+
+use super::{
+    CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord, Provenance,
+    RUN_SCHEMA, Run, RunStatus, certificate_ratio,
+};
+
+/// What is known of a plan that is being carried out: a fold over its entries.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    groups: HashMap<Key, GroupState>,
+    ladders: HashMap<Key, LadderState>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct GroupState {
+    resolved: Option<Resolved>,
+    load_seconds: Option<Seconds>,
+    loads: u32,
+    failures: Vec<Failure>,
+}
+
+/// What is known of one ladder.
+#[derive(Clone, Debug, Default)]
+pub struct LadderState {
+    /// Its probes so far.
+    pub probes: Vec<ProbeRecord>,
+    /// Its answers, once it is over.
+    pub answers: Option<Vec<Answer>>,
+    /// Why it could not be measured.
+    pub failure: Option<Failure>,
+}
+
+impl State {
+    /// Takes in what happened.
+    pub fn apply(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Loaded { group, resolved, seconds } => {
+                let state = self.groups.entry(*group).or_default();
+                state.resolved = Some((**resolved).clone());
+                state.load_seconds = Some(*seconds);
+                state.loads += 1;
+            }
+            Entry::EngineFailed { group, failure } => {
+                self.groups.entry(*group).or_default().failures.push(failure.clone());
+            }
+            Entry::Probed { ladder, number, concurrency, tallies, measured } => {
+                let record = ProbeRecord::new(*number, *concurrency, tallies, measured);
+                self.ladders.entry(*ladder).or_default().probes.push(record);
+            }
+            Entry::Answered { ladder, answers } => {
+                let state = self.ladders.entry(*ladder).or_default();
+                state.answers = Some(answers.clone());
+                state.failure = None;
+            }
+            Entry::LadderFailed { ladder, answers, failure } => {
+                let state = self.ladders.entry(*ladder).or_default();
+                state.answers = Some(answers.clone());
+                state.failure = Some(failure.clone());
+            }
+        }
+    }
+
+    /// What is known of a ladder, if anything is.
+    pub fn ladder(&self, key: &Key) -> Option<&LadderState> {
+        self.ladders.get(key)
+    }
+
+    /// What is published of one experiment of the plan.
+    pub fn publish(&self, plan: &Plan, experiment: usize, heading: Heading) -> Run {
+        let head = &plan.experiments[experiment];
+        let cells: Vec<_> = plan.cells.iter().filter(|cell| cell.experiment == experiment).collect();
+        let mine =
+            |ladder: usize| plan.ladders[ladder].cells.iter().any(|&cell| plan.cells[cell].experiment == experiment);
+        let ladders: Vec<usize> = (0..plan.ladders.len()).filter(|&ladder| mine(ladder)).collect();
+        let groups = (0..plan.groups.len()).filter(|group| ladders.iter().any(|&l| plan.ladders[l].group == *group));
+        let engines: Vec<_> = groups.map(|group| self.engine_record(plan, group)).collect();
+        let cells: Vec<_> = cells.into_iter().map(|cell| self.cell_record(plan, cell)).collect();
+        let is_simulated = |group: &crate::plan::EngineGroup| matches!(*group.engine, Engine::Sim(_));
+        let unanswered = cells.iter().any(|cell| matches!(cell.status, None | Some(Status::Failed)));
+        let status = match (heading.interrupted, unanswered) {
+            (_, false) => RunStatus::Complete,
+            (true, true) => RunStatus::Interrupted,
+            (false, true) => RunStatus::Partial,
+        };
+        Run {
+            schema: RUN_SCHEMA,
+            run_id: heading.run_id,
+            status,
+            simulated: ladders.iter().all(|&ladder| is_simulated(&plan.groups[plan.ladders[ladder].group])),
+            started: heading.started,
+            finished: heading.finished,
+            experiment: ExperimentRecord {
+                name: head.name.to_string(),
+                description: head.description.clone(),
+                digest: head.digest,
+                source: head.source.clone(),
+            },
+            provenance: Provenance { engine: self.engine_version(plan, &engines), ..heading.provenance },
+            engines,
+            ladders: ladders.into_iter().map(|ladder| self.ladder_record(plan, ladder)).collect(),
+            cells,
+        }
+    }
+
+    fn engine_version(&self, plan: &Plan, engines: &[EngineRecord]) -> Option<EngineVersion> {
+        let (record, resolved) = engines.iter().find_map(|record| record.resolved.as_ref().map(|r| (record, r)))?;
+        let group = plan.groups.iter().find(|group| group.key == record.key)?;
+        let kind = match *group.engine {
+            Engine::Vllm(_) => "vllm",
+            Engine::Sim(_) => "sim",
+        };
+        Some(EngineVersion { kind: kind.to_owned(), version: resolved.version.clone() })
+    }
+
+    fn engine_record(&self, plan: &Plan, group: usize) -> EngineRecord {
+        let group = &plan.groups[group];
+        let state = self.groups.get(&group.key).cloned().unwrap_or_default();
+        EngineRecord {
+            key: group.key,
+            label: group.label.clone(),
+            args: serde_json::to_value(&*group.engine).unwrap_or_default(),
+            resolved: state.resolved,
+            load_seconds: state.load_seconds,
+            loads: state.loads,
+            failures: state.failures,
+        }
+    }
+
+    fn ladder_record(&self, plan: &Plan, ladder: usize) -> LadderRecord {
+        let ladder = &plan.ladders[ladder];
+        let state = self.ladders.get(&ladder.key).cloned().unwrap_or_default();
+        let spent: f64 = state.probes.iter().map(|probe| probe.seconds.get()).sum();
+        LadderRecord {
+            id: ladder.id.clone(),
+            key: ladder.key,
+            engine: plan.groups[ladder.group].label.clone(),
+            workload: (*ladder.workload).clone(),
+            search: ladder.search,
+            slas: ladder.cells.iter().map(|&cell| plan.cells[cell].sla).collect(),
+            engine_s: Seconds::new(spent).unwrap_or(Seconds::ZERO),
+            certificate_ratio: state.answers.and_then(|answers| certificate_ratio(&state.probes, &answers)),
+            probes: state.probes,
+        }
+    }
+
+    fn cell_record(&self, plan: &Plan, cell: &crate::plan::Cell) -> CellRecord {
+        let ladder = &plan.ladders[cell.ladder];
+        let state = self.ladders.get(&ladder.key);
+        let place = ladder.cells.iter().position(|&index| plan.cells[index].key == cell.key);
+        let answer = state.and_then(|state| Some(state.answers.as_ref()?[place?]));
+        CellRecord {
+            id: cell.id.clone(),
+            key: cell.key,
+            engine: plan.groups[ladder.group].label.clone(),
+            ladder: ladder.id.clone(),
+            axes: cell.axes.to_map(),
+            sla: cell.sla,
+            status: answer.map(|answer| answer.status),
+            ceiling: answer.and_then(|answer| answer.ceiling()),
+            highest_pass: answer.and_then(|answer| answer.highest_pass),
+            lowest_fail: answer.and_then(|answer| answer.lowest_fail),
+            confidence: answer.and_then(|answer| answer.confidence),
+            limited_by: None,
+            failure: state
+                .filter(|_| answer.is_some_and(|a| a.status == Status::Failed))
+                .and_then(|s| s.failure.clone()),
+        }
+    }
+}
+
+/// What is known of a run as a whole, beside its entries.
+#[derive(Clone, Debug)]
+pub struct Heading {
+    /// UTC time and short commit.
+    pub run_id: String,
+    /// When it was started, UTC, in RFC 3339.
+    pub started: String,
+    /// When it ended.
+    pub finished: Option<String>,
+    /// Whether it was stopped from outside.
+    pub interrupted: bool,
+    /// Where it runs.
+    pub provenance: Provenance,
+}

@@ -1,0 +1,46 @@
+//! Reads what the executor asks, whatever Python is doing.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+
+use crate::heard::Heard;
+use crate::lifeline;
+
+/// Whether the session is at work: an engine at work is not asked to shut down, since it would not listen.
+#[derive(Clone, Default)]
+pub struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    pub fn set(&self, busy: bool) {
+        self.0.store(busy, Ordering::SeqCst);
+    }
+}
+
+/// Starts the thread that reads commands. When they end it ends the process: at once from work, else within
+/// [`lifeline::GRACE`].
+pub fn listen(commands: OwnedFd, heard: Sender<Heard>, busy: Busy) {
+    std::thread::spawn(move || {
+        // Where the session has ended there is nobody left to tell, and the process is about to end.
+        let _ = read(commands, &heard);
+        if busy.0.load(Ordering::SeqCst) {
+            lifeline::end();
+        }
+        let _ = heard.send(Heard::NothingMore);
+        std::thread::sleep(lifeline::GRACE);
+        lifeline::end();
+    });
+}
+
+fn read(commands: OwnedFd, heard: &Sender<Heard>) -> Result<(), std::sync::mpsc::SendError<Heard>> {
+    for line in BufReader::new(File::from(commands)).lines() {
+        // An error of the descriptor is its end.
+        let Ok(line) = line else { break };
+        let what = serde_json::from_str(&line).map_or_else(|e| Heard::Garbled(format!("{e}: {line}")), Heard::Asked);
+        heard.send(what)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,427 @@
+//! One probe: puts a load on the engine and notes what becomes of each request.
+//!
+//! When to submit, abort and end is [`LoadDriver`]'s business; here is what it takes to do so and to measure.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use ceiling_core::load::{Act, LoadDriver};
+use ceiling_core::protocol::{
+    Command, EngineError, EngineErrorKind, Event, HarnessSeen, Measured, ProbeAsk, SchedulerSeen,
+};
+use ceiling_core::request::{RequestEnd, RequestRecord};
+use ceiling_core::units::{Seconds, Share};
+use ceiling_core::workload::PromptMaker;
+
+use crate::clock;
+use crate::heard::{Heard, Output, RequestId, Seen, Step};
+use crate::prompts;
+use crate::vllm::{Prepared, Vllm};
+
+/// Why a probe has no result.
+pub enum Interrupted {
+    /// This probe cannot be measured; the engine is all right.
+    Refused(EngineError),
+    /// The engine is dead, or as good as.
+    Gone(EngineError),
+    /// The executor wants nothing more.
+    Leave,
+}
+
+/// Longest pause between two questions whether the engine is idle.
+const IDLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs one probe to its end: returns when the engine is idle and its prefix cache empty.
+pub fn run(
+    ask: &ProbeAsk,
+    run: u32,
+    maker: &PromptMaker,
+    vllm: &Vllm,
+    heard: &Receiver<Heard>,
+    tell: &Sender<Heard>,
+    report: &mut dyn FnMut(&Event),
+) -> Result<Measured, Interrupted> {
+    let mut driver = LoadDriver::new(ask.load);
+    let acts = driver.begin();
+    // The clock starts when every prompt of the first moment is ready to be sent.
+    let stock = Stock::new(ask, run, maker, vllm, acts.len() as u32)?;
+    let (began, cpu) = (clock::monotonic(), clock::cpu());
+    let mut probe = Probe {
+        ask,
+        run,
+        vllm,
+        report,
+        driver,
+        stock,
+        began,
+        heard_last: began,
+        requests: Vec::new(),
+        over: false,
+        output_tokens: 0,
+        output_last: 0.0,
+        scheduler: SchedulerSeen::default(),
+        lag: 0.0,
+    };
+    probe.perform(acts, 0.0)?;
+    while !probe.over {
+        probe.listen(heard)?;
+    }
+    let cpu = clock::cpu() - cpu;
+    probe.stop_the_rest()?;
+    wait_until_idle(ask.silence, vllm, heard, tell)?;
+    Ok(probe.measured(cpu))
+}
+
+/// Requests that are made and not yet sent.
+struct Stock<'a> {
+    maker: &'a PromptMaker,
+    vllm: &'a Vllm,
+    sampling: pyo3::Py<pyo3::PyAny>,
+    run: u32,
+    ready: VecDeque<Prepared>,
+    next: u32,
+}
+
+impl<'a> Stock<'a> {
+    fn new(ask: &ProbeAsk, run: u32, maker: &'a PromptMaker, vllm: &'a Vllm, count: u32) -> Result<Self, Interrupted> {
+        let sampling = vllm.sampling(ask.output_tokens).map_err(Interrupted::Refused)?;
+        let mut stock = Self { maker, vllm, sampling, run, ready: VecDeque::new(), next: 0 };
+        for _ in 0..count {
+            let one = stock.make()?;
+            stock.ready.push_back(one);
+        }
+        Ok(stock)
+    }
+
+    fn take(&mut self) -> Result<Prepared, Interrupted> {
+        self.ready.pop_front().map_or_else(|| self.make(), Ok)
+    }
+
+    fn make(&mut self) -> Result<Prepared, Interrupted> {
+        let index = self.next;
+        self.next += 1;
+        let prompt = self.maker.prompt(index).map_err(|error| Interrupted::Refused(prompts::refuse(error)))?;
+        let id = RequestId { run: self.run, index };
+        self.vllm.prepare(id, prompt, &self.sampling).map_err(Interrupted::Refused)
+    }
+}
+
+struct Probe<'a> {
+    ask: &'a ProbeAsk,
+    run: u32,
+    vllm: &'a Vllm,
+    report: &'a mut dyn FnMut(&Event),
+    driver: LoadDriver,
+    stock: Stock<'a>,
+    /// Moment on the monotonic clock; every other moment here is in seconds since then.
+    began: f64,
+    /// When the engine last said anything, on the monotonic clock.
+    heard_last: f64,
+    requests: Vec<Request>,
+    over: bool,
+    output_tokens: u64,
+    output_last: f64,
+    scheduler: SchedulerSeen,
+    lag: f64,
+}
+
+/// What is known of a request so far.
+struct Request {
+    judged: bool,
+    planned: f64,
+    submitted: Option<f64>,
+    first: Option<f64>,
+    last: Option<f64>,
+    itl_max: Option<f64>,
+    tokens: u32,
+    prompt_tokens: Option<u32>,
+    cached_tokens: Option<u32>,
+    queued: Option<f64>,
+    scheduled: Option<f64>,
+    preemptions: u32,
+    end: Option<(f64, RequestEnd)>,
+}
+
+impl Probe<'_> {
+    /// Waits for the next thing to happen, and deals with it.
+    fn listen(&mut self, heard: &Receiver<Heard>) -> Result<(), Interrupted> {
+        let silent_at = self.heard_last + self.ask.silence.get();
+        let due_at = self.driver.next_due().map_or(f64::INFINITY, |due| self.began + due.get());
+        let patience = Seconds::new((silent_at.min(due_at) - clock::monotonic()).max(0.0)).unwrap_or(Seconds::ZERO);
+        match heard.recv_timeout(patience.to_std()) {
+            Ok(Heard::Step(step)) => self.step(step)?,
+            Ok(Heard::Asked(Command::Stop)) => self.over = true,
+            Ok(other) => end_or_ignore(other)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Interrupted::Leave),
+        }
+        let now = clock::monotonic();
+        if now >= self.heard_last + self.ask.silence.get() {
+            return Err(Interrupted::Gone(silent(self.ask.silence, "answered nothing")));
+        }
+        let acts = self.driver.tick(seconds(now - self.began));
+        self.perform(acts, now - self.began)
+    }
+
+    /// Does what the driver wants; what it wants now was due at `planned`.
+    fn perform(&mut self, acts: Vec<Act>, planned: f64) -> Result<(), Interrupted> {
+        let (mut submit, mut abort) = (Vec::new(), Vec::new());
+        let mut acts = VecDeque::from(acts);
+        while let Some(act) = acts.pop_front() {
+            match act {
+                Act::Submit { judged } => {
+                    self.requests.push(Request::new(judged, planned));
+                    submit.push(self.stock.take()?);
+                }
+                Act::Abort(index) => {
+                    abort.push(RequestId { run: self.run, index });
+                    acts.extend(self.end(index, clock::monotonic() - self.began, RequestEnd::Held));
+                }
+                Act::End => self.over = true,
+            }
+        }
+        self.vllm.abort(&abort).map_err(Interrupted::Gone)?;
+        for (index, at) in self.vllm.submit(submit).map_err(Interrupted::Gone)? {
+            self.submitted(index, at - self.began);
+        }
+        Ok(())
+    }
+
+    fn submitted(&mut self, index: u32, at: f64) {
+        self.requests[index as usize].submitted = Some(at);
+        self.driver.submitted(index, seconds(at));
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Interrupted> {
+        self.heard_last = clock::monotonic();
+        if let Some(scheduler) = step.scheduler {
+            let seen = &mut self.scheduler;
+            seen.steps += 1;
+            seen.running_peak = seen.running_peak.max(Some(scheduler.running));
+            seen.waiting_peak = seen.waiting_peak.max(Some(scheduler.waiting));
+            seen.kv_peak = seen.kv_peak.max(Share::new(scheduler.kv.clamp(0.0, 1.0)));
+        }
+        self.lag = self.lag.max(step.lag.unwrap_or(0.0));
+        for (id, seen) in step.seen {
+            // The tail of an earlier probe.
+            if id.run != self.run {
+                continue;
+            }
+            match seen {
+                Seen::Submitted { at } => self.submitted(id.index, at - self.began),
+                Seen::Output(output) => self.output(id.index, output)?,
+                Seen::Rejected { at, reason } => {
+                    self.ended(id.index, at - self.began, RequestEnd::Failed { reason })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, index: u32, output: Output) -> Result<(), Interrupted> {
+        let at = output.at - self.began;
+        let request = &mut self.requests[index as usize];
+        // Already aborted: what was on its way does not count.
+        if request.end.is_some() {
+            return Ok(());
+        }
+        self.scheduler.preemptions += output.preemptions;
+        let is_first = request.note(&output, at);
+        if output.tokens > 0 {
+            self.output_tokens += u64::from(output.tokens);
+            self.output_last = at;
+        }
+        if is_first {
+            let (judged, submitted) = (request.judged, request.submitted.unwrap_or(request.planned));
+            self.driver.first_token(index, seconds(at));
+            if judged {
+                (self.report)(&Event::First { index, ttft_s: seconds(at - submitted) });
+            }
+        }
+        let Some(finish) = output.finish else { return Ok(()) };
+        let end = self.requests[index as usize].finished(&finish, self.ask.output_tokens);
+        self.ended(index, at, end)
+    }
+
+    fn ended(&mut self, index: u32, at: f64, end: RequestEnd) -> Result<(), Interrupted> {
+        let acts = self.end(index, at, end);
+        self.perform(acts, at)
+    }
+
+    #[must_use]
+    fn end(&mut self, index: u32, at: f64, end: RequestEnd) -> Vec<Act> {
+        let request = &mut self.requests[index as usize];
+        if request.end.is_some() {
+            return Vec::new();
+        }
+        request.end = Some((at, end.clone()));
+        (self.report)(&Event::Ended(request.record(index, at, end)));
+        self.driver.ended(index, seconds(at))
+    }
+
+    /// Aborts what is still in flight.
+    fn stop_the_rest(&mut self) -> Result<(), Interrupted> {
+        let now = clock::monotonic() - self.began;
+        let mut rest = Vec::new();
+        for (index, request) in (0..).zip(&mut self.requests) {
+            if request.end.is_none() {
+                request.end = Some((now, RequestEnd::Stopped));
+                rest.push(RequestId { run: self.run, index });
+            }
+        }
+        self.vllm.abort(&rest).map_err(Interrupted::Gone)
+    }
+
+    fn measured(self, cpu: f64) -> Measured {
+        let now = clock::monotonic() - self.began;
+        let delay = |request: &Request| request.submitted.map(|at| at - request.planned);
+        let submit_delay = self
+            .requests
+            .iter()
+            .filter_map(delay)
+            .fold(None, |most: Option<f64>, delay| Some(most.map_or(delay, |most| most.max(delay))));
+        let cpu_us = cpu * 1e6 / self.output_tokens as f64;
+        Measured {
+            seconds: seconds(now),
+            output_tokens: self.output_tokens,
+            output_seconds: seconds(self.output_last),
+            scheduler: self.scheduler,
+            harness: HarnessSeen {
+                cpu_us_per_token: (self.output_tokens > 0).then_some(cpu_us),
+                submit_delay_s: submit_delay.map(seconds),
+                lag_s: (self.output_tokens > 0).then_some(seconds(self.lag)),
+            },
+            requests: (0..)
+                .zip(self.requests)
+                .map(|(index, request)| {
+                    let (at, end) = request.end.clone().unwrap_or((now, RequestEnd::Stopped));
+                    request.record(index, at, end)
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Request {
+    fn new(judged: bool, planned: f64) -> Self {
+        Self {
+            judged,
+            planned,
+            submitted: None,
+            first: None,
+            last: None,
+            itl_max: None,
+            tokens: 0,
+            prompt_tokens: None,
+            cached_tokens: None,
+            queued: None,
+            scheduled: None,
+            preemptions: 0,
+            end: None,
+        }
+    }
+
+    /// Notes an output; says whether it brought the first token.
+    fn note(&mut self, output: &Output, at: f64) -> bool {
+        self.prompt_tokens = self.prompt_tokens.or(output.prompt_tokens);
+        self.cached_tokens = self.cached_tokens.or(output.cached_tokens);
+        self.queued = self.queued.or(output.queued);
+        self.scheduled = self.scheduled.or(output.scheduled);
+        self.preemptions += output.preemptions;
+        if output.tokens == 0 {
+            return false;
+        }
+        self.tokens += output.tokens;
+        if let Some(last) = self.last.replace(at) {
+            self.itl_max = Some(self.itl_max.unwrap_or(0.0).max(at - last));
+            return false;
+        }
+        self.first = Some(at);
+        true
+    }
+
+    /// What vLLM's reason to finish means: a request asks for a fixed number of tokens, and anything else is a failure.
+    fn finished(&self, finish: &str, output_tokens: u32) -> RequestEnd {
+        if finish == "length" && self.tokens == output_tokens {
+            return RequestEnd::Finished;
+        }
+        RequestEnd::Failed { reason: format!("the engine ended it after {} tokens: {finish}", self.tokens) }
+    }
+
+    fn record(&self, index: u32, ended: f64, end: RequestEnd) -> RequestRecord {
+        let queued = self.queued.zip(self.scheduled).map(|(queued, scheduled)| seconds(scheduled - queued));
+        RequestRecord {
+            index,
+            judged: self.judged,
+            planned_s: seconds(self.planned),
+            // One that was never handed over was stopped before its turn came.
+            submitted_s: seconds(self.submitted.unwrap_or(ended)),
+            first_s: self.first.map(seconds),
+            last_s: self.last.map(seconds),
+            tokens: self.tokens,
+            itl_max_s: self.itl_max.map(seconds),
+            ended_s: seconds(ended),
+            end,
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
+            queued_s: queued,
+            preemptions: self.preemptions,
+        }
+    }
+}
+
+/// Resetting the prefix cache fails as long as any block is in use: it empties the cache and shows that the engine is
+/// idle, in one.
+fn wait_until_idle(
+    limit: Seconds,
+    vllm: &Vllm,
+    heard: &Receiver<Heard>,
+    tell: &Sender<Heard>,
+) -> Result<(), Interrupted> {
+    let until = clock::monotonic() + limit.get();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        vllm.reset_prefix_cache(tell.clone());
+        if answer(until, limit, heard)? {
+            return Ok(());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(IDLE_PAUSE);
+    }
+}
+
+/// The engine's answer to a reset.
+fn answer(until: f64, limit: Seconds, heard: &Receiver<Heard>) -> Result<bool, Interrupted> {
+    loop {
+        let left = Seconds::new(until - clock::monotonic())
+            .ok_or_else(|| Interrupted::Gone(silent(limit, "was not idle, with every request ended or aborted,")))?;
+        match heard.recv_timeout(left.to_std()) {
+            Ok(Heard::Reset(reset)) => return reset.map_err(Interrupted::Gone),
+            Ok(Heard::Step(_) | Heard::Asked(Command::Stop)) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(other) => end_or_ignore(other)?,
+            Err(RecvTimeoutError::Disconnected) => return Err(Interrupted::Leave),
+        }
+    }
+}
+
+/// What ends a probe, or means nothing to it.
+fn end_or_ignore(heard: Heard) -> Result<(), Interrupted> {
+    let garbled = |message| Interrupted::Gone(EngineError { kind: EngineErrorKind::Engine, message });
+    match heard {
+        Heard::Gone(error) => Err(Interrupted::Gone(error)),
+        Heard::NothingMore | Heard::Asked(Command::Shutdown) => Err(Interrupted::Leave),
+        Heard::Asked(command) => Err(garbled(format!("asked in the middle of a probe: {command:?}"))),
+        Heard::Garbled(what) => Err(garbled(format!("not a command: {what}"))),
+        Heard::Step(_) | Heard::Reset(_) => Ok(()),
+    }
+}
+
+fn silent(limit: Seconds, what: &str) -> EngineError {
+    EngineError { kind: EngineErrorKind::Engine, message: format!("the engine {what} for {limit}") }
+}
+
+/// Clocks of two processes are read a moment apart: what would lie before the beginning lies at it.
+fn seconds(value: f64) -> Seconds {
+    Seconds::new(value.max(0.0)).unwrap_or(Seconds::ZERO)
+}
