@@ -7,6 +7,7 @@
 //! ```
 
 pub mod experiment;
+pub mod key;
 pub mod load;
 pub mod metric;
 pub mod plan;

@@ -44,25 +44,25 @@ impl State {
     pub fn apply(&mut self, entry: &Entry) {
         match entry {
             Entry::Loaded { group, resolved, seconds } => {
-                let state = self.groups.entry(group.clone()).or_default();
+                let state = self.groups.entry(*group).or_default();
                 state.resolved = Some((**resolved).clone());
                 state.load_seconds = Some(*seconds);
                 state.loads += 1;
             }
             Entry::EngineFailed { group, failure } => {
-                self.groups.entry(group.clone()).or_default().failures.push(failure.clone());
+                self.groups.entry(*group).or_default().failures.push(failure.clone());
             }
             Entry::Probed { ladder, number, concurrency, tallies, measured } => {
                 let record = ProbeRecord::new(*number, *concurrency, tallies, measured);
-                self.ladders.entry(ladder.clone()).or_default().probes.push(record);
+                self.ladders.entry(*ladder).or_default().probes.push(record);
             }
             Entry::Answered { ladder, answers } => {
-                let state = self.ladders.entry(ladder.clone()).or_default();
+                let state = self.ladders.entry(*ladder).or_default();
                 state.answers = Some(answers.clone());
                 state.failure = None;
             }
             Entry::LadderFailed { ladder, answers, failure } => {
-                let state = self.ladders.entry(ladder.clone()).or_default();
+                let state = self.ladders.entry(*ladder).or_default();
                 state.answers = Some(answers.clone());
                 state.failure = Some(failure.clone());
             }
@@ -101,7 +101,7 @@ impl State {
             experiment: ExperimentRecord {
                 name: head.name.to_string(),
                 description: head.description.clone(),
-                digest: head.digest.clone(),
+                digest: head.digest,
                 source: head.source.clone(),
             },
             provenance: Provenance { engine: self.engine_version(plan, &engines), ..heading.provenance },
@@ -125,7 +125,7 @@ impl State {
         let group = &plan.groups[group];
         let state = self.groups.get(&group.key).cloned().unwrap_or_default();
         EngineRecord {
-            key: group.key.clone(),
+            key: group.key,
             label: group.label.clone(),
             args: serde_json::to_value(&*group.engine).unwrap_or_default(),
             resolved: state.resolved,
@@ -141,7 +141,7 @@ impl State {
         let spent: f64 = state.probes.iter().map(|probe| probe.seconds.get()).sum();
         LadderRecord {
             id: ladder.id.clone(),
-            key: ladder.key.clone(),
+            key: ladder.key,
             engine: plan.groups[ladder.group].label.clone(),
             workload: (*ladder.workload).clone(),
             search: ladder.search,
@@ -159,10 +159,10 @@ impl State {
         let answer = state.and_then(|state| Some(state.answers.as_ref()?[place?]));
         CellRecord {
             id: cell.id.clone(),
-            key: cell.key.clone(),
+            key: cell.key,
             engine: plan.groups[ladder.group].label.clone(),
             ladder: ladder.id.clone(),
-            axes: cell.axes.iter().cloned().collect(),
+            axes: cell.axes.to_map(),
             sla: cell.sla,
             status: answer.map(|answer| answer.status),
             ceiling: answer.and_then(|answer| answer.ceiling()),

@@ -1,0 +1,332 @@
+//! Reads experiment files: what they extend, what the command line overrides, and every fault in one go.
+//!
+//! ```text
+//! file, and what it extends -> one tree -> --set -> axes -> cells with legal values
+//! ```
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Experiment;
+use super::axes::{self, Setting};
+use super::error::{Fault, Faults, Found, Sources, Span};
+use super::expand;
+use super::field::{Key as _, Maybe, Need, SchemaNumber, Scope, Text};
+use super::file::FileTable;
+use super::resolve::{Resolver, join};
+use super::tree::{self, Node, Table, Value};
+
+/// What a file means where it says nothing.
+const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// The files that experiments live in and speak of.
+pub trait Files {
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
+
+    /// Whether there is a directory.
+    fn is_dir(&self, path: &Path) -> bool;
+
+    /// Whether there is anything.
+    fn exists(&self, path: &Path) -> bool;
+
+    /// The files that a pattern matches, sorted by path.
+    ///
+    /// # Errors
+    /// Where the text is no pattern, with the reason.
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String>;
+}
+
+/// A field that the command line sets: `path=value`.
+///
+/// The value is TOML, or a word that could be nothing but text: `engine.dtype=float32`, `search.budget=5m`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Override(String);
+
+impl Override {
+    /// An override in the words of the command line; it is read together with the files.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+/// Reads experiment files, or says everything that is wrong with them.
+///
+/// A path may be a pattern (`experiments/*.toml`). A file without a name is a base for others: it is skipped if another
+/// of the files extends it.
+///
+/// # Errors
+/// All faults of all files.
+pub fn read(paths: &[PathBuf], overrides: &[Override], files: &dyn Files) -> Result<Vec<Experiment>, Faults> {
+    let mut reader = Reader { files, sources: Sources::default(), found: Found::default(), loaded: HashMap::new() };
+    let experiments = reader.read(paths, overrides);
+    reader.found.finish(reader.sources).map(|()| experiments)
+}
+
+struct Reader<'a> {
+    files: &'a dyn Files,
+    sources: Sources,
+    found: Found,
+    loaded: HashMap<PathBuf, Option<Loaded>>,
+}
+
+/// One file as it stands, matrix flattened.
+#[derive(Clone)]
+struct Loaded {
+    source: u32,
+    table: Arc<Table>,
+    extends: Option<(PathBuf, Span)>,
+}
+
+/// A file with all that it extends.
+struct Chain {
+    home: Span,
+    table: Table,
+    /// The files that it extends, however far.
+    bases: Vec<PathBuf>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, paths: &[PathBuf], overrides: &[Override]) -> Vec<Experiment> {
+        let defaults = self.sources.add("the defaults of ceiling".to_owned(), DEFAULTS.to_owned(), PathBuf::new());
+        let defaults = tree::parse(defaults, &self.sources, &mut self.found);
+        let settings = self.overrides(overrides);
+        let paths = self.paths(paths);
+        let chains: Vec<_> = paths.into_iter().map(|path| (self.chain(&path), path)).collect();
+        let bases: Vec<PathBuf> =
+            chains.iter().filter_map(|(chain, _)| chain.as_ref()).flat_map(|c| c.bases.clone()).collect();
+        let mut experiments: Vec<(Experiment, Span)> = Vec::new();
+        for (chain, path) in chains {
+            let Some(chain) = chain else { continue };
+            if chain.table.get("name").is_none() && bases.contains(&path) {
+                continue;
+            }
+            let Some((experiment, name_at)) = self.experiment(chain, &path, &settings, &defaults) else { continue };
+            if let Some((first, first_at)) = experiments.iter().find(|(first, _)| first.name == experiment.name) {
+                let message = format!("two experiments are named \"{}\"", experiment.name);
+                let fault = Fault::new(name_at, message, format!("also the name of {}", first.source));
+                self.found.push(fault.related(*first_at, "first here"));
+            }
+            experiments.push((experiment, name_at));
+        }
+        experiments.into_iter().map(|(experiment, _)| experiment).collect()
+    }
+
+    /// The files meant, patterns expanded, each once.
+    fn paths(&mut self, paths: &[PathBuf]) -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> = Vec::new();
+        for path in paths {
+            let text = path.to_string_lossy();
+            let named = if text.contains(['*', '?', '[']) && !self.files.exists(path) {
+                match self.files.glob(&text) {
+                    Ok(matches) if matches.is_empty() => {
+                        self.found.push(Fault::without_place(format!("no file matches {text}")));
+                        matches
+                    }
+                    Ok(matches) => matches,
+                    Err(error) => {
+                        self.found.push(Fault::without_place(format!("{text} is not a pattern for files: {error}")));
+                        Vec::new()
+                    }
+                }
+            } else {
+                vec![path.clone()]
+            };
+            for path in named.iter().map(|path| join(Path::new(""), path)) {
+                if !all.contains(&path) {
+                    all.push(path);
+                }
+            }
+        }
+        all
+    }
+
+    fn load(&mut self, path: &Path, named_at: Option<Span>) -> Option<Loaded> {
+        if let Some(loaded) = self.loaded.get(path) {
+            return loaded.clone();
+        }
+        let loaded = self.load_new(path, named_at);
+        self.loaded.insert(path.to_owned(), loaded.clone());
+        loaded
+    }
+
+    fn load_new(&mut self, path: &Path, named_at: Option<Span>) -> Option<Loaded> {
+        let text = self.files.read(path).map_err(|error| error.to_string());
+        let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned()));
+        let text = match text {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.display());
+                self.found.push(match named_at {
+                    Some(at) => Fault::new(at, message, "expected a file relative to this one"),
+                    None => Fault::without_place(message),
+                });
+                return None;
+            }
+        };
+        let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        let source = self.sources.add(path.display().to_string(), text, directory.clone());
+        let before = self.found.count();
+        let mut table = tree::parse(source, &self.sources, &mut self.found);
+        if self.found.count() > before {
+            return None;
+        }
+        let at = Span { source, start: 0, end: 0 };
+        let scope = Scope { table: Some(&table), name: "", at, defaults: None };
+        Need::<SchemaNumber>::read(scope, "schema", &mut self.found);
+        let extends = Maybe::<Text>::read(scope, "extends", &mut self.found);
+        let extends = extends.given().map(|base| (join(&directory, Path::new(&base.value.0)), base.at));
+        flatten(&mut table);
+        Some(Loaded { source, table: Arc::new(table), extends })
+    }
+
+    /// A file laid over the files that it extends.
+    fn chain(&mut self, path: &Path) -> Option<Chain> {
+        let own = self.load(path, None)?;
+        let mut files = vec![own.clone()];
+        let mut bases: Vec<PathBuf> = Vec::new();
+        let mut next = own.extends.clone();
+        while let Some((base, named_at)) = next {
+            if base == path || bases.contains(&base) {
+                let mut round: Vec<_> = std::iter::once(path).chain(bases.iter().map(PathBuf::as_path)).collect();
+                round.push(&base);
+                let round: Vec<_> = round.iter().map(|path| path.display().to_string()).collect();
+                let label = format!("a circle: {}", round.join(" -> "));
+                self.found.push(Fault::new(named_at, "a file extends itself", label));
+                return None;
+            }
+            let loaded = self.load(&base, Some(named_at))?;
+            bases.push(base);
+            next = loaded.extends.clone();
+            files.push(loaded);
+        }
+        let mut table = Table::default();
+        for base in files[1..].iter().rev() {
+            table.merge(&base.table);
+        }
+        // A name and a description are a file's own.
+        for key in ["name", "description"] {
+            table.remove(key);
+        }
+        table.merge(&own.table);
+        Some(Chain { home: Span { source: own.source, start: 0, end: 0 }, table, bases })
+    }
+
+    fn experiment(
+        &mut self,
+        chain: Chain,
+        path: &Path,
+        settings: &[Setting],
+        defaults: &Table,
+    ) -> Option<(Experiment, Span)> {
+        let Chain { home, mut table, .. } = chain;
+        for setting in settings {
+            table.put(&setting.path, setting.key_at, &setting.node);
+        }
+        let found = &mut self.found;
+        let before = found.count();
+        let scope = Scope { table: Some(&table), name: "", at: home, defaults: None };
+        scope.refuse_unknown(FileTable::KEYS, found);
+        let file = FileTable::read(scope, found);
+        if table.get("name").is_none() {
+            let fault = Fault::new(home, "`name` is missing", "expected a name for the experiment");
+            found.push(fault.help("a file that others extend needs no name: name one of those instead"));
+        }
+        let mut resolver = Resolver::new(&self.sources, self.files, defaults, home);
+        let execution = resolver.execution(&table, found);
+        let fixed: Vec<Setting> = settings.iter().filter(|setting| setting.path[0] != "matrix").cloned().collect();
+        let axes = axes::collect(&mut table, &fixed, found);
+        let grid = expand::expand(&table, axes, !settings.is_empty(), &mut resolver, found);
+        if found.count() > before {
+            return None;
+        }
+        let name = file.name.given()?.clone();
+        let experiment = Experiment {
+            name: name.value,
+            description: file.description.take().map(|text| text.0).unwrap_or_default(),
+            source: path.display().to_string(),
+            execution: Arc::new(execution?),
+            grid: grid?,
+        };
+        Some((experiment, name.at))
+    }
+
+    fn overrides(&mut self, overrides: &[Override]) -> Vec<Setting> {
+        overrides.iter().filter_map(|text| self.setting(&text.0)).collect()
+    }
+
+    /// Reads one `path=value`.
+    fn setting(&mut self, text: &str) -> Option<Setting> {
+        let source = self.sources.add("--set".to_owned(), text.to_owned(), PathBuf::new());
+        let mut trial = Found::default();
+        let table = tree::parse(source, &self.sources, &mut trial);
+        if trial.count() == 0 {
+            return self.single(&table, source, text);
+        }
+        if let Some((path, value)) = text.split_once('=').filter(|(_, value)| is_word(value)) {
+            let key = self.sources.add("--set".to_owned(), format!("{path}=0"), PathBuf::new());
+            let mut trial = Found::default();
+            let table = tree::parse(key, &self.sources, &mut trial);
+            if trial.count() == 0 {
+                let mut setting = self.single(&table, source, text)?;
+                let start = text.len() - value.len();
+                setting.key_at = Span { source, start: 0, end: (start - 1) as u32 };
+                setting.node = Node {
+                    at: Span { source, start: start as u32, end: text.len() as u32 },
+                    value: Value::String(value.trim().to_owned()),
+                };
+                return Some(setting);
+            }
+        }
+        let at = Span { source, start: 0, end: text.len() as u32 };
+        let fault = Fault::new(at, "this sets nothing", "expected path=value, with a value in TOML");
+        self.found.push(fault.help("for example --set engine.max_num_seqs=64 or --set 'sla.ttft=[\"1s\", \"5s\"]'"));
+        None
+    }
+
+    fn single(&mut self, table: &Table, source: u32, text: &str) -> Option<Setting> {
+        let mut path = Vec::new();
+        let mut table = table;
+        loop {
+            let mut entries = table.iter();
+            let (Some(entry), None) = (entries.next(), entries.next()) else {
+                let at = Span { source, start: 0, end: text.len() as u32 };
+                self.found.push(Fault::new(at, "this sets not one field", "expected one path=value"));
+                return None;
+            };
+            path.push(entry.key.clone());
+            // A dotted key makes tables that begin where the key does; a table that is a value has its own braces.
+            match &entry.node.value {
+                Value::Table(inner) if !text[entry.node.at.start as usize..].starts_with('{') => table = inner,
+                _ => {
+                    if matches!(&*path[0], "extends" | "name" | "schema" | "description") {
+                        let message = format!("`{}` cannot be set from the command line", path.join("."));
+                        self.found.push(Fault::new(entry.key_at, message, "set it in the file"));
+                        return None;
+                    }
+                    if path[0] == "matrix" && path.len() > 2 {
+                        path = vec![path[0].clone(), path[1..].join(".")];
+                    }
+                    return Some(Setting { path, key_at: entry.key_at, node: entry.node.clone() });
+                }
+            }
+        }
+    }
+}
+
+/// Whether a value that is no TOML can be nothing but text.
+fn is_word(text: &str) -> bool {
+    let text = text.trim();
+    let legal = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':' | '%' | '+' | '@');
+    !text.is_empty() && text.chars().all(legal)
+}
+
+fn flatten(table: &mut Table) {
+    if let Some(matrix) = table.table_mut("matrix") {
+        *matrix = axes::flatten_matrix(matrix);
+    }
+}
