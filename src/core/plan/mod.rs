@@ -6,6 +6,7 @@
 mod group;
 mod matrix;
 mod name;
+mod only;
 
 use std::sync::Arc;
 
