@@ -12,7 +12,7 @@ use support::{Workplace, is_alive, send, stderr, stdout, wait_for, wait_until};
 
 /// A workplace with a fake worker that behaves as told, and an experiment on it.
 ///
-/// First tokens come 30 ms apart, so limits of 1 s and 3 s have the ceilings 33 and 100 at an ok rate of 1.
+/// First tokens come 30.1 ms apart, so limits of 1 s and 3 s have the ceilings 33 and 99 at an ok rate of 1.
 fn workplace(behaviour: &str, execution: &str) -> Workplace {
     let place = Workplace::new();
     let python = place.write("fake_worker.py", include_str!("fake_worker.py"));
@@ -95,7 +95,7 @@ fn a_plan_is_carried_out_with_one_load_and_published() {
     assert_eq!(run["status"], "complete");
     assert_eq!(run["simulated"], false);
     assert_eq!(statuses(&run), ["found", "found"]);
-    assert_eq!([&run["cells"][0]["ceiling"], &run["cells"][1]["ceiling"]], [33, 100]);
+    assert_eq!([&run["cells"][0]["ceiling"], &run["cells"][1]["ceiling"]], [33, 99]);
     assert_eq!(run["engines"][0]["loads"], 1);
     assert_eq!(run["provenance"]["engine"], serde_json::json!({ "kind": "vllm", "version": "0.0-fake" }));
     assert!(run["ladders"][0]["certificate_ratio"].as_f64().unwrap() > 1.0);
@@ -182,7 +182,7 @@ fn a_ladder_goes_on_with_another_engine() {
 
 #[test]
 fn an_engine_that_loads_for_too_long_is_ended() {
-    let place = workplace("load-hangs", "engine_timeout = \"200ms\"\nretries = 0");
+    let place = workplace("load-hangs", "engine_timeout = \"3s\"\nretries = 0");
     assert_eq!(run(&place).status.code(), Some(1));
     assert!(reason(&place.run_json()).contains("execution.engine_timeout"));
     assert_nothing_is_left(&place);

@@ -2,7 +2,7 @@
 """Stands in for the Python of a vLLM environment: speaks the worker's protocol, drives nothing.
 
 It is started as `fake_worker.py -c <bootstrap> <library> <command fd> <event fd>` and behaves as FAKE says. The k-th
-request of a burst gets its first token after k x 30 ms of pretended time, and no real time passes. Each start is noted
+request of a burst gets its first token after k x 30.1 ms of pretended time, and no real time passes. Each start is noted
 in the file FAKE_STARTS with the pid of this process and of a child that would outlive it.
 """
 
@@ -15,7 +15,7 @@ import time
 COMMANDS = os.fdopen(int(sys.argv[-2]), "r")
 EVENTS = os.fdopen(int(sys.argv[-1]), "w")
 BEHAVIOUR = os.environ.get("FAKE", "well")
-STEP_S = 0.03
+STEP_S = 0.0301
 
 
 def say(event, **fields):
