@@ -123,6 +123,8 @@ pub(super) struct Axes {
     pub includes: Vec<Rule>,
     /// For each column, the value that the file's tables give where no axis says otherwise.
     pub base_row: Vec<Option<u32>>,
+    /// Whether each can be told from the others: then two equal cells, or none at all, are a fault of their own.
+    pub is_sound: bool,
 }
 
 /// Splits dotted keys and nested tables of `[matrix]` into one entry for each axis, named by its dotted field.
@@ -170,6 +172,7 @@ fn leaves(path: &[String], key_at: Span, node: &Node, is_column: &dyn Fn(&[Strin
 
 /// Collects the axes of a file, and takes the lists that make axes out of its tables.
 pub(super) fn collect(root: &mut Table, fixed: &[Setting], found: &mut Found) -> Axes {
+    let before = found.count();
     let matrix = root.get("matrix").and_then(|node| node.as_table().cloned()).unwrap_or_default();
     let mut axes: Vec<Axis> = matrix
         .iter()
@@ -193,7 +196,7 @@ pub(super) fn collect(root: &mut Table, fixed: &[Setting], found: &mut Found) ->
     let paths: Vec<_> = columns.list.iter().map(|column| column.path.clone()).collect();
     let base = |(column, path): (usize, &Vec<String>)| root.at_path(path).map(|node| columns.value(column, node));
     let base_row = paths.iter().enumerate().map(base).collect();
-    Axes { axes, columns, excludes, includes, base_row }
+    Axes { axes, columns, excludes, includes, base_row, is_sound: found.count() == before }
 }
 
 fn matrix_axis(dotted: &str, key_at: Span, node: &Node, fixed: &[Setting], found: &mut Found) -> Option<Axis> {
@@ -250,13 +253,16 @@ fn axis(
         return None;
     }
     let mut first_at: HashMap<String, Span> = HashMap::with_capacity(nodes.len());
-    for node in &nodes {
-        if let Some(first) = first_at.insert(node.canonical(), node.at) {
+    let mut values = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        if let Some(first) = first_at.get(&node.canonical()) {
             let message = format!("`{}` takes the same value twice", path.join("."));
-            found.push(Fault::new(node.at, message, "again here").related(first, "first here"));
+            found.push(Fault::new(node.at, message, "again here").related(*first, "first here"));
+            continue;
         }
+        first_at.insert(node.canonical(), node.at);
+        values.push(AxisValue { node, fills: Vec::new() });
     }
-    let values = nodes.into_iter().map(|node| AxisValue { node, fills: Vec::new() }).collect();
     Some(Axis { section, path, key_at, is_list, values })
 }
 

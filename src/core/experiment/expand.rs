@@ -42,7 +42,7 @@ pub(super) fn expand(
         expansion.report_idle_excludes(found);
     }
     expansion.included(found);
-    if expansion.points.is_empty() && found.count() == before {
+    if !expansion.is_any_left && axes.is_sound && found.count() == before {
         let at = axes.excludes.first().map_or(expansion.resolver.home, |rule| rule.at);
         found.push(Fault::new(at, "no cell is left to measure", "everything is excluded"));
     }
@@ -79,6 +79,8 @@ struct Expansion<'a, 'r> {
     fitted: Vec<bool>,
     origins: HashMap<Point, Origin>,
     too_long: HashSet<(u32, u32)>,
+    /// Whether there is any point, legal or not.
+    is_any_left: bool,
 }
 
 /// The distinct values of all sections.
@@ -207,6 +209,7 @@ impl<'a, 'r> Expansion<'a, 'r> {
             fitted: vec![false; axes.includes.len()],
             origins: HashMap::new(),
             too_long: HashSet::new(),
+            is_any_left: false,
         }
     }
 
@@ -297,6 +300,7 @@ impl<'a, 'r> Expansion<'a, 'r> {
 
     /// Adds a point, if all of its sections can be read.
     fn add(&mut self, choice: &[Option<u32>], patch: u32, origin: Origin, row: &mut [u32], found: &mut Found) {
+        self.is_any_left = true;
         let axes: &'a Axes = self.axes;
         let rules = self.patches[patch as usize].iter().map(|index| &axes.includes[*index as usize]);
         let settings = rules.clone().map(|rule| &*rule.settings).collect();
@@ -315,8 +319,10 @@ impl<'a, 'r> Expansion<'a, 'r> {
         let point = Point { engine, workload, search, sla };
         self.check_length(point, found);
         if let Some(first) = self.origins.get(&point) {
-            let fault = self.same_cell(*first, origin);
-            found.push(fault);
+            if axes.is_sound {
+                let fault = self.same_cell(*first, origin);
+                found.push(fault);
+            }
             return;
         }
         self.origins.insert(point, origin);

@@ -29,6 +29,8 @@ pub(super) struct Scope<'a> {
     pub at: Span,
     /// What holds where the table says nothing.
     pub defaults: Option<&'a Table>,
+    /// Something else stands where the table should, and has been reported.
+    pub is_broken: bool,
 }
 
 impl Scope<'_> {
@@ -53,6 +55,14 @@ pub(super) fn unknown_key(key: &str, at: Span, table: &str, known: &[&str]) -> F
         None => "not a key of this table".to_owned(),
     };
     Fault::new(at, format!("unknown key `{key}` {place}"), label).help(format!("keys are: {}", known.join(", ")))
+}
+
+fn missing_key(key: &str, scope: Scope<'_>) -> Fault {
+    if scope.name.is_empty() {
+        return Fault::new(scope.at, format!("`{key}` is missing"), format!("expected `{key}` in this file"));
+    }
+    let label = format!("expected `{key}` in [{}], here or in a file that this one extends", scope.name);
+    Fault::new(scope.at, format!("`{key}` is missing in [{}]", scope.name), label)
 }
 
 /// How a key of a table is read: whether it may be missing.
@@ -110,8 +120,9 @@ impl<T> Default for Maybe<T> {
 impl<T: FromNode> Key for Need<T> {
     fn read(scope: Scope<'_>, key: &str, found: &mut Found) -> Self {
         let Some(node) = scope.get(key) else {
-            let place = if scope.name.is_empty() { String::new() } else { format!(" in [{}]", scope.name) };
-            found.push(Fault::new(scope.at, format!("`{key}` is missing{place}"), "expected it here"));
+            if !scope.is_broken {
+                found.push(missing_key(key, scope));
+            }
             return Self(None);
         };
         Self(T::from_node(node, found).map(|value| Given { at: node.at, value }))

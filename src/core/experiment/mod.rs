@@ -3,12 +3,16 @@
 mod axes;
 mod error;
 mod expand;
+#[cfg(test)]
+mod faults;
 mod field;
 mod file;
 mod grid;
 mod read;
 mod resolve;
 mod schema;
+#[cfg(test)]
+mod shipped;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;

@@ -18,7 +18,7 @@ use super::resolve::{Resolver, join};
 use super::tree::{self, Node, Table, Value};
 
 /// What a file means where it says nothing.
-const DEFAULTS: &str = include_str!("defaults.toml");
+pub(super) const DEFAULTS: &str = include_str!("defaults.toml");
 
 /// The files that experiments live in and speak of.
 pub trait Files {
@@ -93,7 +93,7 @@ struct Chain {
 impl Reader<'_> {
     fn read(&mut self, paths: &[PathBuf], overrides: &[Override]) -> Vec<Experiment> {
         let defaults = self.sources.add("the defaults of ceiling".to_owned(), DEFAULTS.to_owned(), PathBuf::new());
-        let defaults = tree::parse(defaults, &self.sources, &mut self.found);
+        let defaults = tree::parse(defaults, DEFAULTS, &mut self.found);
         let settings = self.overrides(overrides);
         let paths = self.paths(paths);
         let chains: Vec<_> = paths.into_iter().map(|path| (self.chain(&path), path)).collect();
@@ -171,12 +171,12 @@ impl Reader<'_> {
         let directory = path.parent().map(Path::to_owned).unwrap_or_default();
         let source = self.sources.add(path.display().to_string(), text, directory.clone());
         let before = self.found.count();
-        let mut table = tree::parse(source, &self.sources, &mut self.found);
+        let mut table = tree::parse(source, self.sources.text(source), &mut self.found);
         if self.found.count() > before {
             return None;
         }
         let at = Span { source, start: 0, end: 0 };
-        let scope = Scope { table: Some(&table), name: "", at, defaults: None };
+        let scope = Scope { table: Some(&table), name: "", at, defaults: None, is_broken: false };
         Need::<SchemaNumber>::read(scope, "schema", &mut self.found);
         let extends = Maybe::<Text>::read(scope, "extends", &mut self.found);
         let extends = extends.given().map(|base| (join(&directory, Path::new(&base.value.0)), base.at));
@@ -229,7 +229,7 @@ impl Reader<'_> {
         }
         let found = &mut self.found;
         let before = found.count();
-        let scope = Scope { table: Some(&table), name: "", at: home, defaults: None };
+        let scope = Scope { table: Some(&table), name: "", at: home, defaults: None, is_broken: false };
         scope.refuse_unknown(FileTable::KEYS, found);
         let file = FileTable::read(scope, found);
         if table.get("name").is_none() {
@@ -263,23 +263,17 @@ impl Reader<'_> {
     fn setting(&mut self, text: &str) -> Option<Setting> {
         let source = self.sources.add("--set".to_owned(), text.to_owned(), PathBuf::new());
         let mut trial = Found::default();
-        let table = tree::parse(source, &self.sources, &mut trial);
+        let table = tree::parse(source, text, &mut trial);
         if trial.count() == 0 {
             return self.single(&table, source, text);
         }
-        if let Some((path, value)) = text.split_once('=').filter(|(_, value)| is_word(value)) {
-            let key = self.sources.add("--set".to_owned(), format!("{path}=0"), PathBuf::new());
+        if let Some((path, word)) = text.split_once('=').filter(|(_, value)| is_word(value)) {
             let mut trial = Found::default();
-            let table = tree::parse(key, &self.sources, &mut trial);
+            let table = tree::parse(source, &format!("{path}=0"), &mut trial);
             if trial.count() == 0 {
-                let mut setting = self.single(&table, source, text)?;
-                let start = text.len() - value.len();
-                setting.key_at = Span { source, start: 0, end: (start - 1) as u32 };
-                setting.node = Node {
-                    at: Span { source, start: start as u32, end: text.len() as u32 },
-                    value: Value::String(value.trim().to_owned()),
-                };
-                return Some(setting);
+                let at = Span { source, start: (path.len() + 1) as u32, end: text.len() as u32 };
+                let node = Node { at, value: Value::String(word.trim().to_owned()) };
+                return self.single(&table, source, text).map(|setting| Setting { node, ..setting });
             }
         }
         let at = Span { source, start: 0, end: text.len() as u32 };

@@ -96,7 +96,8 @@ impl<'a> Resolver<'a> {
         let entry = root.entry(name);
         let defaults = self.defaults.get(defaults).and_then(|node| node.as_table());
         let at = entry.map_or(self.home, |entry| entry.key_at);
-        Scope { table: entry.and_then(|entry| entry.node.as_table()), name, at, defaults }
+        let table = entry.and_then(|entry| entry.node.as_table());
+        Scope { table, name, at, defaults, is_broken: entry.is_some() && table.is_none() }
     }
 
     fn engine(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Engine>> {

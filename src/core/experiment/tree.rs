@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Fault, Found, Sources, Span};
+use super::error::{Fault, Found, Span};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -210,9 +210,8 @@ fn shorten(text: &str) -> String {
     short
 }
 
-/// Reads a whole TOML text, going on after errors.
-pub(super) fn parse(source: u32, sources: &Sources, found: &mut Found) -> Table {
-    let text = sources.text(source);
+/// Reads the text of a source, going on after errors.
+pub(super) fn parse(source: u32, text: &str, found: &mut Found) -> Table {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let range = error.span().unwrap_or(0..0);
