@@ -72,6 +72,8 @@ impl Shim {
             }
             .map_err(|error| self.with_root_cause(py, &error, log))?;
             let resolved = self.resolved(py, &config)?;
+            let settled = self.0.bind(py).call_method0("settle");
+            settled.map_err(|error| self.describe(py, &error, EngineErrorKind::Engine))?;
             Ok((Vllm { shim, config: config.unbind(), engine, layer: spec.layer, log }, resolved))
         })
     }
