@@ -95,9 +95,14 @@ impl Sla {
             return Outcome::Failed;
         }
         let Some(ttft) = request.ttft() else {
-            return if request.age() > self.ttft { Outcome::Failed } else { Outcome::Undetermined };
+            // A first token at the very limit is in time; none by then is not.
+            return if request.age() >= self.ttft { Outcome::Failed } else { Outcome::Undetermined };
         };
-        if ttft > self.ttft || self.e2e.is_some_and(|limit| request.age() > limit) {
+        let overdue = |limit| match request.end {
+            RequestEnd::Finished => request.age() > limit,
+            _ => request.age() >= limit,
+        };
+        if ttft > self.ttft || self.e2e.is_some_and(overdue) {
             return Outcome::Failed;
         }
         let tpot_limit = self.tpot_limit();
@@ -214,6 +219,7 @@ mod tests {
             ((Some(1.0), 1, Some(1.0), RequestEnd::Held, 6.0), Outcome::Ok),
             ((Some(1.5), 10, Some(2.0), RequestEnd::Held, 6.5), Outcome::Failed),
             ((None, 0, None, RequestEnd::Stopped, 1.1), Outcome::Failed),
+            ((None, 0, None, RequestEnd::Stopped, 1.0), Outcome::Failed),
             ((None, 0, None, RequestEnd::Stopped, 0.9), Outcome::Undetermined),
             ((Some(0.5), 3, Some(0.8), RequestEnd::Stopped, 0.9), Outcome::Undetermined),
             ((Some(0.5), 3, Some(0.8), failed.clone(), 0.9), Outcome::Failed),

@@ -1,4 +1,21 @@
 //! A continuous-batching engine in virtual time.
+//!
+//! ```text
+//! luck       drift, step noise, stalls, failures of one probe, by seed
+//! scheduler  which requests a step computes: admission, chunked prefill, preemption
+//! session    the load's driver and the scheduler on one virtual clock: a probe asked, requests measured
+//! ```
+//!
+//! A step takes `decode_step`, `decode_step_per_sequence` for each sequence in it, and its prompt tokens at the
+//! prefill rate; times the step's noise and the probe's drift.
+
+mod luck;
+mod scheduler;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub use session::SimSession;
 
 use serde::{Deserialize, Serialize};
 
