@@ -4,6 +4,7 @@
 
 mod async_llm;
 mod engine_core;
+mod obituary;
 mod root_cause;
 
 use std::path::Path;
@@ -23,6 +24,10 @@ use root_cause::LogMark;
 
 const GUARD: &std::ffi::CStr = c_str!(include_str!("guard.py"));
 const SHIM: &std::ffi::CStr = c_str!(include_str!("shim.py"));
+
+/// What there is to say of an engine that left no error.
+const WITHOUT_A_WORD: &str =
+    "the engine's process ended, and nothing in its log says why: was it killed, perhaps for want of memory?";
 
 /// The Python side.
 pub struct Shim(Py<PyModule>);
@@ -72,8 +77,13 @@ impl Shim {
             }
             .map_err(|error| self.with_root_cause(py, &error, log))?;
             let resolved = self.resolved(py, &config)?;
-            let settled = self.0.bind(py).call_method0("settle");
-            settled.map_err(|error| self.describe(py, &error, EngineErrorKind::Engine))?;
+            let settle = || {
+                self.0.bind(py).call_method0("settle")?;
+                let processes = self.0.bind(py).call_method0("processes")?.extract()?;
+                obituary::watch(processes, Self(self.0.clone_ref(py)), tell.clone(), log)?;
+                PyResult::Ok(())
+            };
+            settle().map_err(|error| self.describe(py, &error, EngineErrorKind::Engine))?;
             Ok((Vllm { shim, config: config.unbind(), engine, layer: spec.layer, log }, resolved))
         })
     }
@@ -121,15 +131,16 @@ impl Shim {
     /// Of an error that only points at the log: what the log says.
     fn with_root_cause(&self, py: Python<'_>, error: &PyErr, log: LogMark) -> EngineError {
         let told = self.describe(py, error, EngineErrorKind::Engine);
-        if !root_cause::is_a_pointer(&told.message) {
-            return told;
-        }
+        if root_cause::is_a_pointer(&told.message) { self.last_words(py, log) } else { told }
+    }
+
+    /// Why the engine died, as far as its log tells.
+    fn last_words(&self, py: Python<'_>, log: LogMark) -> EngineError {
         let Some(message) = log.last_error() else {
-            let message = format!("{}; nothing in its log says why: killed, perhaps for want of memory?", told.message);
-            return EngineError { message, ..told };
+            return EngineError { kind: EngineErrorKind::Engine, message: WITHOUT_A_WORD.to_owned() };
         };
         let judge = self.0.bind(py).call_method1("is_out_of_memory", (&message,)).and_then(|out| out.extract());
-        let kind = if judge.unwrap_or(false) { EngineErrorKind::OutOfMemory } else { told.kind };
+        let kind = if judge.unwrap_or(false) { EngineErrorKind::OutOfMemory } else { EngineErrorKind::Engine };
         EngineError { kind, message }
     }
 }

@@ -10,6 +10,7 @@ import gc
 import importlib
 import inspect
 import json
+import multiprocessing
 import os
 import platform
 import sys
@@ -168,6 +169,11 @@ def version():
 def with_nearest(name, known):
     near = difflib.get_close_matches(name, known, n=2)
     return f"engine arg `{name}` (did you mean {' or '.join(f'`{one}`' for one in near)}?)" if near else f"engine arg `{name}`"
+
+
+def processes():
+    """Ids of the processes that the engine started: it needs each of them."""
+    return [process.pid for process in multiprocessing.active_children()]
 
 
 def settle():
