@@ -12,6 +12,8 @@ use std::sync::mpsc::Sender;
 
 use ceiling_core::protocol::{EngineError, EngineErrorKind, EngineSpec, Layer, Resolved};
 use ceiling_core::workload::Prompt;
+use pyo3::call::PyCallArgs;
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi::c_str;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -118,14 +120,19 @@ impl Shim {
         // The log has the whole story.
         error.display(py);
         let word = serde_json::to_value(kind).ok().and_then(|word| word.as_str().map(str::to_owned));
-        let told = self.0.bind(py).call_method1("describe", (error.value(py), word)).and_then(|told| told.extract());
-        match told {
-            Ok((word, message)) => {
-                let (word, message): (String, String) = (word, message);
-                EngineError { kind: serde_json::from_value(word.into()).unwrap_or(kind), message }
-            }
-            Err(failed) => EngineError { kind, message: format!("{error} (describing it failed: {failed})") },
-        }
+        self.kind_and_message(py, "describe", (error.value(py), word))
+            .unwrap_or_else(|failed| EngineError { kind, message: format!("{error} (describing it failed: {failed})") })
+    }
+
+    fn kind_and_message<'py, A: PyCallArgs<'py>>(
+        &self,
+        py: Python<'py>,
+        judge: &str,
+        what: A,
+    ) -> PyResult<EngineError> {
+        let (word, message): (String, String) = self.0.bind(py).call_method1(judge, what)?.extract()?;
+        let kind = serde_json::from_value(word.into()).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(EngineError { kind, message })
     }
 
     /// Of an error that only points at the log: what the log says.
@@ -136,12 +143,13 @@ impl Shim {
 
     /// Why the engine died, as far as its log tells.
     fn last_words(&self, py: Python<'_>, log: LogMark) -> EngineError {
-        let Some(message) = log.last_error() else {
+        let Some(line) = log.last_error() else {
             return EngineError { kind: EngineErrorKind::Engine, message: WITHOUT_A_WORD.to_owned() };
         };
-        let judge = self.0.bind(py).call_method1("is_out_of_memory", (&message,)).and_then(|out| out.extract());
-        let kind = if judge.unwrap_or(false) { EngineErrorKind::OutOfMemory } else { EngineErrorKind::Engine };
-        EngineError { kind, message }
+        self.kind_and_message(py, "judge", (&line,)).unwrap_or_else(|failed| {
+            let message = format!("{line} (judging it failed: {failed})");
+            EngineError { kind: EngineErrorKind::Engine, message }
+        })
     }
 }
 
