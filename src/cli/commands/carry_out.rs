@@ -62,7 +62,7 @@ async fn execute(plan: &Plan, ledger: &RefCell<Ledger>, library: Option<&WorkerL
     let record = |entry: Entry| ledger.borrow_mut().record(&entry);
     let show = |happening: executor::Happening<'_>| progress.show(happening);
     let around = Surroundings { logs, logs_name, library, record: &record, show: &show };
-    let tasks = (0..plan.ladders.len()).map(|ladder| LadderTask::new(plan, ladder)).collect();
+    let tasks = (0..plan.ladders.len()).map(LadderTask::new).collect();
     let ended = tokio::select! {
         biased;
         // Dropping the execution kills its workers with everything that they started.

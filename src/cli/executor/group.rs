@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ceiling_core::experiment::Engine;
+use ceiling_core::experiment;
 use ceiling_core::plan::{EngineGroup, Plan};
 use ceiling_core::record::{Entry, Failure, FailureKind};
 use ceiling_core::search::Status;
 use ceiling_core::sim::SimSession;
 
-use super::ladder::{self, End, LadderTask};
+use super::ladder::{self, End, Engine, LadderTask};
 use super::session::{Loaded, Session, SessionError};
 use super::worker_process::{Launch, WorkerProcess};
 use super::{Happening, Surroundings, devices};
@@ -23,7 +23,7 @@ pub async fn run_group(plan: &Plan, index: usize, mut tasks: Vec<LadderTask>, ar
             return Ok(());
         };
         let tries_again = attempt < group.execution.retries && failure.kind.is_worth_another_try();
-        (around.record)(Entry::EngineFailed { group: group.key.clone(), failure: failure.clone() })?;
+        (around.record)(Entry::EngineFailed { group: group.key, failure: failure.clone() })?;
         (around.show)(Happening::EngineFailed { group, failure: &failure, tries_again });
         if !tries_again {
             for task in tasks.drain(..) {
@@ -49,19 +49,21 @@ async fn attempt_group(
     let failed = |error: SessionError| Ok(Some(error.into_failure(log.clone())));
 
     (around.show)(Happening::EngineLoading { group, attempt });
-    let mut session = match start(group, &around.logs.join(&log_name), around) {
+    let session = match start(group, &around.logs.join(&log_name), around) {
         Ok(session) => session,
         Err(error) => return failed(error),
     };
+    let mut session = session;
     let Loaded { resolved, seconds } = match session.load(group.execution.engine_timeout).await {
         Ok(loaded) => loaded,
         Err(error) => return failed(error),
     };
     (around.show)(Happening::EngineLoaded { group, resolved: &resolved, seconds });
-    (around.record)(Entry::Loaded { group: group.key.clone(), resolved: Box::new(resolved), seconds })?;
+    (around.record)(Entry::Loaded { group: group.key, resolved: Box::new(resolved.clone()), seconds })?;
+    let mut engine = Engine { session, resolved: &resolved };
 
     while let Some(task) = tasks.first_mut() {
-        match ladder::run_ladder(plan, task, group, &mut session, around).await? {
+        match ladder::run_ladder(plan, task, group, &mut engine, around).await? {
             End::Answered => {}
             End::Failed(error) => {
                 let lives = error.engine_lives;
@@ -76,13 +78,13 @@ async fn attempt_group(
         }
         tasks.remove(0);
     }
-    session.shut_down().await;
+    engine.session.shut_down().await;
     Ok(None)
 }
 
 fn start(group: &EngineGroup, log: &Path, around: &Surroundings<'_>) -> Result<Session, SessionError> {
     match &*group.engine {
-        Engine::Vllm(engine) => {
+        experiment::Engine::Vllm(engine) => {
             let library = around.library.ok_or_else(|| {
                 SessionError::fatal(FailureKind::Environment, "no worker library was looked up for this run")
             })?;
@@ -95,17 +97,17 @@ fn start(group: &EngineGroup, log: &Path, around: &Surroundings<'_>) -> Result<S
             WorkerProcess::spawn(launch).map(Session::Worker)
         }
         // Its luck is keyed by the stream of each probe, which holds the experiment's seed.
-        Engine::Sim(engine) => Ok(Session::Sim(SimSession::new(*engine, 0))),
+        experiment::Engine::Sim(engine) => Ok(Session::Sim(SimSession::new(*engine, 0))),
     }
 }
 
 /// Records that a ladder could not be measured; what it had answered by then stays.
 fn give_up(plan: &Plan, task: &LadderTask, failure: &Failure, around: &Surroundings<'_>) -> Result<()> {
     let ladder = &plan.ladders[task.ladder];
-    let mut answers = task.search.answers();
+    let mut answers = task.answers(plan);
     for answer in answers.iter_mut().filter(|answer| answer.status == Status::Undecided) {
         answer.status = Status::Failed;
     }
     (around.show)(Happening::LadderFailed { ladder, failure });
-    (around.record)(Entry::LadderFailed { ladder: ladder.key.clone(), answers, failure: failure.clone() })
+    (around.record)(Entry::LadderFailed { ladder: ladder.key, answers, failure: failure.clone() })
 }

@@ -4,7 +4,7 @@ use ceiling_core::protocol::{EngineError, EngineErrorKind, Event, Measured, Prob
 use ceiling_core::record::{Failure, FailureKind};
 use ceiling_core::sim::SimSession;
 use ceiling_core::units::Seconds;
-use ceiling_core::watch::{Advice, Watch};
+use ceiling_core::watch::Watch;
 
 use super::worker_process::WorkerProcess;
 
@@ -82,21 +82,16 @@ impl Session {
     pub async fn probe(
         &mut self,
         ask: &ProbeAsk,
-        watch: Option<&mut Watch>,
+        watch: &mut Watch,
         on_event: &mut dyn FnMut(&Event),
     ) -> Result<Measured, SessionError> {
         match self {
             Self::Worker(worker) => worker.probe(ask, watch, on_event).await,
-            Self::Sim(sim) => {
-                let mut watch = watch;
-                Ok(sim.probe(ask, &mut |event| {
-                    on_event(event);
-                    watch.as_deref_mut().map_or(Advice::GoOn, |watch| {
-                        watch.observe(event);
-                        watch.advice()
-                    })
-                }))
-            }
+            Self::Sim(sim) => Ok(sim.probe(ask, &mut |event| {
+                on_event(event);
+                watch.observe(event);
+                watch.advice()
+            })),
         }
     }
 

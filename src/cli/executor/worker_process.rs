@@ -16,7 +16,7 @@ use ceiling_core::record::FailureKind;
 use ceiling_core::units::Seconds;
 use ceiling_core::watch::{Advice, Watch};
 use command_fds::{CommandFdExt, FdMapping};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::unix::pipe;
@@ -36,6 +36,9 @@ const EVENT_FD: i32 = 4;
 
 /// How long a worker may take to shut its engine down before it is killed.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+
+/// How long the rest of a killed worker's process group may take to go by itself.
+const GROUP_GRACE: Duration = Duration::from_secs(3);
 
 /// How much longer than the worker's own time limits the executor waits for its word.
 const SILENCE_MARGIN: f64 = 30.0;
@@ -162,7 +165,7 @@ impl WorkerProcess {
     pub async fn probe(
         &mut self,
         ask: &ProbeAsk,
-        mut watch: Option<&mut Watch>,
+        watch: &mut Watch,
         on_event: &mut dyn FnMut(&Event),
     ) -> Result<Measured, SessionError> {
         let patience = longest_silence(ask);
@@ -180,7 +183,6 @@ impl WorkerProcess {
                 Event::ProbeFailed(error) => return Err(self.with_root_cause(error.into())),
                 Event::First { .. } | Event::Ended(_) => {
                     on_event(&event);
-                    let Some(watch) = watch.as_deref_mut() else { continue };
                     watch.observe(&event);
                     if !stopped && watch.advice() == Advice::Stop {
                         self.send(&Command::Stop).await?;
@@ -277,10 +279,29 @@ impl WorkerProcess {
 
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
-        // While the leader is not reaped its id, and so the group's, cannot belong to anyone else; and processes of the
-        // group keep the id taken after it. ESRCH, nobody left, is what a worker that ended in good order leaves.
-        let _ = killpg(self.group, Signal::SIGKILL);
+        // Killing the leader alone ends the engine too, which asked the kernel to follow it, and leaves Python's resource
+        // tracker alive to free the engine's shared memory.
+        // Once it is reaped its id may be another's.
+        if self.child.id().is_some() {
+            let _ = kill(self.group, Signal::SIGKILL);
+        }
+        let deadline = Instant::now() + GROUP_GRACE;
+        while group_is_there(&mut self.child, self.group) {
+            if Instant::now() >= deadline {
+                // Whoever is left follows nobody. Failing here means that the last one just went.
+                let _ = killpg(self.group, Signal::SIGKILL);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
+}
+
+/// Whether any process of the group is left, its leader reaped if it has ended.
+fn group_is_there(leader: &mut Child, group: Pid) -> bool {
+    // Until it is reaped the leader counts as one of the group; an error means that it has been.
+    let _ = leader.try_wait();
+    killpg(group, None).is_ok()
 }
 
 fn open_log(path: &Path) -> std::io::Result<std::fs::File> {

@@ -7,6 +7,7 @@ use crate::protocol::{Measured, Resolved};
 use crate::search::Answer;
 use crate::sla::Tally;
 use crate::units::{Concurrency, Seconds};
+use crate::watch::Until;
 
 /// One thing that happened and that a run must remember. Engine groups and ladders are named by key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub enum Entry {
         number: u32,
         /// Requests in flight.
         concurrency: Concurrency,
+        /// What it was measured for.
+        until: Until,
         /// Its requests under each SLA of the ladder.
         tallies: Vec<Tally>,
         /// All that was measured.

@@ -13,6 +13,7 @@ use crate::request::RequestEnd;
 use crate::search::Status;
 use crate::sla::{Sla, Tally};
 use crate::units::{Concurrency, Seconds, Share};
+use crate::watch::Until;
 
 use super::{Failure, Provenance};
 
@@ -119,7 +120,9 @@ pub struct LadderRecord {
     pub probes: Vec<ProbeRecord>,
     /// Engine time of all of them.
     pub engine_s: Seconds,
-    /// See [`super::certificate_ratio`].
+    /// Engine time over the least that could prove the answers: see [`certificate_seconds`].
+    ///
+    /// [`certificate_seconds`]: crate::search::certificate_seconds
     pub certificate_ratio: Option<f64>,
 }
 
@@ -130,6 +133,8 @@ pub struct ProbeRecord {
     pub number: u32,
     /// Requests in flight.
     pub concurrency: Concurrency,
+    /// What it was measured for: it may have been stopped once that was known.
+    pub until: Until,
     /// Engine time, from the first submission until the engine was idle again.
     pub seconds: Seconds,
     /// Judged requests.
@@ -158,7 +163,7 @@ pub struct ProbeRecord {
 
 impl ProbeRecord {
     /// Sums a probe up.
-    pub fn new(number: u32, concurrency: Concurrency, tallies: &[Tally], measured: &Measured) -> Self {
+    pub fn new(number: u32, concurrency: Concurrency, until: Until, tallies: &[Tally], measured: &Measured) -> Self {
         let judged = || measured.requests.iter().filter(|request| request.judged);
         let cached: Vec<u64> = judged().filter_map(|request| request.cached_tokens.map(u64::from)).collect();
         let mut prompts: Vec<u32> = judged().filter_map(|request| request.prompt_tokens).collect();
@@ -167,6 +172,7 @@ impl ProbeRecord {
         Self {
             number,
             concurrency,
+            until,
             seconds: measured.seconds,
             requests: u32::try_from(judged().count()).unwrap_or(u32::MAX),
             slas: tallies.to_vec(),
