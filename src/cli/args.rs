@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -25,6 +26,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run without a file
     Quick(QuickArgs),
+    /// Run the plan against the simulator many times: what it would cost, how sure its answers would be
+    Rehearse(RehearseArgs),
     /// Show a run
     Report(ReportArgs),
     /// List the runs under the results directory
@@ -167,6 +170,32 @@ pub struct QuickArgs {
     /// Where it is kept.
     #[command(flatten)]
     pub results: ResultsArgs,
+}
+
+/// `ceiling rehearse`
+#[derive(Debug, Args)]
+pub struct RehearseArgs {
+    /// Which experiments.
+    #[command(flatten)]
+    pub experiments: ExperimentArgs,
+    /// How often to run each ladder
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub seeds: NonZeroU32,
+    /// An experiment file whose simulated engine stands in for every real one
+    #[arg(long, value_name = "FILE")]
+    pub engine: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = RehearseFormat::Table)]
+    pub format: RehearseFormat,
+}
+
+/// How a rehearsal is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RehearseFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
 }
 
 /// `ceiling report`

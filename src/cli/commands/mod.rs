@@ -5,6 +5,7 @@ pub mod completions;
 pub mod list;
 pub mod plan;
 pub mod quick;
+pub mod rehearse;
 pub mod report;
 pub mod run;
 pub mod schema;
