@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! experiment -> plan -> (a probe measured elsewhere) -> watch, sla -> search -> record
+//! two records -> compare
 //! ```
 
+pub mod compare;
 pub mod experiment;
 pub mod key;
 pub mod load;

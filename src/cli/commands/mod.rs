@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod completions;
+pub mod diff;
+pub mod history;
 pub mod list;
 pub mod plan;
 pub mod quick;

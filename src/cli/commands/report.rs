@@ -5,11 +5,11 @@ use anyhow::Result;
 use crate::args::{ReportArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::report::{csv, json, markdown};
-use crate::store::{read_run, resolve_run};
+use crate::store::Finder;
 
 /// Prints a run.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
-    let run = read_run(&resolve_run(&args.results.results, &args.run)?)?;
+    let run = Finder::new(&args.results.results, args.experiment.as_deref()).find(&args.run)?.read()?;
     let text = match args.format {
         ReportFormat::Markdown => markdown::render(&run),
         ReportFormat::Csv => csv::render(&run)?,

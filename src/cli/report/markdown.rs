@@ -61,6 +61,17 @@ pub fn provenance(run: &Run) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// A row of a table whose columns are Markdown already.
+pub fn row(columns: &[String]) -> String {
+    format!("| {} |\n", columns.join(" | "))
+}
+
+/// Text from a file, as code: nothing in it is a link, an image, a tag or a mention. Empty text stays empty.
+pub fn code(text: &str) -> String {
+    let clean = text.replace('`', "'").replace('|', "\\|").replace(char::is_control, " ");
+    if clean.trim().is_empty() { String::new() } else { format!("`{clean}`") }
+}
+
 fn escape(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
 }

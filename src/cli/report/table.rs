@@ -2,6 +2,7 @@
 
 use ceiling_core::record::{CellRecord, Run};
 use ceiling_core::search::Status;
+use ceiling_core::units::Concurrency;
 
 use super::csv::{axes, plain, probe_at_ceiling};
 
@@ -32,7 +33,7 @@ fn row(run: &Run, cell: &CellRecord, axes: &[String], columns: usize) -> Vec<Str
     let mut row: Vec<String> = axes.iter().map(|axis| cell.axes.get(axis).map_or_else(String::new, plain)).collect();
     row.extend([format!("{}%", rounded(cell.sla.ok_rate.get() * 100.0)), cell.sla.ttft.to_string()]);
     let rest = [
-        ceiling(cell),
+        ceiling(cell.status, cell.highest_pass),
         bracket(cell),
         seconds(ttft.and_then(|ttft| ttft.p50_s)),
         seconds(ttft.and_then(|ttft| ttft.p99_s)),
@@ -46,9 +47,9 @@ fn row(run: &Run, cell: &CellRecord, axes: &[String], columns: usize) -> Vec<Str
 }
 
 /// The ceiling, or why there is none.
-pub fn ceiling(cell: &CellRecord) -> String {
-    let pass = cell.highest_pass.map_or(0, |level| level.get());
-    match cell.status {
+pub fn ceiling(status: Option<Status>, highest_pass: Option<Concurrency>) -> String {
+    let pass = highest_pass.map_or(0, Concurrency::get);
+    match status {
         None => "not yet measured".to_owned(),
         Some(Status::Found) => pass.to_string(),
         Some(Status::AboveCap) => format!("above cap ({pass})"),
@@ -80,7 +81,8 @@ fn further_limits(cell: &CellRecord) -> Option<String> {
     (!limits.is_empty()).then(|| limits.join(", "))
 }
 
-fn seconds(value: Option<f64>) -> String {
+/// A length of time, short.
+pub fn seconds(value: Option<f64>) -> String {
     value.map_or_else(
         String::new,
         |value| if value < 1.0 { format!("{:.0} ms", value * 1e3) } else { format!("{value:.2} s") },

@@ -1,4 +1,4 @@
-//! The only writer of `results/`.
+//! The only writer of `results/`, and how runs are found again: there, or in git.
 //!
 //! ```text
 //! results/<experiment>/<run id>/
@@ -10,6 +10,7 @@
 //! ```
 
 mod atomic;
+mod find;
 mod git;
 mod journal;
 mod ledger;
@@ -18,6 +19,7 @@ mod requests;
 mod run_dir;
 
 pub use atomic::replace;
+pub use find::{Finder, Found, read_run, read_summary};
 pub use ledger::Ledger;
 pub use machine::provenance;
-pub use run_dir::{read_run, resolve_run, runs};
+pub use run_dir::runs;

@@ -4,14 +4,17 @@
 //! entry    what happened, as the journal keeps it, in the order it happened
 //! state    all that entries add up to (a fold: replaying a journal gives the state back)
 //! run      what is published of one experiment: `run.json`
+//! summary  the same in brief, for lists
 //! ```
 
 mod entry;
 mod provenance;
 mod run;
 mod state;
+mod summary;
 
 pub use entry::{Entry, Failure, FailureKind};
 pub use provenance::{EngineVersion, Git, Provenance};
 pub use run::{CellRecord, EngineRecord, ExperimentRecord, LadderRecord, ProbeRecord, RUN_SCHEMA, Run, RunStatus};
 pub use state::{Heading, LadderState, State};
+pub use summary::{CellSummary, ExperimentSummary, ProvenanceSummary, RunSummary};
