@@ -311,6 +311,9 @@ pub struct HistoryArgs {
     /// The least relative change of a ceiling that is a step
     #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
     pub threshold: Share,
+    /// Fields that may differ from run to run; the interpreter and the search always may
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pub across: Vec<String>,
     /// Where runs are kept.
     #[command(flatten)]
     pub results: ResultsArgs,

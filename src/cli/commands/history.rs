@@ -18,8 +18,8 @@ pub fn history(args: &HistoryArgs) -> Result<Exit> {
         None => true,
         Some(pattern) => cell.id.contains(pattern) || glob.as_ref().is_some_and(|glob| glob.matches(&cell.id)),
     };
-    let options = Options { threshold: args.threshold, across: Across::default() };
-    let traces = trace(&runs, matches, &options);
+    let options = Options { threshold: args.threshold, across: Across::new(args.across.iter().cloned()) };
+    let traces = trace(&runs, matches, &options)?;
     if let ([], Some(pattern)) = (traces.as_slice(), &args.cell) {
         let ids: Vec<&str> = runs.iter().next_back().into_iter().flat_map(|run| &run.cells).map(|c| &*c.id).collect();
         bail!("--cell {pattern} matches none of the {} cells of the newest run: {}", ids.len(), some(&ids));

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::record::{RUN_SCHEMA, Run, RunSummary};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::git::{Commit, Held, Named, Repository};
 use super::run_dir::runs;
@@ -81,16 +81,15 @@ impl<'a> Finder<'a> {
 
     /// The run that a name means as the baseline of another.
     ///
-    /// Results are checked in by a later commit than they were recorded at, so that a revision and its parent can both
-    /// name one run. Compared with itself it says nothing: then the baseline is the next that its revision names.
+    /// A result is checked in by a later commit than it was recorded at, so that a revision can name the very run that is
+    /// to be compared with it. That would say nothing: then the baseline is the next that the revision names.
     pub fn find_baseline(&self, name: &str, candidate: &Found) -> Result<Found> {
         let found = self.find(name)?;
-        match (&found.commit, &candidate.commit) {
-            (Some(before), Some(after)) if before != after && found.is(candidate) => {
-                self.by_revision(name, &self.on_disk(), Some(candidate))
-            }
-            _ => Ok(found),
+        let by_revision = found.commit.is_some() && found.commit != candidate.commit;
+        if by_revision && found.is(candidate) {
+            return self.by_revision(name, &self.on_disk(), Some(candidate));
         }
+        Ok(found)
     }
 
     fn on_disk(&self) -> Vec<PathBuf> {
@@ -222,30 +221,27 @@ pub fn read_summary(directory: &Path) -> Result<RunSummary> {
 
 /// Understands a `run.json`, or says what is wrong with it.
 fn understand<T: DeserializeOwned>(text: &[u8], place: &str, schema: impl Fn(&T) -> u32) -> Result<T> {
-    #[derive(Deserialize)]
-    struct Head {
-        schema: u32,
-    }
     let broken = match serde_json::from_slice::<T>(text) {
         Ok(run) if schema(&run) == RUN_SCHEMA => return Ok(run),
-        Ok(run) => return Err(other_schema(place, schema(&run))),
+        Ok(run) => return Err(other_schema(place, schema(&run).into())),
         Err(error) if error.is_eof() => {
             return Err(error).with_context(|| format!("{place} ends too early: it was cut off"));
         }
         Err(error) => error,
     };
-    match serde_json::from_slice::<Head>(text) {
-        Ok(head) if head.schema != RUN_SCHEMA => Err(other_schema(place, head.schema)),
-        Ok(_) => Err(broken).with_context(|| format!("{place} is broken")),
-        Err(error) if error.is_data() => {
-            Err(error).with_context(|| format!("{place} is not a run of ceiling: it states no schema number"))
-        }
-        Err(error) => Err(error).with_context(|| format!("{place} is not JSON")),
+    let value: Value = serde_json::from_slice(text).with_context(|| format!("{place} is not JSON"))?;
+    match value["schema"].as_u64() {
+        None => bail!("{place} is not a run of ceiling: it states no schema number"),
+        Some(schema) if schema != u64::from(RUN_SCHEMA) => Err(other_schema(place, schema)),
+        Some(_) => Err(broken).with_context(|| format!("{place} is broken")),
     }
 }
 
-fn other_schema(place: &str, schema: u32) -> anyhow::Error {
-    let remedy =
-        if schema > RUN_SCHEMA { "read it with a newer ceiling" } else { "read it with the ceiling that wrote it" };
+fn other_schema(place: &str, schema: u64) -> anyhow::Error {
+    let remedy = if schema > u64::from(RUN_SCHEMA) {
+        "read it with a newer ceiling"
+    } else {
+        "read it with the ceiling that wrote it"
+    };
     anyhow::anyhow!("{place} has schema {schema}; this version reads schema {RUN_SCHEMA}: {remedy}")
 }

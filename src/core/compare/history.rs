@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::pair::{Judge, pair};
 use super::verdict::Standing;
-use super::{Options, Origin, Reason, Side, Verdict};
+use super::{NoSuchField, Options, Origin, Reason, Side, Verdict};
 use crate::key::Key;
 use crate::record::{CellRecord, Run};
 use crate::sla::Sla;
@@ -52,8 +52,17 @@ impl Point<'_> {
 }
 
 /// Follows those cells of the newest run that are wanted through all runs, which come oldest first.
-pub fn history<'a>(runs: &'a [Run], wanted: impl Fn(&CellRecord) -> bool, options: &Options) -> Vec<Trace<'a>> {
-    let Some((newest, _)) = runs.split_last() else { return Vec::new() };
+///
+/// # Errors
+///
+/// Where a field that may differ is none that any cell of the newest and the oldest run has.
+pub fn history<'a>(
+    runs: &'a [Run],
+    wanted: impl Fn(&CellRecord) -> bool,
+    options: &Options,
+) -> Result<Vec<Trace<'a>>, NoSuchField> {
+    let (Some(oldest), Some(newest)) = (runs.first(), runs.last()) else { return Ok(Vec::new()) };
+    Judge::new(oldest, newest, options).check_across()?;
     let places: Vec<usize> = (0..newest.cells.len()).filter(|index| wanted(&newest.cells[*index])).collect();
     // For each run, the cell that answers the same question as each cell of the newest.
     let partners: Vec<Vec<Option<usize>>> = runs.iter().map(|run| pair(&Judge::new(run, newest, options))).collect();
@@ -79,7 +88,7 @@ pub fn history<'a>(runs: &'a [Run], wanted: impl Fn(&CellRecord) -> bool, option
             }
         }
     }
-    traces
+    Ok(traces)
 }
 
 impl<'a> Trace<'a> {

@@ -222,7 +222,7 @@ fn steps_are_marked_along_the_history() {
     let mut failed = run(&text, 80, 82);
     failed.cells[0].status = Some(Status::Failed);
     runs.insert(2, failed);
-    let traces = history(&runs, |_| true, &options(&[]));
+    let traces = history(&runs, |_| true, &options(&[])).unwrap();
     let [trace] = traces.as_slice() else { panic!("one cell") };
     let steps: Vec<_> = trace.points.iter().map(|point| (point.verdict, point.is_step())).collect();
     let expected = [
@@ -233,8 +233,8 @@ fn steps_are_marked_along_the_history() {
         (Some(Verdict::Unchanged), false),
     ];
     assert_eq!(steps, expected);
-    assert!(history(&runs, |_| false, &options(&[])).is_empty());
-    assert!(history(&[], |_| true, &options(&[])).is_empty());
+    assert!(history(&runs, |_| false, &options(&[])).unwrap().is_empty());
+    assert!(history(&[], |_| true, &options(&[])).unwrap().is_empty());
 }
 
 proptest! {
