@@ -12,6 +12,7 @@ use ceiling_core::search::Status;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::preflight::refused;
 use crate::executor::{self, LadderTask, Surroundings, WorkerLibrary};
 use crate::exit::Exit;
 use crate::progress::Progress;
@@ -21,8 +22,15 @@ use crate::store::{self, Ledger};
 /// Runs a plan and prints the table of each of its experiments.
 pub fn carry_out(plan: Plan, results: &Path) -> Result<(Exit, Vec<Run>)> {
     let plan = Arc::new(plan);
-    let needs_worker = plan.groups.iter().any(|group| matches!(*group.engine, Engine::Vllm(_)));
-    let library = if needs_worker { Some(WorkerLibrary::find()?) } else { None };
+    let real_engines = plan.groups.iter().filter(|group| matches!(*group.engine, Engine::Vllm(_))).count();
+    let library = if real_engines == 0 { None } else { Some(WorkerLibrary::find()?) };
+    if let Some(library) = library.as_ref().filter(|_| real_engines > 1) {
+        // A single engine says so itself, before it loads anything; of several, the last might say so at dawn.
+        eprintln!("asking vLLM about {real_engines} engine configurations");
+        if refused(&plan, library, &|_, _| {})? > 0 {
+            return Ok((Exit::Usage, Vec::new()));
+        }
+    }
     let ledger = Ledger::create(plan.clone(), results, store::provenance(results), Timestamp::now())?;
     let directories: Vec<PathBuf> = ledger.directories().map(Path::to_owned).collect();
 

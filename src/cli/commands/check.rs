@@ -1,11 +1,12 @@
 //! `ceiling check FILE…`
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use ceiling_core::plan::Plan;
 
 use super::experiments;
+use super::preflight::refused;
 use crate::args::CheckArgs;
-use crate::executor::{self, WorkerLibrary};
+use crate::executor::WorkerLibrary;
 use crate::exit::Exit;
 
 /// Validates files, and on demand what vLLM makes of their engine args.
@@ -19,27 +20,7 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
 }
 
 fn check_engines(plan: &Plan) -> Result<Exit> {
-    let library = WorkerLibrary::find()?;
-    let logs = std::env::temp_dir().join(format!("ceiling-check-{}", std::process::id()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    let findings = runtime.block_on(executor::check(plan, &library, &logs));
-    let mut refused = 0;
-    for finding in &findings {
-        match &finding.result {
-            Ok(resolved) => println!("{}: vLLM {} takes it", finding.group.label, resolved.version),
-            Err(error) => {
-                refused += 1;
-                eprintln!("error: {}: {}", finding.group.label, error.reason);
-            }
-        }
-    }
-    if refused == 0 {
-        std::fs::remove_dir_all(&logs).or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error).with_context(|| format!("cannot remove {}", logs.display())),
-        })?;
-        return Ok(Exit::Done);
-    }
-    eprintln!("what vLLM said lies in {}", logs.display());
-    Ok(Exit::Usage)
+    let taken = |engine: &str, version: &str| println!("engine {engine}: vLLM {version} takes it");
+    let refused = refused(plan, &WorkerLibrary::find()?, &taken)?;
+    Ok(if refused == 0 { Exit::Done } else { Exit::Usage })
 }

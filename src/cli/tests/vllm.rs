@@ -133,9 +133,11 @@ struct Running {
 }
 
 impl Running {
+    /// Every probe takes some seconds, so that there is always one to interfere with.
     fn start(changes: &[&str]) -> Self {
         let place = Workplace::new();
-        let child = quickstart(&place, changes).spawn().unwrap();
+        let slow = ["workload.hold=\"2s\"", "workload.output_tokens=2000", "engine.max_model_len=4096"];
+        let child = quickstart(&place, &[&slow, changes].concat()).spawn().unwrap();
         Self { place, child }
     }
 
@@ -184,7 +186,7 @@ fn assert_gone(pids: &[u64]) {
 fn a_killed_worker_is_replaced_and_ctrl_c_keeps_what_was_measured() {
     let _alone = alone();
     // Enough to measure that the second engine is still busy when it is interrupted.
-    let mut run = Running::start(&["execution.retries=1", "workload.hold=\"2s\"", "workload.output_tokens=2000"]);
+    let mut run = Running::start(&["execution.retries=1"]);
     run.wait_for("probed", 2);
     let first = run.descendants();
     assert!(first.len() >= 2, "a worker and its engine core: {first:?}");
@@ -211,7 +213,7 @@ fn a_killed_worker_is_replaced_and_ctrl_c_keeps_what_was_measured() {
 #[test]
 fn a_killed_executor_leaves_no_process() {
     let _alone = alone();
-    let mut run = Running::start(&["workload.hold=\"2s\"", "workload.output_tokens=2000"]);
+    let mut run = Running::start(&[]);
     run.wait_for("probed", 1);
     let processes = run.descendants();
     assert!(processes.len() >= 2, "a worker and its engine core: {processes:?}");
