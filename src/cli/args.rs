@@ -105,6 +105,9 @@ pub struct RunArgs {
     /// Measure only the cells whose id holds this text or matches this glob
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
+    /// Go on with a run that has not measured everything: a run directory, a run id, or by default the experiment's newest
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    pub resume: Option<String>,
     /// Print the plan and stop
     #[arg(long)]
     pub dry_run: bool,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use ceiling_core::experiment::Files;
 use toml::{Table, Value};
 
-use super::carry_out::carry_out;
+use super::carry_out::{Start, carry_out};
 use super::experiments;
 use crate::args::QuickArgs;
 use crate::exit::Exit;
@@ -32,7 +32,7 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
             eprintln!("note: --set is not part of the file; give it again with `ceiling run`");
         }
     }
-    let (exit, runs) = carry_out(plan, &args.results.results)?;
+    let (exit, runs) = carry_out(plan, &args.results.results, Start::Anew)?;
     if let (Some(path), [run]) = (&args.json_out, runs.as_slice()) {
         replace(path, json::render(run)?.as_bytes())?;
     }

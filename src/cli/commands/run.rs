@@ -4,10 +4,11 @@ use anyhow::{Result, bail};
 use ceiling_core::plan::Plan;
 use glob::Pattern;
 
-use super::carry_out::carry_out;
+use super::carry_out::{Start, carry_out};
 use super::{experiments, plan};
 use crate::args::{PlanFormat, RunArgs};
 use crate::exit::Exit;
+use crate::store::{newest_unfinished, read_run, resolve_run};
 
 /// The most cells that a run measures without being asked twice.
 const MOST_CELLS: usize = 100_000;
@@ -28,7 +29,13 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     if plan.cells.len() > MOST_CELLS && !args.yes {
         bail!("the plan has {} cells; say --yes to run more than {MOST_CELLS}", plan.cells.len());
     }
-    let (exit, _) = carry_out(plan, &args.results.results)?;
+    let results = &args.results.results;
+    let start = match args.resume.as_deref() {
+        None => Start::Anew,
+        Some("") => Start::Again(newest_unfinished(results, &plan.experiments[0].name)?),
+        Some(run) => Start::Again(read_run(&resolve_run(results, run)?)?.run_id),
+    };
+    let (exit, _) = carry_out(plan, results, start)?;
     Ok(exit)
 }
 

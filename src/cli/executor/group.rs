@@ -109,5 +109,10 @@ fn give_up(plan: &Plan, task: &LadderTask, failure: &Failure, around: &Surroundi
         answer.status = Status::Failed;
     }
     (around.show)(Happening::LadderFailed { ladder, failure });
-    (around.record)(Entry::LadderFailed { ladder: ladder.key, answers, failure: failure.clone() })
+    (around.record)(Entry::LadderFailed {
+        ladder: ladder.key,
+        cells: plan.cell_keys(task.ladder),
+        answers,
+        failure: failure.clone(),
+    })
 }

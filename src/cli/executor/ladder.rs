@@ -4,9 +4,9 @@ use anyhow::Result;
 use ceiling_core::load::LoadPlan;
 use ceiling_core::plan::{EngineGroup, Ladder, Plan};
 use ceiling_core::protocol::{Event, ProbeAsk, PromptAsk, Resolved};
-use ceiling_core::record::{Entry, FailureKind};
+use ceiling_core::record::{Entry, FailureKind, Replay};
 use ceiling_core::search::{self, Answer, Observation, Search, Status, Step};
-use ceiling_core::sla::{Sla, Tally};
+use ceiling_core::sla::Tally;
 use ceiling_core::units::Seconds;
 use ceiling_core::watch::Watch;
 
@@ -19,14 +19,19 @@ pub struct LadderTask {
     pub ladder: usize,
     /// What is known so far; nothing before an engine has said what it is like.
     pub search: Option<Box<dyn Search>>,
+    /// What its probes showed in an earlier part of the run.
+    pub seen: Vec<Observation>,
     /// Number of its next probe.
     pub next_number: u32,
 }
 
 impl LadderTask {
-    /// A ladder of which nothing is known yet.
-    pub fn new(ladder: usize) -> Self {
-        Self { ladder, search: None, next_number: 0 }
+    /// The ladders that have no answers yet.
+    pub fn of(replay: Replay) -> Vec<Self> {
+        let ladders = replay.ladders.into_iter().zip(replay.next_numbers).enumerate();
+        ladders
+            .filter_map(|(ladder, (seen, next_number))| Some(Self { ladder, search: None, seen: seen?, next_number }))
+            .collect()
     }
 
     /// What is known of each SLA.
@@ -82,8 +87,12 @@ async fn search_ladder(
     around: &Surroundings<'_>,
 ) -> Result<End> {
     let ladder = &plan.ladders[task.ladder];
-    let slas: Vec<Sla> = ladder.cells.iter().map(|&cell| plan.cells[cell].sla).collect();
-    let begin = || search::search(&ladder.search, &slas, &ladder.workload, engine.resolved);
+    let slas = plan.slas(task.ladder);
+    let begin = || {
+        let mut search = search::search(&ladder.search, &slas, &ladder.workload, engine.resolved);
+        task.seen.drain(..).for_each(|observation| search.observe(observation));
+        search
+    };
     let search = task.search.get_or_insert_with(begin);
     while let Step::Probe { concurrency, until } = search.next() {
         let number = task.next_number;
@@ -107,7 +116,7 @@ async fn search_ladder(
     }
     let answers = search.answers();
     (around.show)(Happening::LadderDone { ladder, answers: &answers });
-    (around.record)(Entry::Answered { ladder: ladder.key, answers })?;
+    (around.record)(Entry::Answered { ladder: ladder.key, cells: plan.cell_keys(task.ladder), answers })?;
     Ok(End::Answered)
 }
 

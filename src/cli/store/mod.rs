@@ -13,11 +13,12 @@ mod atomic;
 mod git;
 mod journal;
 mod ledger;
+mod lock;
 mod machine;
 mod requests;
 mod run_dir;
 
 pub use atomic::replace;
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Resumed};
 pub use machine::provenance;
-pub use run_dir::{read_run, resolve_run, runs};
+pub use run_dir::{newest_unfinished, read_run, resolve_run, runs};

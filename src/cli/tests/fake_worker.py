@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stands in for the Python of a vLLM environment: speaks the worker's protocol, drives nothing.
 
-It is started as `fake_worker.py -c <bootstrap> <library> <command fd> <event fd>` and behaves as FAKE says. The k-th
+It is started as `fake_worker.py -c <bootstrap> <library> <command fd> <event fd>` and behaves as the file FAKE says. The k-th
 request of a burst gets its first token after k x 30.1 ms of pretended time, and no real time passes. Each start is noted
 in the file FAKE_STARTS with the pid of this process and of a child that would outlive it.
 """
@@ -14,7 +14,8 @@ import time
 
 COMMANDS = os.fdopen(int(sys.argv[-2]), "r")
 EVENTS = os.fdopen(int(sys.argv[-1]), "w")
-BEHAVIOUR = os.environ.get("FAKE", "well")
+with open(os.environ["FAKE"]) as file:
+    BEHAVIOUR = file.read().strip()
 STEP_S = 0.0301
 
 

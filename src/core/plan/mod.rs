@@ -42,6 +42,18 @@ pub struct ExperimentHead {
     pub digest: Key,
 }
 
+impl Plan {
+    /// The SLAs of a ladder, in the order of its cells.
+    pub fn slas(&self, ladder: usize) -> Vec<Sla> {
+        self.ladders[ladder].cells.iter().map(|&cell| self.cells[cell].sla).collect()
+    }
+
+    /// The keys of a ladder's cells.
+    pub fn cell_keys(&self, ladder: usize) -> Vec<Key> {
+        self.ladders[ladder].cells.iter().map(|&cell| self.cells[cell].key).collect()
+    }
+}
+
 /// The cells that share one engine configuration: one engine load serves them all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineGroup {

@@ -48,14 +48,18 @@ pub enum Entry {
     Answered {
         /// The ladder.
         ladder: Key,
-        /// What is known of each SLA of the ladder.
+        /// The cells it answers.
+        cells: Vec<Key>,
+        /// What is known of each of them.
         answers: Vec<Answer>,
     },
     /// A ladder could not be measured, or not to its end.
     LadderFailed {
         /// The ladder.
         ladder: Key,
-        /// What was known of each SLA by then.
+        /// The cells it was to answer.
+        cells: Vec<Key>,
+        /// What was known of each of them by then.
         answers: Vec<Answer>,
         /// Why.
         failure: Failure,

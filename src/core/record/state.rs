@@ -11,7 +11,7 @@ use crate::watch::Until;
 
 use super::{
     CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord, Provenance,
-    RUN_SCHEMA, Run, RunStatus,
+    RUN_SCHEMA, Run, RunStatus, secret,
 };
 
 /// What is known of a plan that is being carried out: a fold over its entries.
@@ -34,8 +34,8 @@ struct GroupState {
 pub struct LadderState {
     /// Its probes so far.
     pub probes: Vec<ProbeRecord>,
-    /// Its answers, once it is over.
-    pub answers: Option<Vec<Answer>>,
+    /// The answer to each of its cells, once it is over.
+    pub answers: Option<HashMap<Key, Answer>>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,
 }
@@ -45,7 +45,8 @@ impl LadderState {
     fn certificate_ratio(&self) -> Option<f64> {
         let decided = self.probes.iter().filter(|probe| matches!(probe.until, Until::Decided(_)));
         let costs: Vec<_> = decided.map(|probe| (probe.concurrency, probe.seconds)).collect();
-        let certificate = certificate_seconds(self.answers.as_ref()?, &costs)?;
+        let answers: Vec<Answer> = self.answers.as_ref()?.values().copied().collect();
+        let certificate = certificate_seconds(&answers, &costs)?;
         Some(self.engine_seconds() / certificate.get())
     }
 
@@ -71,14 +72,14 @@ impl State {
                 let record = ProbeRecord::new(*number, *concurrency, until.clone(), tallies, measured);
                 self.ladders.entry(*ladder).or_default().probes.push(record);
             }
-            Entry::Answered { ladder, answers } => {
+            Entry::Answered { ladder, cells, answers } => {
                 let state = self.ladders.entry(*ladder).or_default();
-                state.answers = Some(answers.clone());
+                state.answers = Some(cells.iter().copied().zip(answers.iter().copied()).collect());
                 state.failure = None;
             }
-            Entry::LadderFailed { ladder, answers, failure } => {
+            Entry::LadderFailed { ladder, cells, answers, failure } => {
                 let state = self.ladders.entry(*ladder).or_default();
-                state.answers = Some(answers.clone());
+                state.answers = Some(cells.iter().copied().zip(answers.iter().copied()).collect());
                 state.failure = Some(failure.clone());
             }
         }
@@ -119,7 +120,11 @@ impl State {
                 digest: head.digest,
                 source: head.source.clone(),
             },
-            provenance: Provenance { engine: self.engine_version(plan, &engines), ..heading.provenance },
+            provenance: Provenance {
+                engine: self.engine_version(plan, &engines),
+                python: engines.iter().find_map(|engine| engine.resolved.as_ref()?.packages.get("python").cloned()),
+                ..heading.provenance
+            },
             engines,
             ladders: ladders.into_iter().map(|ladder| self.ladder_record(plan, ladder)).collect(),
             cells,
@@ -142,7 +147,7 @@ impl State {
         EngineRecord {
             key: group.key,
             label: group.label.clone(),
-            args: serde_json::to_value(&*group.engine).unwrap_or_default(),
+            args: secret::hide(serde_json::to_value(&*group.engine).unwrap_or_default()),
             resolved: state.resolved,
             load_seconds: state.load_seconds,
             loads: state.loads,
@@ -169,8 +174,7 @@ impl State {
     fn cell_record(&self, plan: &Plan, cell: &crate::plan::Cell) -> CellRecord {
         let ladder = &plan.ladders[cell.ladder];
         let state = self.ladders.get(&ladder.key);
-        let place = ladder.cells.iter().position(|&index| plan.cells[index].key == cell.key);
-        let answer = state.and_then(|state| Some(state.answers.as_ref()?[place?]));
+        let answer = state.and_then(|state| state.answers.as_ref()?.get(&cell.key));
         CellRecord {
             id: cell.id.clone(),
             key: cell.key,
