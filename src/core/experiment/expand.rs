@@ -3,8 +3,9 @@
 //! A section (engine, workload, search, SLA) is read once for each distinct combination of the axes that touch it, not
 //! once for each cell: a million cells of a hundred engines read a hundred engines.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::axes::{Axes, Axis, Rule, Section, Setting};
 use super::error::{Fault, Found, Span};
@@ -18,15 +19,8 @@ use crate::sla::Sla;
 /// More cells than this are a mistake: at a minute each they would take seven years.
 pub(super) const MAX_CELLS: u64 = 4_000_000;
 
-/// Expands the axes of a file over its tables. The command line may narrow an axis, so with `lenient` an exclusion need
-/// not match anything.
-pub(super) fn expand(
-    root: &Table,
-    axes: Axes,
-    lenient: bool,
-    resolver: &mut Resolver<'_>,
-    found: &mut Found,
-) -> Option<Grid> {
+/// Expands the axes of a file over its tables.
+pub(super) fn expand(root: &Table, axes: Axes, resolver: &mut Resolver<'_>, found: &mut Found) -> Option<Grid> {
     let before = found.count();
     let size = axes.axes.iter().try_fold(1u64, |size, axis| size.checked_mul(axis.values.len() as u64));
     if size.is_none_or(|size| size > MAX_CELLS) {
@@ -38,7 +32,7 @@ pub(super) fn expand(
     }
     let mut expansion = Expansion::new(root, &axes, resolver);
     expansion.product(found);
-    if !lenient {
+    if axes.is_as_written {
         expansion.report_idle_excludes(found);
     }
     expansion.included(found);
@@ -72,13 +66,13 @@ struct Expansion<'a, 'r> {
     rows: Vec<u32>,
     /// Sets of inclusions that apply to a point, by number; the first is empty.
     patches: Vec<Vec<u32>>,
-    patch_numbers: HashMap<Vec<u32>, u32>,
+    patch_numbers: FxHashMap<Vec<u32>, u32>,
     /// Whether each exclusion takes a point away.
     excluded: Vec<bool>,
     /// Whether each inclusion fits a point of the product.
     fitted: Vec<bool>,
-    origins: HashMap<Point, Origin>,
-    too_long: HashSet<(u32, u32)>,
+    origins: FxHashMap<Point, Origin>,
+    too_long: FxHashSet<(u32, u32)>,
     /// Whether there is any point, legal or not.
     is_any_left: bool,
 }
@@ -111,9 +105,9 @@ struct Part<T> {
     /// The axes that touch it, by index.
     touching: Vec<usize>,
     /// By place on these axes and set of inclusions; no value where it cannot be read.
-    known: HashMap<(u64, u32), Option<u32>>,
+    known: FxHashMap<(u64, u32), Option<u32>>,
     latest: Option<((u64, u32), Option<u32>)>,
-    by_key: HashMap<Key, u32>,
+    by_key: FxHashMap<Key, u32>,
     distinct: Vec<Distinct<T>>,
     tokens: Vec<Option<(u64, Span)>>,
 }
@@ -128,9 +122,9 @@ impl<T: FromTables> Part<T> {
         Self {
             base,
             touching,
-            known: HashMap::new(),
+            known: FxHashMap::default(),
             latest: None,
-            by_key: HashMap::new(),
+            by_key: FxHashMap::default(),
             distinct: Vec::new(),
             tokens: Vec::new(),
         }
@@ -204,18 +198,22 @@ impl<'a, 'r> Expansion<'a, 'r> {
             points: Vec::new(),
             rows: Vec::new(),
             patches: vec![Vec::new()],
-            patch_numbers: HashMap::from([(Vec::new(), 0)]),
+            patch_numbers: FxHashMap::from_iter([(Vec::new(), 0)]),
             excluded: vec![false; axes.excludes.len()],
             fitted: vec![false; axes.includes.len()],
-            origins: HashMap::new(),
-            too_long: HashSet::new(),
+            origins: FxHashMap::default(),
+            too_long: FxHashSet::default(),
             is_any_left: false,
         }
     }
 
-    /// The points of the product, the last axis fastest. Without an axis in `[matrix]`, inclusions are all there is.
+    /// The points of the product, the last axis fastest. Where inclusions are all that `[matrix]` says, they are the
+    /// matrix.
     fn product(&mut self, found: &mut Found) {
-        if !self.axes.includes.is_empty() && self.axes.axes.iter().all(|axis| axis.is_list) {
+        let axes = self.axes;
+        let speaks_of_axes = |rule: &Rule| !rule.conditions.is_empty();
+        let is_only_lists = axes.axes.iter().all(|axis| axis.is_list);
+        if is_only_lists && !axes.includes.is_empty() && !axes.includes.iter().any(speaks_of_axes) {
             return;
         }
         let mut choice = vec![Some(0); self.axes.axes.len()];

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Experiment;
-use super::axes::{self, Setting};
+use super::axes::{self, CommandLine, Setting};
 use super::error::{Fault, Faults, Found, Sources, Span};
 use super::expand;
 use super::field::{Key as _, Maybe, Need, SchemaNumber, Scope, Text};
@@ -238,9 +238,10 @@ impl Reader<'_> {
         }
         let mut resolver = Resolver::new(&self.sources, self.files, defaults, home);
         let execution = resolver.execution(&table, found);
-        let fixed: Vec<Setting> = settings.iter().filter(|setting| setting.path[0] != "matrix").cloned().collect();
-        let axes = axes::collect(&mut table, &fixed, found);
-        let grid = expand::expand(&table, axes, !settings.is_empty(), &mut resolver, found);
+        let fixed = settings.iter().filter(|setting| setting.path[0] != "matrix").cloned().collect();
+        let command_line = CommandLine { fixed, is_heard: !settings.is_empty() };
+        let axes = axes::collect(&mut table, &command_line, found);
+        let grid = expand::expand(&table, axes, &mut resolver, found);
         if found.count() > before {
             return None;
         }

@@ -1,7 +1,8 @@
 //! Short names for cells, ladders and groups, made from what differs between the cells of an experiment.
 
-use std::collections::HashSet;
+use std::hash::BuildHasher;
 
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use serde_json::Value;
 
 use super::Key;
@@ -173,22 +174,21 @@ fn shorten(mut text: String, longest: usize, key: impl FnOnce() -> Key) -> Strin
     text
 }
 
-/// Gives out names, each once.
-pub(super) struct Unique(HashSet<String>);
+/// Gives out names, each once. It keeps their digests only: where two names share one, the second is told apart without
+/// need, and that is all.
+pub(super) struct Unique(FxHashSet<u64>);
 
 impl Unique {
     pub fn with_capacity(names: usize) -> Self {
-        Self(HashSet::with_capacity(names))
+        Self(FxHashSet::with_capacity_and_hasher(names, FxBuildHasher))
     }
 
     /// The name, or where it is taken, the name with a part of the key.
     pub fn name(&mut self, name: String, key: Key) -> String {
-        if self.0.insert(name.clone()) {
+        if self.0.insert(FxBuildHasher.hash_one(&name)) {
             return name;
         }
         let longer = format!("{name}-{}", &key.as_str()[..6]);
-        let longer = if self.0.contains(&longer) { format!("{name}-{key}") } else { longer };
-        self.0.insert(longer.clone());
-        longer
+        if self.0.insert(FxBuildHasher.hash_one(&longer)) { longer } else { format!("{name}-{key}") }
     }
 }
