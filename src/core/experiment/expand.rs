@@ -22,12 +22,8 @@ pub(super) const MAX_CELLS: u64 = 4_000_000;
 /// Expands the axes of a file over its tables.
 pub(super) fn expand(root: &Table, axes: Axes, resolver: &mut Resolver<'_>, found: &mut Found) -> Option<Grid> {
     let before = found.count();
-    let size = axes.axes.iter().try_fold(1u64, |size, axis| size.checked_mul(axis.values.len() as u64));
-    if size.is_none_or(|size| size > MAX_CELLS) {
-        let at = axes.axes.first().map_or(resolver.home, |axis| axis.key_at);
-        let size = size.map_or("far more".to_owned(), |size| size.to_string());
-        let label = format!("the product of all axes has {size} cells; expected at most {MAX_CELLS}");
-        found.push(Fault::new(at, "the matrix is too large", label));
+    if let Some(fault) = too_large(&axes, resolver.home) {
+        found.push(fault);
         return None;
     }
     let mut expansion = Expansion::new(root, &axes, resolver);
@@ -43,10 +39,27 @@ pub(super) fn expand(root: &Table, axes: Axes, resolver: &mut Resolver<'_>, foun
     if found.count() > before {
         return None;
     }
-    let Expansion { parts, points, rows, .. } = expansion;
+    let Expansion { pools, points, rows, .. } = expansion;
     let columns = axes.columns.list.into_iter();
     let columns = columns.map(|column| AxisColumn { name: column.path.join("."), values: column.values }).collect();
-    Some(parts.into_grid(Arc::new(AxisTable::new(columns, rows)), points))
+    Some(pools.into_grid(Arc::new(AxisTable::new(columns, rows)), points))
+}
+
+/// A matrix that is a mistake. Each inclusion may run through all lists.
+fn too_large(axes: &Axes, home: Span) -> Option<Fault> {
+    let product = |mut axes: std::slice::Iter<'_, Axis>, of: fn(&Axis) -> bool| {
+        axes.try_fold(1u64, |size, axis| if of(axis) { size.checked_mul(axis.values.len() as u64) } else { Some(size) })
+    };
+    let lists = product(axes.axes.iter(), |axis| axis.is_list);
+    let included = lists.and_then(|size| size.checked_mul(axes.includes.len() as u64));
+    let size = product(axes.axes.iter(), |_| true).and_then(|size| size.checked_add(included?));
+    if size.is_some_and(|size| size <= MAX_CELLS) {
+        return None;
+    }
+    let at = axes.axes.first().map_or(home, |axis| axis.key_at);
+    let size = size.map_or("far more".to_owned(), |size| size.to_string());
+    let label = format!("axes and inclusions make up to {size} cells; expected at most {MAX_CELLS}");
+    Some(Fault::new(at, "the matrix is too large", label))
 }
 
 /// Where a point comes from.
@@ -61,7 +74,7 @@ enum Origin {
 struct Expansion<'a, 'r> {
     axes: &'a Axes,
     resolver: &'a mut Resolver<'r>,
-    parts: Parts,
+    pools: Pools,
     points: Vec<Point>,
     rows: Vec<u32>,
     /// Sets of inclusions that apply to a point, by number; the first is empty.
@@ -78,14 +91,14 @@ struct Expansion<'a, 'r> {
 }
 
 /// The distinct values of all sections.
-struct Parts {
-    engines: Part<Engine>,
-    workloads: Part<Workload>,
-    searches: Part<SearchSettings>,
-    slas: Part<Sla>,
+struct Pools {
+    engines: Pool<Engine>,
+    workloads: Pool<Workload>,
+    searches: Pool<SearchSettings>,
+    slas: Pool<Sla>,
 }
 
-impl Parts {
+impl Pools {
     fn into_grid(self, axes: Arc<AxisTable>, points: Vec<Point>) -> Grid {
         Grid {
             axes,
@@ -99,7 +112,7 @@ impl Parts {
 }
 
 /// The distinct values of one section.
-struct Part<T> {
+struct Pool<T> {
     /// Its tables as the file gives them, without axes.
     base: Table,
     /// The axes that touch it, by index.
@@ -112,7 +125,7 @@ struct Part<T> {
     tokens: Vec<Option<(u64, Span)>>,
 }
 
-impl<T: FromTables> Part<T> {
+impl<T: FromTables> Pool<T> {
     fn new(root: &Table, axes: &[Axis]) -> Self {
         let mut base = Table::default();
         for entry in root.iter().filter(|entry| Section::of_table(&entry.key) == Some(T::SECTION)) {
@@ -185,16 +198,16 @@ struct Where<'a> {
 
 impl<'a, 'r> Expansion<'a, 'r> {
     fn new(root: &Table, axes: &'a Axes, resolver: &'a mut Resolver<'r>) -> Self {
-        let parts = Parts {
-            engines: Part::new(root, &axes.axes),
-            workloads: Part::new(root, &axes.axes),
-            searches: Part::new(root, &axes.axes),
-            slas: Part::new(root, &axes.axes),
+        let pools = Pools {
+            engines: Pool::new(root, &axes.axes),
+            workloads: Pool::new(root, &axes.axes),
+            searches: Pool::new(root, &axes.axes),
+            slas: Pool::new(root, &axes.axes),
         };
         Self {
             axes,
             resolver,
-            parts,
+            pools,
             points: Vec::new(),
             rows: Vec::new(),
             patches: vec![Vec::new()],
@@ -309,10 +322,10 @@ impl<'a, 'r> Expansion<'a, 'r> {
             }
         }
         let place = Where { axes: &axes.axes, choice, patch, settings };
-        let engine = self.parts.engines.at(&place, self.resolver, found);
-        let workload = self.parts.workloads.at(&place, self.resolver, found);
-        let search = self.parts.searches.at(&place, self.resolver, found);
-        let sla = self.parts.slas.at(&place, self.resolver, found);
+        let engine = self.pools.engines.at(&place, self.resolver, found);
+        let workload = self.pools.workloads.at(&place, self.resolver, found);
+        let search = self.pools.searches.at(&place, self.resolver, found);
+        let sla = self.pools.slas.at(&place, self.resolver, found);
         let (Some(engine), Some(workload), Some(search), Some(sla)) = (engine, workload, search, sla) else { return };
         let point = Point { engine, workload, search, sla };
         self.check_length(point, found);
@@ -330,8 +343,8 @@ impl<'a, 'r> Expansion<'a, 'r> {
 
     /// A request must fit into the longest context that the engine allows.
     fn check_length(&mut self, point: Point, found: &mut Found) {
-        let limit = self.parts.engines.tokens[point.engine as usize];
-        let needed = self.parts.workloads.tokens[point.workload as usize];
+        let limit = self.pools.engines.tokens[point.engine as usize];
+        let needed = self.pools.workloads.tokens[point.workload as usize];
         let (Some((limit, limit_at)), Some((needed, needed_at))) = (limit, needed) else { return };
         if needed > limit && self.too_long.insert((point.engine, point.workload)) {
             let message = format!("`input_tokens` + `output_tokens` is {needed}, and `max_model_len` is {limit}");

@@ -9,6 +9,8 @@ mod field;
 mod fields;
 mod file;
 mod grid;
+mod kind;
+mod locate;
 mod read;
 mod resolve;
 mod schema;

@@ -12,10 +12,12 @@ use super::Experiment;
 use super::axes::{self, CommandLine, Setting};
 use super::error::{Fault, Faults, Found, Sources, Span};
 use super::expand;
-use super::field::{Key as _, Maybe, Need, SchemaNumber, Scope, Text};
+use super::field::{Key as _, Maybe, Need, Scope};
 use super::fields::Fields;
 use super::file::FileTable;
-use super::resolve::{Resolver, join};
+use super::kind::{SchemaNumber, Text};
+use super::locate::join;
+use super::resolve::Resolver;
 use super::tree::{self, Node, Table, Value};
 
 /// What a file means where it says nothing.

@@ -21,20 +21,20 @@ pub(super) struct Names<'a> {
 
 struct Column {
     index: usize,
-    part: Part,
+    rank: Rank,
     /// For each value: `max_num_seqs=256`.
     texts: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+enum Rank {
     Engine,
     Workload,
     Search,
     Sla,
 }
 
-impl Part {
+impl Rank {
     fn of(field: &str) -> Self {
         match field.split('.').next() {
             Some("workload") => Self::Workload,
@@ -50,13 +50,13 @@ impl<'a> Names<'a> {
         let columns = grid.axes.columns();
         let differs = differing(grid);
         let mut order: Vec<usize> = (0..columns.len()).filter(|index| differs[*index]).collect();
-        order.sort_by_key(|index| (Part::of(&columns[*index].name), &columns[*index].name));
+        order.sort_by_key(|index| (Rank::of(&columns[*index].name), &columns[*index].name));
         let fields: Vec<&str> = order.iter().map(|index| &*columns[*index].name).collect();
         let column = |index: &usize| {
             let column = &columns[*index];
             let label = label(&column.name, &fields);
             let texts = column.values.iter().map(|value| format!("{label}={}", value_text(value))).collect();
-            Column { index: *index, part: Part::of(&column.name), texts }
+            Column { index: *index, rank: Rank::of(&column.name), texts }
         };
         Self { grid, columns: order.iter().map(column).collect() }
     }
@@ -73,14 +73,14 @@ impl<'a> Names<'a> {
             Engine::Vllm(vllm) => vllm.spec.model.rsplit('/').next().unwrap_or_default(),
             Engine::Sim(_) => "sim",
         };
-        let axes = self.join(row, |part| part == Part::Engine);
+        let axes = self.join(row, |rank| rank == Rank::Engine);
         let name = if axes.is_empty() { model.to_owned() } else { format!("{model},{axes}") };
         for_file(&name)
     }
 
     /// The group where there are several, and on which axes of workload and search it stands where.
     pub fn ladder(&self, row: usize, group: Option<&str>) -> String {
-        let mut name = self.join(row, |part| matches!(part, Part::Workload | Part::Search));
+        let mut name = self.join(row, |rank| matches!(rank, Rank::Workload | Rank::Search));
         if name.is_empty() {
             name = self.plain(row, false);
         }
@@ -97,10 +97,10 @@ impl<'a> Names<'a> {
         name
     }
 
-    fn join(&self, row: usize, wanted: impl Fn(Part) -> bool) -> String {
+    fn join(&self, row: usize, wanted: impl Fn(Rank) -> bool) -> String {
         let axes = &self.grid.axes;
         let texts = || {
-            let wanted = self.columns.iter().filter(|column| wanted(column.part));
+            let wanted = self.columns.iter().filter(|column| wanted(column.rank));
             wanted.filter_map(|column| Some(&*column.texts[axes.value(row, column.index)?]))
         };
         let mut name = String::with_capacity(texts().map(|text| text.len() + 1).sum());
