@@ -3,7 +3,10 @@
 //! One engine load serves a group, one series of probes a ladder. Ids and order depend on the experiments' meaning
 //! alone.
 
+mod estimate;
 mod group;
+#[cfg(test)]
+mod laws;
 mod matrix;
 mod name;
 mod only;
@@ -15,6 +18,7 @@ use crate::load::Hold;
 use crate::sla::Sla;
 
 pub use crate::key::Key;
+pub use estimate::{Basis, Estimate, Guess, Measurements, RULE, estimate};
 
 /// Everything that one `run` is to measure.
 #[derive(Clone, Debug, PartialEq)]
