@@ -7,15 +7,18 @@
 //! ```
 
 pub mod experiment;
+pub mod key;
 pub mod load;
 pub mod metric;
 pub mod plan;
 pub mod protocol;
 pub mod record;
+pub mod rehearse;
 pub mod request;
 pub mod search;
 pub mod sim;
 pub mod sla;
+pub mod stats;
 pub mod units;
 pub mod watch;
 pub mod workload;

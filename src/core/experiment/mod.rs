@@ -1,7 +1,28 @@
 //! What an experiment asks for, as values that are legal: whoever holds one need not check it again.
 
+mod axes;
+mod error;
+mod expand;
+#[cfg(test)]
+mod faults;
+mod field;
+mod fields;
+mod file;
+mod grid;
+mod kind;
+mod locate;
+mod read;
+mod resolve;
+mod schema;
+#[cfg(test)]
+mod shipped;
+#[cfg(test)]
+pub(crate) mod testing;
+mod tree;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +30,29 @@ use crate::load::{Hold, Load};
 use crate::protocol::{EngineSpec, PromptSource};
 use crate::sim::SimEngine;
 use crate::units::{Concurrency, Seconds, Share};
+
+pub use error::{Fault, Faults, Span};
+pub use fields::Fields;
+pub use grid::{AxisColumn, AxisTable, Distinct, Grid, Place, Point};
+pub use read::{Files, Override, read};
+pub use schema::experiment_schema;
+
+/// What one file asks for, in legal values.
+#[derive(Clone, Debug)]
+pub struct Experiment {
+    /// Its name, and that of its directory under `results/`.
+    pub name: ExperimentName,
+    /// A sentence on what it asks; empty where the file says none.
+    pub description: String,
+    /// The file it came from, as it was named.
+    pub source: String,
+    /// How to carry it out.
+    pub execution: Arc<Execution>,
+    /// Its cells.
+    pub grid: Grid,
+    /// Where it says what.
+    pub fields: Fields,
+}
 
 /// The name of an experiment: letters, digits, `.`, `_` and `-`, not beginning with a dot, at most 100 characters.
 /// It is the name of a directory under `results/`.

@@ -3,12 +3,22 @@
 //! One engine load serves a group, one series of probes a ladder. Ids and order depend on the experiments' meaning
 //! alone.
 
+mod estimate;
+mod group;
+#[cfg(test)]
+mod laws;
+mod matrix;
+mod name;
+mod only;
+
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use crate::experiment::{Engine, Execution, ExperimentName, SearchSettings, Workload};
+use crate::experiment::{Engine, Execution, Experiment, ExperimentName, Place, SearchSettings, Workload};
+use crate::load::Hold;
 use crate::sla::Sla;
+
+pub use crate::key::Key;
+pub use estimate::{Basis, Estimate, Guess, Measurements, RULE, estimate};
 
 /// Everything that one `run` is to measure.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,34 +46,15 @@ pub struct ExperimentHead {
     pub digest: Key,
 }
 
-/// A digest of a resolved meaning, in 16 hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Key(String);
-
-impl Key {
-    /// Digests the canonical JSON of a value: objects by sorted key.
-    pub fn of(value: &serde_json::Value) -> Self {
-        let mut canonical = value.clone();
-        canonical.sort_all_objects();
-        let digest = blake3::hash(canonical.to_string().as_bytes());
-        Self(digest.to_hex()[..16].to_owned())
+impl Plan {
+    /// The SLAs of a ladder, in the order of its cells.
+    pub fn slas(&self, ladder: usize) -> Vec<Sla> {
+        self.ladders[ladder].cells.iter().map(|&cell| self.cells[cell].sla).collect()
     }
 
-    /// The digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The digest as a number, for seeds.
-    pub fn number(&self) -> u64 {
-        u64::from_str_radix(&self.0, 16).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Display for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+    /// The keys of a ladder's cells.
+    pub fn cell_keys(&self, ladder: usize) -> Vec<Key> {
+        self.ladders[ladder].cells.iter().map(|&cell| self.cells[cell].key).collect()
     }
 }
 
@@ -111,7 +102,20 @@ pub struct Cell {
     /// The ladder: index into [`Plan::ladders`].
     pub ladder: usize,
     /// Its place on each axis of its experiment: dotted field and value, in the order of the file.
-    pub axes: Arc<[(String, serde_json::Value)]>,
+    pub axes: Place,
     /// The SLA.
     pub sla: Sla,
+}
+
+/// Plans everything that experiments ask for: one engine load for each distinct engine configuration among them all.
+pub fn plan(experiments: &[Experiment]) -> Plan {
+    matrix::plan(experiments)
+}
+
+impl Ladder {
+    /// How long a request is kept in flight: where a limit on the whole request is to be judged, until it finishes.
+    pub fn hold(&self, cells: &[Cell]) -> Hold {
+        let judges_the_end = self.cells.iter().any(|cell| cells[*cell].sla.e2e.is_some());
+        if judges_the_end { Hold::UntilFinished } else { self.workload.hold }
+    }
 }

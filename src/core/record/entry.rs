@@ -7,6 +7,7 @@ use crate::protocol::{Measured, Resolved};
 use crate::search::Answer;
 use crate::sla::Tally;
 use crate::units::{Concurrency, Seconds};
+use crate::watch::Until;
 
 /// One thing that happened and that a run must remember. Engine groups and ladders are named by key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub enum Entry {
         number: u32,
         /// Requests in flight.
         concurrency: Concurrency,
+        /// What it was measured for.
+        until: Until,
         /// Its requests under each SLA of the ladder.
         tallies: Vec<Tally>,
         /// All that was measured.
@@ -45,14 +48,18 @@ pub enum Entry {
     Answered {
         /// The ladder.
         ladder: Key,
-        /// What is known of each SLA of the ladder.
+        /// The cells it answers.
+        cells: Vec<Key>,
+        /// What is known of each of them.
         answers: Vec<Answer>,
     },
     /// A ladder could not be measured, or not to its end.
     LadderFailed {
         /// The ladder.
         ladder: Key,
-        /// What was known of each SLA by then.
+        /// The cells it was to answer.
+        cells: Vec<Key>,
+        /// What was known of each of them by then.
         answers: Vec<Answer>,
         /// Why.
         failure: Failure,
@@ -66,7 +73,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// One or a few lines that a person understands.
     pub reason: String,
-    /// The log that says more, relative to the run directory.
+    /// The log that says more, relative to the directory of all results.
     pub log: Option<String>,
 }
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use crate::experiment::Engine;
 use crate::plan::{Key, Plan};
 use crate::protocol::Resolved;
-use crate::search::{Answer, Status};
+use crate::search::{Answer, Status, certificate_seconds};
 use crate::units::Seconds;
+use crate::watch::Until;
 
 use super::{
     CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord, Provenance,
-    RUN_SCHEMA, Run, RunStatus, certificate_ratio,
+    RUN_SCHEMA, Run, RunStatus, secret,
 };
 
 /// What is known of a plan that is being carried out: a fold over its entries.
@@ -33,10 +34,25 @@ struct GroupState {
 pub struct LadderState {
     /// Its probes so far.
     pub probes: Vec<ProbeRecord>,
-    /// Its answers, once it is over.
-    pub answers: Option<Vec<Answer>>,
+    /// The answer to each of its cells, once it is over.
+    pub answers: Option<HashMap<Key, Answer>>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,
+}
+
+impl LadderState {
+    /// Engine time of all probes over that of the least that could prove the answers.
+    fn certificate_ratio(&self) -> Option<f64> {
+        let decided = self.probes.iter().filter(|probe| matches!(probe.until, Until::Decided(_)));
+        let costs: Vec<_> = decided.map(|probe| (probe.concurrency, probe.seconds)).collect();
+        let answers: Vec<Answer> = self.answers.as_ref()?.values().copied().collect();
+        let certificate = certificate_seconds(&answers, &costs)?;
+        Some(self.engine_seconds() / certificate.get())
+    }
+
+    fn engine_seconds(&self) -> f64 {
+        self.probes.iter().map(|probe| probe.seconds.get()).sum()
+    }
 }
 
 impl State {
@@ -44,26 +60,26 @@ impl State {
     pub fn apply(&mut self, entry: &Entry) {
         match entry {
             Entry::Loaded { group, resolved, seconds } => {
-                let state = self.groups.entry(group.clone()).or_default();
+                let state = self.groups.entry(*group).or_default();
                 state.resolved = Some((**resolved).clone());
                 state.load_seconds = Some(*seconds);
                 state.loads += 1;
             }
             Entry::EngineFailed { group, failure } => {
-                self.groups.entry(group.clone()).or_default().failures.push(failure.clone());
+                self.groups.entry(*group).or_default().failures.push(failure.clone());
             }
-            Entry::Probed { ladder, number, concurrency, tallies, measured } => {
-                let record = ProbeRecord::new(*number, *concurrency, tallies, measured);
-                self.ladders.entry(ladder.clone()).or_default().probes.push(record);
+            Entry::Probed { ladder, number, concurrency, until, tallies, measured } => {
+                let record = ProbeRecord::new(*number, *concurrency, until.clone(), tallies, measured);
+                self.ladders.entry(*ladder).or_default().probes.push(record);
             }
-            Entry::Answered { ladder, answers } => {
-                let state = self.ladders.entry(ladder.clone()).or_default();
-                state.answers = Some(answers.clone());
+            Entry::Answered { ladder, cells, answers } => {
+                let state = self.ladders.entry(*ladder).or_default();
+                state.answers = Some(cells.iter().copied().zip(answers.iter().copied()).collect());
                 state.failure = None;
             }
-            Entry::LadderFailed { ladder, answers, failure } => {
-                let state = self.ladders.entry(ladder.clone()).or_default();
-                state.answers = Some(answers.clone());
+            Entry::LadderFailed { ladder, cells, answers, failure } => {
+                let state = self.ladders.entry(*ladder).or_default();
+                state.answers = Some(cells.iter().copied().zip(answers.iter().copied()).collect());
                 state.failure = Some(failure.clone());
             }
         }
@@ -101,10 +117,14 @@ impl State {
             experiment: ExperimentRecord {
                 name: head.name.to_string(),
                 description: head.description.clone(),
-                digest: head.digest.clone(),
+                digest: head.digest,
                 source: head.source.clone(),
             },
-            provenance: Provenance { engine: self.engine_version(plan, &engines), ..heading.provenance },
+            provenance: Provenance {
+                engine: self.engine_version(plan, &engines),
+                python: engines.iter().find_map(|engine| engine.resolved.as_ref()?.packages.get("python").cloned()),
+                ..heading.provenance
+            },
             engines,
             ladders: ladders.into_iter().map(|ladder| self.ladder_record(plan, ladder)).collect(),
             cells,
@@ -125,9 +145,9 @@ impl State {
         let group = &plan.groups[group];
         let state = self.groups.get(&group.key).cloned().unwrap_or_default();
         EngineRecord {
-            key: group.key.clone(),
+            key: group.key,
             label: group.label.clone(),
-            args: serde_json::to_value(&*group.engine).unwrap_or_default(),
+            args: secret::hide(serde_json::to_value(&*group.engine).unwrap_or_default()),
             resolved: state.resolved,
             load_seconds: state.load_seconds,
             loads: state.loads,
@@ -138,16 +158,15 @@ impl State {
     fn ladder_record(&self, plan: &Plan, ladder: usize) -> LadderRecord {
         let ladder = &plan.ladders[ladder];
         let state = self.ladders.get(&ladder.key).cloned().unwrap_or_default();
-        let spent: f64 = state.probes.iter().map(|probe| probe.seconds.get()).sum();
         LadderRecord {
             id: ladder.id.clone(),
-            key: ladder.key.clone(),
+            key: ladder.key,
             engine: plan.groups[ladder.group].label.clone(),
             workload: (*ladder.workload).clone(),
             search: ladder.search,
             slas: ladder.cells.iter().map(|&cell| plan.cells[cell].sla).collect(),
-            engine_s: Seconds::new(spent).unwrap_or(Seconds::ZERO),
-            certificate_ratio: state.answers.and_then(|answers| certificate_ratio(&state.probes, &answers)),
+            engine_s: Seconds::new(state.engine_seconds()).unwrap_or(Seconds::ZERO),
+            certificate_ratio: state.certificate_ratio(),
             probes: state.probes,
         }
     }
@@ -155,14 +174,13 @@ impl State {
     fn cell_record(&self, plan: &Plan, cell: &crate::plan::Cell) -> CellRecord {
         let ladder = &plan.ladders[cell.ladder];
         let state = self.ladders.get(&ladder.key);
-        let place = ladder.cells.iter().position(|&index| plan.cells[index].key == cell.key);
-        let answer = state.and_then(|state| Some(state.answers.as_ref()?[place?]));
+        let answer = state.and_then(|state| state.answers.as_ref()?.get(&cell.key));
         CellRecord {
             id: cell.id.clone(),
-            key: cell.key.clone(),
+            key: cell.key,
             engine: plan.groups[ladder.group].label.clone(),
             ladder: ladder.id.clone(),
-            axes: cell.axes.iter().cloned().collect(),
+            axes: cell.axes.to_map(),
             sla: cell.sla,
             status: answer.map(|answer| answer.status),
             ceiling: answer.and_then(|answer| answer.ceiling()),

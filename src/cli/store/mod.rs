@@ -1,0 +1,24 @@
+//! The only writer of `results/`.
+//!
+//! ```text
+//! results/<experiment>/<run id>/
+//!   run.json       everything published; replaced as a whole
+//!   cells.csv      one row per cell; replaced as a whole
+//!   journal.jsonl  what happened, appended and synced
+//!   requests.csv   one row per request, appended
+//!   logs/          one file per engine group
+//! ```
+
+mod atomic;
+mod git;
+mod journal;
+mod ledger;
+mod lock;
+mod machine;
+mod requests;
+mod run_dir;
+
+pub use atomic::replace;
+pub use ledger::{Ledger, Resumed};
+pub use machine::provenance;
+pub use run_dir::{newest_unfinished, read_run, resolve_run, runs};

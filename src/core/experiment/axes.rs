@@ -1,0 +1,510 @@
+//! The axes of an experiment, and which points of their product are left out, or added.
+//!
+//! A column is a field with the values that it takes. An axis of plain values fills one column; an axis of tables fills
+//! one for each field that its tables set.
+
+use std::collections::HashMap;
+
+use serde_json::Value as Json;
+
+use super::error::{Fault, Found, Span, nearest};
+use super::file::{ModelTable, SearchTable, SlaTable, WorkloadTable};
+use super::tree::{Node, Table, Value, WHOLE};
+
+/// The parts of an experiment that cells differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    /// Engine and model: what an engine load depends on.
+    Engine,
+    Workload,
+    Sla,
+    Search,
+}
+
+impl Section {
+    /// The section that a top-level table belongs to.
+    pub fn of_table(name: &str) -> Option<Self> {
+        Some(match name {
+            "model" | "engine" => Self::Engine,
+            "workload" => Self::Workload,
+            "sla" => Self::Sla,
+            "search" => Self::Search,
+            _ => return None,
+        })
+    }
+
+    fn of_path(path: &[String]) -> Option<Self> {
+        path.first().and_then(|name| Self::of_table(name))
+    }
+}
+
+/// A field, and what goes there.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub path: Vec<String>,
+    pub key_at: Span,
+    pub node: Node,
+}
+
+/// One dotted field that takes several values.
+#[derive(Debug)]
+pub(super) struct Axis {
+    pub section: Section,
+    pub path: Vec<String>,
+    pub key_at: Span,
+    /// Whether a list in its own table makes it: then an included point runs through it too.
+    pub is_list: bool,
+    pub values: Vec<AxisValue>,
+}
+
+#[derive(Debug)]
+pub(super) struct AxisValue {
+    pub node: Node,
+    /// The columns that it fills, with the index of the value in each.
+    pub fills: Vec<(usize, u32)>,
+}
+
+/// A point that an entry of `[[matrix.exclude]]` or `[[matrix.include]]` speaks of.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub at: Span,
+    /// Columns of axes and the value that each must have.
+    pub conditions: Vec<(usize, u32)>,
+    /// Fields beside the axes, with their columns.
+    pub additions: Vec<(usize, u32)>,
+    /// All that it says.
+    pub settings: Vec<Setting>,
+}
+
+/// A field with the values that it takes.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub path: Vec<String>,
+    pub values: Vec<Json>,
+    seen: HashMap<String, u32>,
+}
+
+/// All columns of an experiment.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    pub list: Vec<Column>,
+    by_path: HashMap<Vec<String>, usize>,
+}
+
+impl Columns {
+    fn add(&mut self, path: &[String]) -> usize {
+        *self.by_path.entry(path.to_vec()).or_insert_with(|| {
+            self.list.push(Column { path: path.to_vec(), values: Vec::new(), seen: HashMap::new() });
+            self.list.len() - 1
+        })
+    }
+
+    /// The index of a value in a column, which gets it if it is new.
+    pub fn value(&mut self, column: usize, node: &Node) -> u32 {
+        let column = &mut self.list[column];
+        *column.seen.entry(node.canonical()).or_insert_with(|| {
+            // What JSON cannot say is reported where the field itself is read.
+            column.values.push(node.to_json(&mut Found::default()).unwrap_or(Json::Null));
+            (column.values.len() - 1) as u32
+        })
+    }
+
+    fn index_of(&self, column: usize, node: &Node) -> Option<u32> {
+        self.list[column].seen.get(&node.canonical()).copied()
+    }
+}
+
+/// The axes, and the rules on their product.
+#[derive(Debug)]
+pub(super) struct Axes {
+    pub axes: Vec<Axis>,
+    pub columns: Columns,
+    pub excludes: Vec<Rule>,
+    pub includes: Vec<Rule>,
+    /// For each column, the value that the file's tables give where no axis says otherwise.
+    pub base_row: Vec<Option<u32>>,
+    /// Whether each can be told from the others: then two equal cells, or none at all, are a fault of their own.
+    pub is_sound: bool,
+    /// Whether each exclusion must match something.
+    pub is_as_written: bool,
+}
+
+/// Splits dotted keys and nested tables of `[matrix]` into one entry for each axis, named by its dotted field.
+pub(super) fn flatten_matrix(matrix: &Table) -> Table {
+    let mut flat = Table::default();
+    for entry in matrix.iter() {
+        if matches!(&*entry.key, "exclude" | "include") {
+            flat.push(entry.clone());
+        } else {
+            flatten_axis(&entry.key, entry.key_at, &entry.node, &mut flat);
+        }
+    }
+    flat
+}
+
+fn flatten_axis(dotted: &str, key_at: Span, node: &Node, flat: &mut Table) {
+    match &node.value {
+        Value::Table(table) if !table.is_empty() => {
+            for entry in table.iter() {
+                flatten_axis(&format!("{dotted}.{}", entry.key), entry.key_at, &entry.node, flat);
+            }
+        }
+        _ => flat.put(&[dotted.to_owned()], key_at, node),
+    }
+}
+
+fn split(dotted: &str) -> Vec<String> {
+    dotted.split('.').map(str::to_owned).collect()
+}
+
+/// Leaves of a table: fields with a value that is no table, or that is taken as a whole.
+fn leaves(path: &[String], key_at: Span, node: &Node, is_column: &dyn Fn(&[String]) -> bool, out: &mut Vec<Setting>) {
+    let whole = path.last().is_some_and(|last| last == WHOLE) || is_column(path);
+    match &node.value {
+        Value::Table(table) if !whole && !table.is_empty() => {
+            for entry in table.iter() {
+                let mut inner = path.to_vec();
+                inner.extend(split(&entry.key));
+                leaves(&inner, entry.key_at, &entry.node, is_column, out);
+            }
+        }
+        _ => out.push(Setting { path: path.to_vec(), key_at, node: node.clone() }),
+    }
+}
+
+/// What the command line says of an experiment.
+#[derive(Debug, Default)]
+pub(super) struct CommandLine {
+    /// Fields that it sets, those of `[matrix]` aside.
+    pub fixed: Vec<Setting>,
+    /// Whether it sets anything: then axes may have been narrowed, and an exclusion need not match anything.
+    pub is_heard: bool,
+}
+
+/// Collects the axes of a file, and takes the lists that make axes out of its tables.
+pub(super) fn collect(root: &mut Table, command_line: &CommandLine, found: &mut Found) -> Axes {
+    let fixed = &command_line.fixed;
+    let before = found.count();
+    let matrix = root.get("matrix").and_then(|node| node.as_table().cloned()).unwrap_or_default();
+    let mut axes: Vec<Axis> = matrix
+        .iter()
+        .filter(|entry| !matches!(&*entry.key, "exclude" | "include"))
+        .filter_map(|entry| matrix_axis(&entry.key, entry.key_at, &entry.node, fixed, found))
+        .collect();
+    for table in ["workload", "sla"] {
+        axes.extend(list_axes(root, table, &axes, fixed, found));
+    }
+    let mut columns = Columns::default();
+    let mut owners: Vec<(usize, Vec<String>)> = Vec::new();
+    for index in 0..axes.len() {
+        fill_columns(&mut axes, index, &mut columns, &mut owners, found);
+    }
+    let mut rules = |name: &str, found: &mut Found| match matrix.get(name) {
+        Some(node) => rules(name, node, command_line, &mut columns, owners.len(), found),
+        None => Vec::new(),
+    };
+    let excludes = rules("exclude", found);
+    let includes = rules("include", found);
+    let paths: Vec<_> = columns.list.iter().map(|column| column.path.clone()).collect();
+    let base = |(column, path): (usize, &Vec<String>)| root.at_path(path).map(|node| columns.value(column, node));
+    let base_row = paths.iter().enumerate().map(base).collect();
+    Axes {
+        axes,
+        columns,
+        excludes,
+        includes,
+        base_row,
+        is_sound: found.count() == before,
+        is_as_written: !command_line.is_heard,
+    }
+}
+
+fn matrix_axis(dotted: &str, key_at: Span, node: &Node, fixed: &[Setting], found: &mut Found) -> Option<Axis> {
+    let path = split(dotted);
+    let section = check_field("axis", &path, key_at, found)?;
+    let nodes = match fixed.iter().find(|setting| setting.path == path) {
+        Some(Setting { node: Node { value: Value::Array(nodes), .. }, .. }) if is_listed(&path) => nodes.clone(),
+        Some(setting) => vec![setting.node.clone()],
+        None => axis_nodes(dotted, node, fixed, &path, found)?,
+    };
+    axis(section, path, key_at, node.at, nodes, false, found)
+}
+
+/// Whether a list there makes an axis.
+fn is_listed(path: &[String]) -> bool {
+    path.len() == 2 && matches!(&*path[0], "workload" | "sla")
+}
+
+/// The values of an axis, with what the command line fixes put in.
+fn axis_nodes(dotted: &str, node: &Node, fixed: &[Setting], path: &[String], found: &mut Found) -> Option<Vec<Node>> {
+    let Value::Array(nodes) = &node.value else {
+        if !matches!(node.value, Value::Invalid) {
+            let label = format!("expected a list of values for `{dotted}`, such as [1, 2]");
+            found.push(Fault::new(node.at, format!("an axis is a list, and this is {}", node.describe()), label));
+        }
+        return None;
+    };
+    let mut nodes = nodes.clone();
+    for setting in fixed.iter().filter(|setting| setting.path.len() > path.len() && setting.path.starts_with(path)) {
+        let rest = &setting.path[path.len()..];
+        for node in &mut nodes {
+            if let Value::Table(table) = &mut node.value {
+                if table.at_path(rest).is_some() {
+                    table.put(rest, setting.key_at, &setting.node);
+                }
+            }
+        }
+    }
+    Some(nodes)
+}
+
+fn axis(
+    section: Section,
+    path: Vec<String>,
+    key_at: Span,
+    list_at: Span,
+    nodes: Vec<Node>,
+    is_list: bool,
+    found: &mut Found,
+) -> Option<Axis> {
+    if nodes.is_empty() {
+        let message = format!("`{}` is an empty list: there is nothing to measure", path.join("."));
+        found.push(Fault::new(list_at, message, "expected at least one value"));
+        return None;
+    }
+    let mut first_at: HashMap<String, Span> = HashMap::with_capacity(nodes.len());
+    let mut values = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        if let Some(first) = first_at.get(&node.canonical()) {
+            let message = format!("`{}` takes the same value twice", path.join("."));
+            found.push(Fault::new(node.at, message, "again here").related(*first, "first here"));
+            continue;
+        }
+        first_at.insert(node.canonical(), node.at);
+        values.push(AxisValue { node, fills: Vec::new() });
+    }
+    Some(Axis { section, path, key_at, is_list, values })
+}
+
+/// The lists in a table whose lists make axes.
+fn list_axes(root: &mut Table, table: &str, axes: &[Axis], fixed: &[Setting], found: &mut Found) -> Vec<Axis> {
+    let mut lists = Vec::new();
+    let Some(entries) = root.table_mut(table) else { return lists };
+    let keys: Vec<String> = entries
+        .iter()
+        .filter(|entry| matches!(entry.node.value, Value::Array(_)))
+        .map(|entry| entry.key.clone())
+        .collect();
+    for key in keys {
+        let Some(entry) = entries.remove(&key) else { continue };
+        let path = vec![table.to_owned(), key];
+        if let Some(other) = axes.iter().find(|axis| axis.path == path) {
+            if fixed.iter().any(|setting| setting.path == path) {
+                continue;
+            }
+            let message = format!("`{}` takes several values twice", path.join("."));
+            found
+                .push(Fault::new(other.key_at, message, "here as an axis").related(entry.key_at, "and here as a list"));
+            continue;
+        }
+        let Some(section) = check_field("key", &path, entry.key_at, found) else { continue };
+        let Value::Array(nodes) = entry.node.value else { continue };
+        lists.extend(axis(section, path, entry.key_at, entry.node.at, nodes, true, found));
+    }
+    lists
+}
+
+/// Checks that a dotted field is one that cells can differ in.
+fn check_field(what: &str, path: &[String], at: Span, found: &mut Found) -> Option<Section> {
+    let dotted = path.join(".");
+    let fault = |label: String| Fault::new(at, format!("the {what} `{dotted}` names nothing"), label);
+    if let Some("execution" | "name" | "description" | "schema" | "extends" | "matrix") =
+        path.first().map(String::as_str)
+    {
+        let message = format!("the {what} `{dotted}` cannot change a number");
+        found.push(Fault::new(at, message, "expected a field of model, engine, workload, sla or search"));
+        return None;
+    }
+    let Some(section) = Section::of_path(path) else {
+        let label = match suggest_table(path) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "expected a field of model, engine, workload, sla or search".to_owned(),
+        };
+        found.push(fault(label));
+        return None;
+    };
+    if path.iter().any(String::is_empty) {
+        found.push(fault("expected names separated by single dots".to_owned()));
+        return None;
+    }
+    let known = keys_of(&path[0]);
+    match path.get(1) {
+        Some(key) if !known.is_empty() && !known.contains(&key.as_str()) => {
+            let label = match nearest(key, known.iter().copied()) {
+                Some(meant) => format!("did you mean `{}.{meant}`?", path[0]),
+                None => format!("not a key of [{}]", path[0]),
+            };
+            found.push(fault(label).help(format!("keys are: {}", known.join(", "))));
+            None
+        }
+        _ => Some(section),
+    }
+}
+
+/// The keys of a table; none where it is open.
+fn keys_of(table: &str) -> &'static [&'static str] {
+    match table {
+        "model" => ModelTable::KEYS,
+        "workload" => WorkloadTable::KEYS,
+        "sla" => SlaTable::KEYS,
+        "search" => SearchTable::KEYS,
+        _ => &[],
+    }
+}
+
+/// What was meant by a field in no table of ours.
+fn suggest_table(path: &[String]) -> Option<String> {
+    const TABLES: [&str; 5] = ["model", "engine", "workload", "sla", "search"];
+    match path {
+        [key] => {
+            let table = TABLES.into_iter().find(|table| keys_of(table).contains(&key.as_str())).unwrap_or("engine");
+            Some(format!("{table}.{key}"))
+        }
+        [table, rest @ ..] => nearest(table, TABLES).map(|meant| format!("{meant}.{}", rest.join("."))),
+        [] => None,
+    }
+}
+
+/// Gives an axis its columns. Two axes must not set the same field.
+fn fill_columns(
+    axes: &mut [Axis],
+    index: usize,
+    columns: &mut Columns,
+    owners: &mut Vec<(usize, Vec<String>)>,
+    found: &mut Found,
+) {
+    let axis = &axes[index];
+    let whole = axis.path.last().is_some_and(|last| last == WHOLE);
+    let of_tables = !whole && axis.values.iter().all(|value| value.node.as_table().is_some());
+    let mut fills = Vec::with_capacity(axis.values.len());
+    for value in &axis.values {
+        let mut settings = Vec::new();
+        if of_tables {
+            if !value.node.as_table().is_some_and(Table::is_empty) {
+                leaves(&axis.path, axis.key_at, &value.node, &|_| false, &mut settings);
+            }
+        } else {
+            settings.push(Setting { path: axis.path.clone(), key_at: axis.key_at, node: value.node.clone() });
+        }
+        let mut fill = Vec::with_capacity(settings.len());
+        for setting in settings {
+            let overlaps = |path: &[String]| path.starts_with(&setting.path) || setting.path.starts_with(path);
+            if let Some((other, _)) = owners.iter().find(|(owner, path)| *owner != index && overlaps(path)) {
+                let message = format!("two axes set `{}`", setting.path.join("."));
+                let other = axes[*other].key_at;
+                found.push(Fault::new(axis.key_at, message, "this one").related(other, "and this one"));
+                continue;
+            }
+            let known = columns.list.len();
+            let column = columns.add(&setting.path);
+            if column == known {
+                owners.push((index, setting.path.clone()));
+            }
+            fill.push((column, columns.value(column, &setting.node)));
+        }
+        fills.push(fill);
+    }
+    for (value, fill) in axes[index].values.iter_mut().zip(fills) {
+        value.fills = fill;
+    }
+}
+
+/// Reads the entries of `exclude` or `include`; the first `of_axes` columns belong to axes.
+fn rules(
+    name: &str,
+    node: &Node,
+    command_line: &CommandLine,
+    columns: &mut Columns,
+    of_axes: usize,
+    found: &mut Found,
+) -> Vec<Rule> {
+    let Value::Array(entries) = &node.value else {
+        let message = format!("`{name}` is a list of tables, and this is {}", node.describe());
+        found.push(Fault::new(node.at, message, format!("expected entries under [[matrix.{name}]]")));
+        return Vec::new();
+    };
+    entries.iter().filter_map(|entry| rule(name, entry, command_line, columns, of_axes, found)).collect()
+}
+
+fn rule(
+    name: &str,
+    entry: &Node,
+    command_line: &CommandLine,
+    columns: &mut Columns,
+    of_axes: usize,
+    found: &mut Found,
+) -> Option<Rule> {
+    let Some(table) = entry.as_table().filter(|table| !table.is_empty()) else {
+        let label = "expected a table of fields and values";
+        found.push(Fault::new(entry.at, format!("an entry of `{name}` says nothing"), label));
+        return None;
+    };
+    let mut settings = Vec::new();
+    for field in table.iter() {
+        let is_column = |path: &[String]| columns.by_path.contains_key(path);
+        leaves(&split(&field.key), field.key_at, &field.node, &is_column, &mut settings);
+    }
+    let single = |setting: &&Setting| !(is_listed(&setting.path) && matches!(setting.node.value, Value::Array(_)));
+    let fixed_at = |path: &[String]| command_line.fixed.iter().filter(single).find(|fixed| fixed.path == path);
+    let contradicts = |setting: &Setting| {
+        fixed_at(&setting.path).is_some_and(|fixed| fixed.node.canonical() != setting.node.canonical())
+    };
+    if name == "exclude" && settings.iter().any(contradicts) {
+        return None;
+    }
+    // What the command line fixes, no entry can change.
+    settings.retain(|setting| fixed_at(&setting.path).is_none());
+    let before = found.count();
+    let mut rule = Rule { at: entry.at, conditions: Vec::new(), additions: Vec::new(), settings: Vec::new() };
+    for setting in settings {
+        match columns.by_path.get(&setting.path) {
+            // A value that is new to the column fits no point of the product.
+            Some(&column) if column < of_axes && name == "include" => {
+                rule.conditions.push((column, columns.value(column, &setting.node)));
+            }
+            Some(&column) if column < of_axes => match columns.index_of(column, &setting.node) {
+                Some(value) => rule.conditions.push((column, value)),
+                None if !command_line.is_heard => found.push(no_such_value(&setting, &columns.list[column])),
+                None => return None,
+            },
+            _ if name == "exclude" => found.push(no_such_axis(&setting, &columns.list[..of_axes])),
+            _ => {
+                if check_field("field", &setting.path, setting.key_at, found).is_some() {
+                    let column = columns.add(&setting.path);
+                    rule.additions.push((column, columns.value(column, &setting.node)));
+                }
+            }
+        }
+        rule.settings.push(setting);
+    }
+    (found.count() == before).then_some(rule)
+}
+
+fn no_such_value(setting: &Setting, column: &Column) -> Fault {
+    let values: Vec<_> = column.values.iter().take(10).map(Json::to_string).collect();
+    let message =
+        format!("no value of `{}` is {}: this excludes nothing", column.path.join("."), setting.node.describe());
+    Fault::new(setting.node.at, message, "matches nothing").help(format!("its values are: {}", values.join(", ")))
+}
+
+fn no_such_axis(setting: &Setting, axes: &[Column]) -> Fault {
+    let names: Vec<_> = axes.iter().map(|column| column.path.join(".")).collect();
+    let dotted = setting.path.join(".");
+    let label = match nearest(&dotted, names.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "expected the field of an axis".to_owned(),
+    };
+    let help =
+        if names.is_empty() { "this file has no axes".to_owned() } else { format!("axes are: {}", names.join(", ")) };
+    Fault::new(setting.key_at, format!("`{dotted}` is no axis, so nothing can be excluded by it"), label).help(help)
+}
