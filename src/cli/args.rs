@@ -61,6 +61,9 @@ pub struct PlanArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
     pub format: PlanFormat,
+    /// Where earlier runs are kept, which the estimate is taken from.
+    #[command(flatten)]
+    pub results: ResultsArgs,
 }
 
 /// How a plan is printed.

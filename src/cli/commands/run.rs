@@ -23,7 +23,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         Some(pattern) => only(&plan, pattern)?,
     };
     if args.dry_run {
-        plan::print(&plan, PlanFormat::Table)?;
+        plan::print(&plan, PlanFormat::Table, &args.results.results)?;
         return Ok(Exit::Done);
     }
     if plan.cells.len() > MOST_CELLS && !args.yes {

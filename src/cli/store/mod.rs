@@ -10,6 +10,7 @@
 //! ```
 
 mod atomic;
+mod earlier;
 mod git;
 mod journal;
 mod ledger;
@@ -19,6 +20,7 @@ mod requests;
 mod run_dir;
 
 pub use atomic::replace;
+pub use earlier::measurements;
 pub use ledger::{Ledger, Resumed};
 pub use machine::provenance;
 pub use run_dir::{newest_unfinished, read_run, resolve_run, runs};

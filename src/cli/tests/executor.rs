@@ -273,9 +273,11 @@ fn gpus_narrow_what_the_caller_can_see() {
     assert_eq!(starts(&place)[0]["devices"], "6");
 }
 
-/// What a run published, without what differs from one run to the next.
+/// What a run measured and answered. Keys are left out: they hold the directory that the fake worker lies in.
 fn outcome(run: &Value) -> Value {
-    serde_json::json!({ "cells": run["cells"], "ladders": run["ladders"], "status": run["status"] })
+    let bracket = |cell: &Value| [&cell["status"], &cell["highest_pass"], &cell["lowest_fail"]].map(Value::clone);
+    let answers: Vec<_> = run["cells"].as_array().unwrap().iter().map(bracket).collect();
+    serde_json::json!({ "answers": answers, "probes": run["ladders"][0]["probes"], "status": run["status"] })
 }
 
 #[test]
@@ -290,7 +292,7 @@ fn a_resumed_run_repeats_nothing_and_ends_like_one_that_was_not_interrupted() {
     let output = run_with(&place, &["--resume"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let resumed = place.run_json();
-    assert_eq!(outcome(&resumed), outcome(&whole.run_json()));
+    assert!(outcome(&resumed) == outcome(&whole.run_json()), "{:?}", levels(&resumed));
     assert_eq!(resumed["engines"][0]["loads"], 2);
     assert!(!place.run_directory().join("run.lock").exists());
 
@@ -341,4 +343,49 @@ fn a_run_that_goes_on_is_not_resumed_by_another() {
     assert!(stderr(&output).contains(&format!("belongs to process {}", child.id())), "{}", stderr(&output));
     send(Signal::SIGINT, child.id().into());
     wait_for(&mut child, Duration::from_secs(15));
+}
+
+/// Runs with these GPUs in sight and with an axis of parallel sizes.
+fn run_parallel(place: &Workplace, gpus: &str, sizes: &str) -> Output {
+    let axis = format!("matrix.\"engine.tensor_parallel_size\"={sizes}");
+    place
+        .ceiling(&["run", "fake.toml", "--set", &axis])
+        .env("CEILING_WORKER", place.path("libceiling_worker.so"))
+        .env("CUDA_VISIBLE_DEVICES", gpus)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn groups_side_by_side_have_gpus_of_their_own() {
+    let place = workplace("well", "");
+    let output = run_parallel(&place, "4,5,6,7", "[1, 2, 4]");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    // The first start is that of the check. The widest group goes first; then the other two run side by side.
+    let devices: Vec<_> =
+        starts(&place)[1..].iter().map(|start| start["devices"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(devices[0], "4,5,6,7");
+    assert_eq!(std::collections::BTreeSet::from(["4,5", "6"]), devices[1..].iter().map(String::as_str).collect());
+    assert!(place.run_json()["cells"].as_array().unwrap().iter().all(|cell| cell["status"] == "found"));
+}
+
+#[test]
+fn a_group_that_is_too_wide_costs_only_itself() {
+    let place = workplace("well", "");
+    let output = run_parallel(&place, "0", "[1, 2]");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let run = place.run_json();
+    let of = |status: &str| run["cells"].as_array().unwrap().iter().filter(|cell| cell["status"] == status).count();
+    assert_eq!((of("found"), of("failed")), (2, 2));
+    assert!(stdout(&output).contains("takes 2 GPUs"), "{}", stdout(&output));
+}
+
+#[test]
+fn what_vllm_refuses_is_said_before_anything_is_loaded() {
+    let place = workplace("bad-argument", "");
+    let output = run_parallel(&place, "0,1", "[1, 2]");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(stderr(&output).matches("max_num_sqs is not an engine argument").count(), 2, "{}", stderr(&output));
+    assert_eq!(starts(&place).len(), 1);
+    assert!(!place.path("results").exists());
 }

@@ -16,6 +16,19 @@ COMMANDS = os.fdopen(int(sys.argv[-2]), "r")
 EVENTS = os.fdopen(int(sys.argv[-1]), "w")
 with open(os.environ["FAKE"]) as file:
     BEHAVIOUR = file.read().strip()
+RESOLVED = {
+    "version": "0.0-fake",
+    "packages": {},
+    "devices": [],
+    "kv_cache_tokens": 1000,
+    "max_num_seqs": None,
+    "max_num_batched_tokens": None,
+    "block_size": None,
+    "max_model_len": None,
+    "dtype": None,
+    "model_commit": None,
+    "load_seconds": 0.0,
+}
 STEP_S = 0.0301
 
 
@@ -98,10 +111,12 @@ def main():
             case "load" if BEHAVIOUR == "bad-argument":
                 say("load-failed", kind="arguments", message="max_num_sqs is not an engine argument")
                 return
+            case "check" if BEHAVIOUR == "bad-argument":
+                say("load-failed", kind="arguments", message="max_num_sqs is not an engine argument")
+            case "check":
+                say("checked", **RESOLVED)
             case "load":
-                say("loaded", version="0.0-fake", packages={}, devices=[], kv_cache_tokens=1000, max_num_seqs=None,
-                    max_num_batched_tokens=None, block_size=None, max_model_len=None, dtype=None, model_commit=None,
-                    load_seconds=0.0)
+                say("loaded", **RESOLVED)
             case "probe":
                 probes += 1
                 if BEHAVIOUR == "dies" and probes == 3 or BEHAVIOUR == "dies-once" and starts() == 1 and probes == 3:
