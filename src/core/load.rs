@@ -16,7 +16,10 @@ use std::collections::BinaryHeap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::experiment::Workload;
+use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
+use crate::watch::Until;
 
 /// How requests arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +61,24 @@ pub struct LoadPlan {
     pub hold: Hold,
     /// How long after its submission a request is waited for: none can turn out ok later than that.
     pub patience: Seconds,
+}
+
+impl LoadPlan {
+    /// The load of a probe at `concurrency` on a ladder with these SLAs.
+    ///
+    /// Where a limit on E2E is among them, requests are watched to their end: a shorter hold could not show it. First
+    /// tokens alone are asked for with a burst under either load, since both begin with one.
+    pub fn new(workload: &Workload, slas: &[Sla], concurrency: Concurrency, until: &Until) -> Self {
+        let to_the_end = slas.iter().any(|sla| sla.e2e.is_some());
+        let hold = if to_the_end { Hold::UntilFinished } else { workload.hold };
+        let patience = slas.iter().map(Sla::patience).max().unwrap_or(Seconds::ZERO);
+        match (until, workload.load) {
+            (Until::FirstTokens, Load::Sustained) => {
+                Self { load: Load::Burst, concurrency, hold: Hold::UntilFinished, patience }
+            }
+            (_, load) => Self { load, concurrency, hold, patience },
+        }
+    }
 }
 
 /// What the harness must do now.

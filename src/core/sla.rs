@@ -125,7 +125,7 @@ impl Sla {
     }
 
     /// The tighter of the two limits on speed after the first token, as time per token.
-    fn tpot_limit(&self) -> Option<f64> {
+    pub(crate) fn tpot_limit(&self) -> Option<f64> {
         let slowest = self.min_tokens_per_second.map(|rate| 1.0 / rate.get());
         match (self.tpot.map(Seconds::get), slowest) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -1,18 +1,35 @@
 //! Watches a running probe and says when nothing more can be learnt from it.
 
+use serde::{Deserialize, Serialize};
+
+use crate::load::{Load, LoadPlan};
 use crate::protocol::Event;
 use crate::request::{RequestEnd, RequestRecord};
 use crate::sla::{Outcome, Sla};
-use crate::units::{Concurrency, Seconds};
+use crate::units::Seconds;
 
 /// Whether to go on with a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
-    /// Some SLA of interest can still go either way.
+    /// There is more to learn.
     GoOn,
-    /// Every verdict stands, whatever the requests in flight do.
+    /// Whatever the requests in flight do changes nothing any more.
     Stop,
 }
+
+/// What a probe is measured for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Until {
+    /// The verdicts of these SLAs, by index.
+    Decided(Vec<usize>),
+    /// The times of the first tokens, as far as they are waited for: nothing is held.
+    FirstTokens,
+}
+
+/// Part of a limit by which a moment must be past it before what has not been heard of is taken to have missed it:
+/// the requests of a burst are handed over one after the other, and their tokens told one after the other.
+const GRACE: f64 = 0.02;
 
 /// Follows the requests of one probe of a burst load under the SLAs that it can still tell something about.
 ///
@@ -20,8 +37,20 @@ pub enum Advice {
 /// stopped early by this watch.
 #[derive(Debug)]
 pub struct Watch {
-    total: u32,
-    slas: Vec<Following>,
+    load: Load,
+    goal: Goal,
+    /// Requests that have a first token or an end.
+    heard: Vec<bool>,
+    heard_of: usize,
+    /// The latest moment heard of, since the probe began.
+    clock: f64,
+}
+
+#[derive(Debug)]
+enum Goal {
+    Decided(Vec<Following>),
+    /// First tokens within this time.
+    FirstTokens(Seconds),
 }
 
 #[derive(Debug)]
@@ -31,14 +60,23 @@ struct Following {
     /// Requests known to have failed; a late first token is known at once, before the request ends.
     failed: Vec<bool>,
     failures: u32,
+    /// Whether all that had not been heard of by the TTFT limit were counted as failed.
+    overdue_counted: bool,
 }
 
 impl Watch {
-    /// Watches a burst of `concurrency` requests for the sake of `slas`.
-    pub fn new(concurrency: Concurrency, slas: impl IntoIterator<Item = Sla>) -> Self {
-        let total = concurrency.get();
-        let follow = |sla| Following { sla, ok: 0, failed: vec![false; total as usize], failures: 0 };
-        Self { total, slas: slas.into_iter().map(follow).collect() }
+    /// Watches a probe of this load on a ladder with these SLAs.
+    pub fn new(load: &LoadPlan, slas: &[Sla], until: &Until) -> Self {
+        let total = load.concurrency.get() as usize;
+        let follow =
+            |sla: &Sla| Following { sla: *sla, ok: 0, failed: vec![false; total], failures: 0, overdue_counted: false };
+        let goal = match until {
+            Until::Decided(which) => {
+                Goal::Decided(which.iter().filter_map(|index| slas.get(*index)).map(follow).collect())
+            }
+            Until::FirstTokens => Goal::FirstTokens(load.patience),
+        };
+        Self { load: load.load, goal, heard: vec![false; total], heard_of: 0, clock: 0.0 }
     }
 
     /// Takes note of what a worker reports. Other events than those of a request change nothing.
@@ -52,31 +90,59 @@ impl Watch {
 
     /// A request's first token came.
     pub fn first(&mut self, index: u32, ttft: Seconds) {
-        for following in &mut self.slas {
-            if ttft > following.sla.ttft {
+        self.hear(index, ttft);
+        if let Goal::Decided(slas) = &mut self.goal {
+            for following in slas.iter_mut().filter(|following| ttft > following.sla.ttft) {
                 following.fail(index);
             }
         }
+        self.count_overdue();
     }
 
     /// A request ended.
     pub fn ended(&mut self, record: &RequestRecord) {
-        for following in &mut self.slas {
-            match following.sla.judge(record) {
-                Outcome::Ok => following.ok += 1,
-                Outcome::Failed => following.fail(record.index),
-                Outcome::Undetermined => debug_assert!(record.end != RequestEnd::Finished, "an end decides"),
+        self.hear(record.index, record.ended_s);
+        if let Goal::Decided(slas) = &mut self.goal {
+            for following in slas {
+                match following.sla.judge(record) {
+                    Outcome::Ok => following.ok += 1,
+                    Outcome::Failed => following.fail(record.index),
+                    Outcome::Undetermined => debug_assert!(record.end != RequestEnd::Finished, "an end decides"),
+                }
             }
+        }
+        self.count_overdue();
+    }
+
+    /// Whether the probe can still tell anything.
+    pub fn advice(&self) -> Advice {
+        let total = self.heard.len();
+        let over = self.load == Load::Burst
+            && match &self.goal {
+                Goal::Decided(slas) => slas.iter().all(|following| following.is_decided(total as u32)),
+                Goal::FirstTokens(within) => self.heard_of == total || self.clock > within.get(),
+            };
+        if over { Advice::Stop } else { Advice::GoOn }
+    }
+
+    fn hear(&mut self, index: u32, at: Seconds) {
+        self.clock = self.clock.max(at.get());
+        if let Some(heard) = self.heard.get_mut(index as usize) {
+            self.heard_of += usize::from(!std::mem::replace(heard, true));
         }
     }
 
-    /// Whether the probe can still change a verdict.
-    pub fn advice(&self) -> Advice {
-        let decided = |following: &Following| {
-            let needed = following.sla.ok_rate.least_of(self.total);
-            following.ok >= needed || following.failures > self.total - needed
-        };
-        if self.slas.iter().all(decided) { Advice::Stop } else { Advice::GoOn }
+    /// The requests of a burst are as old as the probe: once one has been heard of past a limit, those that have not
+    /// been heard of at all have missed it.
+    fn count_overdue(&mut self) {
+        let (Goal::Decided(slas), Load::Burst) = (&mut self.goal, self.load) else { return };
+        for following in slas {
+            if !following.overdue_counted && self.clock > following.sla.ttft.get() * (1.0 + GRACE) {
+                following.overdue_counted = true;
+                let unheard = self.heard.iter().enumerate().filter(|(_, heard)| !**heard);
+                unheard.for_each(|(index, _)| following.fail(index as u32));
+            }
+        }
     }
 }
 
@@ -85,13 +151,33 @@ impl Following {
         let known = self.failed.get_mut(index as usize).map(|known| std::mem::replace(known, true));
         self.failures += u32::from(known == Some(false));
     }
+
+    fn is_decided(&self, total: u32) -> bool {
+        let needed = self.sla.ok_rate.least_of(total);
+        self.ok >= needed || self.failures > total - needed
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::Hold;
     use crate::request::testing::request;
-    use crate::units::Share;
+    use crate::units::{Concurrency, Share};
+
+    /// Watches a burst for the sake of all these SLAs.
+    fn watch(concurrency: u32, slas: &[Sla]) -> Watch {
+        Watch::new(&burst(concurrency), slas, &Until::Decided((0..slas.len()).collect()))
+    }
+
+    fn burst(concurrency: u32) -> LoadPlan {
+        LoadPlan {
+            load: Load::Burst,
+            concurrency: Concurrency::new(concurrency).unwrap(),
+            hold: Hold::UntilFinished,
+            patience: Seconds::new(10.0).unwrap(),
+        }
+    }
 
     fn sla(ok_rate: f64, ttft: f64) -> Sla {
         let ok_rate = Share::new(ok_rate).unwrap();
@@ -104,12 +190,11 @@ mod tests {
 
     #[test]
     fn one_late_token_decides_a_strict_sla_but_not_a_lax_one() {
-        let burst = Concurrency::new(4).unwrap();
         let late = Seconds::new(2.0).unwrap();
-        let mut strict = Watch::new(burst, [sla(1.0, 1.0)]);
+        let mut strict = watch(4, &[sla(1.0, 1.0)]);
         strict.first(0, late);
         assert_eq!(strict.advice(), Advice::Stop);
-        let mut both = Watch::new(burst, [sla(1.0, 1.0), sla(1.0, 3.0)]);
+        let mut both = watch(4, &[sla(1.0, 1.0), sla(1.0, 3.0)]);
         both.first(0, late);
         both.ended(&held(0, 2.0));
         assert_eq!(both.advice(), Advice::GoOn);
@@ -117,17 +202,49 @@ mod tests {
 
     #[test]
     fn a_failure_seen_twice_counts_once() {
-        let mut watch = Watch::new(Concurrency::new(4).unwrap(), [sla(0.75, 1.0)]);
+        let mut watch = watch(4, &[sla(0.75, 1.0)]);
+        for index in 1..4 {
+            watch.first(index, Seconds::new(0.5).unwrap());
+        }
         watch.first(0, Seconds::new(2.0).unwrap());
         watch.ended(&held(0, 2.0));
         assert_eq!(watch.advice(), Advice::GoOn);
-        watch.first(1, Seconds::new(2.0).unwrap());
+    }
+
+    #[test]
+    fn what_was_not_heard_of_by_the_limit_has_missed_it() {
+        let mut watch = watch(4, &[sla(0.75, 1.0)]);
+        watch.first(0, Seconds::new(0.5).unwrap());
+        watch.first(1, Seconds::new(1.0).unwrap());
+        assert_eq!(watch.advice(), Advice::GoOn);
+        // The third is late, so the fourth is as well.
+        watch.first(2, Seconds::new(1.1).unwrap());
         assert_eq!(watch.advice(), Advice::Stop);
     }
 
     #[test]
+    fn first_tokens_are_waited_for_as_long_as_anyone_has_patience() {
+        let mut all = Watch::new(&burst(2), &[sla(1.0, 10.0)], &Until::FirstTokens);
+        all.first(0, Seconds::new(0.5).unwrap());
+        assert_eq!(all.advice(), Advice::GoOn);
+        all.first(1, Seconds::new(0.6).unwrap());
+        assert_eq!(all.advice(), Advice::Stop);
+        let mut late = Watch::new(&burst(3), &[sla(1.0, 10.0)], &Until::FirstTokens);
+        late.first(0, Seconds::new(10.5).unwrap());
+        assert_eq!(late.advice(), Advice::Stop);
+    }
+
+    #[test]
+    fn a_sustained_load_is_not_stopped() {
+        let load = LoadPlan { load: Load::Sustained, ..burst(1) };
+        let mut watch = Watch::new(&load, &[sla(1.0, 1.0)], &Until::Decided(vec![0]));
+        watch.first(0, Seconds::new(2.0).unwrap());
+        assert_eq!(watch.advice(), Advice::GoOn);
+    }
+
+    #[test]
     fn enough_ok_requests_decide_too() {
-        let mut watch = Watch::new(Concurrency::new(4).unwrap(), [sla(0.75, 1.0)]);
+        let mut watch = watch(4, &[sla(0.75, 1.0)]);
         for index in 0..3 {
             assert_eq!(watch.advice(), Advice::GoOn);
             watch.ended(&held(index, 0.5));

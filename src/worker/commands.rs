@@ -24,23 +24,24 @@ impl Busy {
 /// [`lifeline::GRACE`].
 pub fn listen(commands: OwnedFd, heard: Sender<Heard>, busy: Busy) {
     std::thread::spawn(move || {
-        // Where the session has ended there is nobody left to tell, and the process is about to end.
-        let _ = read(commands, &heard);
+        read(commands, &heard);
         if busy.0.load(Ordering::SeqCst) {
             lifeline::end();
         }
+        // As above.
         let _ = heard.send(Heard::NothingMore);
         std::thread::sleep(lifeline::GRACE);
         lifeline::end();
     });
 }
 
-fn read(commands: OwnedFd, heard: &Sender<Heard>) -> Result<(), std::sync::mpsc::SendError<Heard>> {
-    for line in BufReader::new(File::from(commands)).lines() {
-        // An error of the descriptor is its end.
-        let Ok(line) = line else { break };
+fn read(commands: OwnedFd, heard: &Sender<Heard>) {
+    // An error of the descriptor is its end.
+    for line in BufReader::new(File::from(commands)).lines().map_while(Result::ok) {
         let what = serde_json::from_str(&line).map_or_else(|e| Heard::Garbled(format!("{e}: {line}")), Heard::Asked);
-        heard.send(what)?;
+        // Where the session has ended there is nobody left to tell, and the process is about to end.
+        if heard.send(what).is_err() {
+            return;
+        }
     }
-    Ok(())
 }

@@ -9,6 +9,7 @@ mod group;
 mod laws;
 mod matrix;
 mod name;
+mod only;
 
 use std::sync::Arc;
 

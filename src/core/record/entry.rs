@@ -7,6 +7,7 @@ use crate::protocol::{Measured, Resolved};
 use crate::search::Answer;
 use crate::sla::Tally;
 use crate::units::{Concurrency, Seconds};
+use crate::watch::Until;
 
 /// One thing that happened and that a run must remember. Engine groups and ladders are named by key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub enum Entry {
         number: u32,
         /// Requests in flight.
         concurrency: Concurrency,
+        /// What it was measured for.
+        until: Until,
         /// Its requests under each SLA of the ladder.
         tallies: Vec<Tally>,
         /// All that was measured.
@@ -66,7 +69,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// One or a few lines that a person understands.
     pub reason: String,
-    /// The log that says more, relative to the run directory.
+    /// The log that says more, relative to the directory of all results.
     pub log: Option<String>,
 }
 

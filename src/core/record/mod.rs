@@ -6,13 +6,11 @@
 //! run      what is published of one experiment: `run.json`
 //! ```
 
-mod certificate;
 mod entry;
 mod provenance;
 mod run;
 mod state;
 
-pub use certificate::certificate_ratio;
 pub use entry::{Entry, Failure, FailureKind};
 pub use provenance::{EngineVersion, Git, Provenance};
 pub use run::{CellRecord, EngineRecord, ExperimentRecord, LadderRecord, ProbeRecord, RUN_SCHEMA, Run, RunStatus};

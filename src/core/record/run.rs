@@ -13,6 +13,7 @@ use crate::request::RequestEnd;
 use crate::search::Status;
 use crate::sla::{Sla, Tally};
 use crate::units::{Concurrency, Seconds, Share};
+use crate::watch::Until;
 
 use super::{Failure, Provenance};
 
@@ -119,7 +120,9 @@ pub struct LadderRecord {
     pub probes: Vec<ProbeRecord>,
     /// Engine time of all of them.
     pub engine_s: Seconds,
-    /// See [`super::certificate_ratio`].
+    /// Engine time over the least that could prove the answers: see [`certificate_seconds`].
+    ///
+    /// [`certificate_seconds`]: crate::search::certificate_seconds
     pub certificate_ratio: Option<f64>,
 }
 
@@ -130,6 +133,8 @@ pub struct ProbeRecord {
     pub number: u32,
     /// Requests in flight.
     pub concurrency: Concurrency,
+    /// What it was measured for: it may have been stopped once that was known.
+    pub until: Until,
     /// Engine time, from the first submission until the engine was idle again.
     pub seconds: Seconds,
     /// Judged requests.
@@ -142,7 +147,8 @@ pub struct ProbeRecord {
     pub tpot: Option<Quantiles>,
     /// Time to the last token, of those that finished.
     pub e2e: Option<Quantiles>,
-    /// Output tokens of all requests in a second.
+    /// Output tokens of all requests in a second; absent where a judged request was not left to end as planned, since
+    /// the rate of a probe that was stopped says nothing of the engine's.
     pub output_tokens_per_s: Option<f64>,
     /// Prompt tokens that the engine took from its prefix cache, over all requests; absent where it did not say.
     pub cached_tokens: Option<u64>,
@@ -158,22 +164,22 @@ pub struct ProbeRecord {
 
 impl ProbeRecord {
     /// Sums a probe up.
-    pub fn new(number: u32, concurrency: Concurrency, tallies: &[Tally], measured: &Measured) -> Self {
+    pub fn new(number: u32, concurrency: Concurrency, until: Until, tallies: &[Tally], measured: &Measured) -> Self {
         let judged = || measured.requests.iter().filter(|request| request.judged);
         let cached: Vec<u64> = judged().filter_map(|request| request.cached_tokens.map(u64::from)).collect();
         let mut prompts: Vec<u32> = judged().filter_map(|request| request.prompt_tokens).collect();
         prompts.dedup();
-        let rate = measured.output_tokens as f64 / measured.output_seconds.get();
         Self {
             number,
             concurrency,
+            until,
             seconds: measured.seconds,
             requests: u32::try_from(judged().count()).unwrap_or(u32::MAX),
             slas: tallies.to_vec(),
             ttft: Quantiles::of(Metric::Ttft, &measured.requests),
             tpot: Quantiles::of(Metric::Tpot, &measured.requests),
             e2e: Quantiles::of(Metric::E2e, &measured.requests),
-            output_tokens_per_s: rate.is_finite().then_some(rate),
+            output_tokens_per_s: throughput(measured),
             cached_tokens: (!cached.is_empty()).then(|| cached.iter().sum()),
             prompt_tokens: (prompts.len() == 1).then(|| prompts[0]),
             errors: frequent_errors(measured, 3),
@@ -181,6 +187,13 @@ impl ProbeRecord {
             harness: measured.harness,
         }
     }
+}
+
+/// Output tokens in a second, of a probe that ran as planned.
+fn throughput(measured: &Measured) -> Option<f64> {
+    let was_stopped = measured.requests.iter().any(|request| request.judged && request.end == RequestEnd::Stopped);
+    let rate = measured.output_tokens as f64 / measured.output_seconds.get();
+    (!was_stopped && rate.is_finite()).then_some(rate)
 }
 
 /// The reasons of failed requests, most frequent first.

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use crate::experiment::Engine;
 use crate::plan::{Key, Plan};
 use crate::protocol::Resolved;
-use crate::search::{Answer, Status};
+use crate::search::{Answer, Status, certificate_seconds};
 use crate::units::Seconds;
+use crate::watch::Until;
 
 use super::{
     CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord, Provenance,
-    RUN_SCHEMA, Run, RunStatus, certificate_ratio,
+    RUN_SCHEMA, Run, RunStatus,
 };
 
 /// What is known of a plan that is being carried out: a fold over its entries.
@@ -39,6 +40,20 @@ pub struct LadderState {
     pub failure: Option<Failure>,
 }
 
+impl LadderState {
+    /// Engine time of all probes over that of the least that could prove the answers.
+    fn certificate_ratio(&self) -> Option<f64> {
+        let decided = self.probes.iter().filter(|probe| matches!(probe.until, Until::Decided(_)));
+        let costs: Vec<_> = decided.map(|probe| (probe.concurrency, probe.seconds)).collect();
+        let certificate = certificate_seconds(self.answers.as_ref()?, &costs)?;
+        Some(self.engine_seconds() / certificate.get())
+    }
+
+    fn engine_seconds(&self) -> f64 {
+        self.probes.iter().map(|probe| probe.seconds.get()).sum()
+    }
+}
+
 impl State {
     /// Takes in what happened.
     pub fn apply(&mut self, entry: &Entry) {
@@ -52,8 +67,8 @@ impl State {
             Entry::EngineFailed { group, failure } => {
                 self.groups.entry(*group).or_default().failures.push(failure.clone());
             }
-            Entry::Probed { ladder, number, concurrency, tallies, measured } => {
-                let record = ProbeRecord::new(*number, *concurrency, tallies, measured);
+            Entry::Probed { ladder, number, concurrency, until, tallies, measured } => {
+                let record = ProbeRecord::new(*number, *concurrency, until.clone(), tallies, measured);
                 self.ladders.entry(*ladder).or_default().probes.push(record);
             }
             Entry::Answered { ladder, answers } => {
@@ -138,7 +153,6 @@ impl State {
     fn ladder_record(&self, plan: &Plan, ladder: usize) -> LadderRecord {
         let ladder = &plan.ladders[ladder];
         let state = self.ladders.get(&ladder.key).cloned().unwrap_or_default();
-        let spent: f64 = state.probes.iter().map(|probe| probe.seconds.get()).sum();
         LadderRecord {
             id: ladder.id.clone(),
             key: ladder.key,
@@ -146,8 +160,8 @@ impl State {
             workload: (*ladder.workload).clone(),
             search: ladder.search,
             slas: ladder.cells.iter().map(|&cell| plan.cells[cell].sla).collect(),
-            engine_s: Seconds::new(spent).unwrap_or(Seconds::ZERO),
-            certificate_ratio: state.answers.and_then(|answers| certificate_ratio(&state.probes, &answers)),
+            engine_s: Seconds::new(state.engine_seconds()).unwrap_or(Seconds::ZERO),
+            certificate_ratio: state.certificate_ratio(),
             probes: state.probes,
         }
     }

@@ -8,6 +8,7 @@ use crate::sla::{Sla, Verdict};
 use crate::units::{Concurrency, Seconds, Share};
 
 use super::{Answer, Observation, Search, Status, Step};
+use crate::watch::Until;
 
 /// How often a level that was asked for may stay undecided before its SLA is given up.
 const UNDECIDED_TRIES: u32 = 3;
@@ -47,15 +48,15 @@ impl Search for Bisect {
         let learns = |bracket: &&Bracket| bracket.next(&self.settings).is_some() && bracket.is_inside(level.get());
         let for_slas =
             self.brackets.iter().enumerate().filter(|(_, bracket)| learns(bracket)).map(|(i, _)| i).collect();
-        Step::Probe { concurrency: level, for_slas }
+        Step::Probe { concurrency: level, until: Until::Decided(for_slas) }
     }
 
     fn observe(&mut self, observation: Observation) {
         self.spent = Seconds::new(self.spent.get() + observation.seconds.get()).unwrap_or(self.spent);
         let level = observation.concurrency;
-        for (bracket, tally) in self.brackets.iter_mut().zip(&observation.tallies) {
+        for (bracket, under) in self.brackets.iter_mut().zip(&observation.under) {
             let asked = bracket.next(&self.settings) == Some(level);
-            match tally.verdict(bracket.ok_rate) {
+            match under.tally.verdict(bracket.ok_rate) {
                 // A level outside the bracket was settled by an earlier one.
                 Verdict::Pass if bracket.is_inside(level.get()) => bracket.pass = Some(level.get()),
                 Verdict::Fail if bracket.is_inside(level.get()) => bracket.fail = Some(level.get()),
@@ -110,6 +111,8 @@ mod tests {
 
     use super::*;
     use crate::experiment::{Resolution, Strategy};
+    use crate::load::Load;
+    use crate::search::UnderSla;
     use crate::sla::Tally;
 
     fn settings(cap: u32, start: u32, resolution: Resolution) -> SearchSettings {
@@ -146,7 +149,9 @@ mod tests {
 
     fn observation(concurrency: Concurrency, tallies: Vec<Tally>) -> Observation {
         let seconds = Seconds::new(1.0).unwrap();
-        Observation { concurrency, seconds, tallies, ttft: Vec::new(), requests: concurrency.get() }
+        let under = |tally| UnderSla { tally, used: Vec::new(), errors: 0, unknown: 0 };
+        let under = tallies.into_iter().map(under).collect();
+        Observation { load: Load::Burst, concurrency, seconds, opening: Vec::new(), under }
     }
 
     #[test]

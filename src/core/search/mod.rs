@@ -4,14 +4,26 @@
 //! measures that level, and tells it what came out.
 
 mod bisect;
+mod certificate;
+mod curve;
+mod guided;
+mod level;
+mod observation;
+mod pace;
 
 use serde::{Deserialize, Serialize};
 
+use crate::experiment::Workload;
 use crate::experiment::{SearchSettings, Strategy};
-use crate::sla::{Sla, Tally};
-use crate::units::{Concurrency, Seconds, Share};
+use crate::protocol::Resolved;
+use crate::sla::Sla;
+use crate::units::{Concurrency, Share};
+use crate::watch::Until;
 
 pub use bisect::Bisect;
+pub use certificate::certificate_seconds;
+pub use guided::Guided;
+pub use observation::{Observation, UnderSla};
 
 /// What a search wants next.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,26 +32,11 @@ pub enum Step {
     Probe {
         /// Requests in flight.
         concurrency: Concurrency,
-        /// The SLAs (by index) that it is measured for: the probe may stop once these are decided.
-        for_slas: Vec<usize>,
+        /// What it is measured for: it may stop once that is known.
+        until: Until,
     },
     /// Nothing more to learn, or to spend.
     Done,
-}
-
-/// What one probe showed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Observation {
-    /// Requests in flight.
-    pub concurrency: Concurrency,
-    /// What it cost in engine time.
-    pub seconds: Seconds,
-    /// Its judged requests under each SLA of the ladder.
-    pub tallies: Vec<Tally>,
-    /// TTFT of its judged requests in seconds, ascending; those without a first token are missing at the end.
-    pub ttft: Vec<f64>,
-    /// Judged requests, with and without a first token.
-    pub requests: u32,
 }
 
 /// How the search for one SLA ended.
@@ -90,9 +87,10 @@ pub trait Search: Send {
     fn answers(&self) -> Vec<Answer>;
 }
 
-/// The search that the settings ask for.
-pub fn search(settings: &SearchSettings, slas: &[Sla]) -> Box<dyn Search> {
+/// The search that the settings ask for, for a ladder of these SLAs on this workload and engine.
+pub fn search(settings: &SearchSettings, slas: &[Sla], workload: &Workload, engine: &Resolved) -> Box<dyn Search> {
     match settings.strategy {
-        Strategy::Guided | Strategy::Bisect => Box::new(Bisect::new(*settings, slas)),
+        Strategy::Guided => Box::new(Guided::new(*settings, slas, workload, engine)),
+        Strategy::Bisect => Box::new(Bisect::new(*settings, slas)),
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! luck       drift, step noise, stalls, failures of one probe, by seed
 //! scheduler  which requests a step computes: admission, chunked prefill, preemption
+//! truth      the true ceilings, by brute force
 //! session    the load's driver and the scheduler on one virtual clock: a probe asked, requests measured
 //! ```
 //!
@@ -14,8 +15,10 @@ mod scheduler;
 mod session;
 #[cfg(test)]
 mod tests;
+mod truth;
 
 pub use session::SimSession;
+pub use truth::true_ceilings;
 
 use serde::{Deserialize, Serialize};
 

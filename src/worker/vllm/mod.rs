@@ -4,6 +4,7 @@
 
 mod async_llm;
 mod engine_core;
+mod obituary;
 mod root_cause;
 
 use std::path::Path;
@@ -11,6 +12,8 @@ use std::sync::mpsc::Sender;
 
 use ceiling_core::protocol::{EngineError, EngineErrorKind, EngineSpec, Layer, Resolved};
 use ceiling_core::workload::Prompt;
+use pyo3::call::PyCallArgs;
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi::c_str;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -23,6 +26,10 @@ use root_cause::LogMark;
 
 const GUARD: &std::ffi::CStr = c_str!(include_str!("guard.py"));
 const SHIM: &std::ffi::CStr = c_str!(include_str!("shim.py"));
+
+/// What there is to say of an engine that left no error.
+const WITHOUT_A_WORD: &str =
+    "the engine's process ended, and nothing in its log says why: was it killed, perhaps for want of memory?";
 
 /// The Python side.
 pub struct Shim(Py<PyModule>);
@@ -72,6 +79,13 @@ impl Shim {
             }
             .map_err(|error| self.with_root_cause(py, &error, log))?;
             let resolved = self.resolved(py, &config)?;
+            let settle = || {
+                self.0.bind(py).call_method0("settle")?;
+                let processes = self.0.bind(py).call_method0("processes")?.extract()?;
+                obituary::watch(processes, Self(self.0.clone_ref(py)), tell.clone(), log)?;
+                PyResult::Ok(())
+            };
+            settle().map_err(|error| self.describe(py, &error, EngineErrorKind::Engine))?;
             Ok((Vllm { shim, config: config.unbind(), engine, layer: spec.layer, log }, resolved))
         })
     }
@@ -106,29 +120,36 @@ impl Shim {
         // The log has the whole story.
         error.display(py);
         let word = serde_json::to_value(kind).ok().and_then(|word| word.as_str().map(str::to_owned));
-        let told = self.0.bind(py).call_method1("describe", (error.value(py), word)).and_then(|told| told.extract());
-        match told {
-            Ok((word, message)) => {
-                let (word, message): (String, String) = (word, message);
-                EngineError { kind: serde_json::from_value(word.into()).unwrap_or(kind), message }
-            }
-            Err(failed) => EngineError { kind, message: format!("{error} (describing it failed: {failed})") },
-        }
+        self.kind_and_message(py, "describe", (error.value(py), word))
+            .unwrap_or_else(|failed| EngineError { kind, message: format!("{error} (describing it failed: {failed})") })
+    }
+
+    fn kind_and_message<'py, A: PyCallArgs<'py>>(
+        &self,
+        py: Python<'py>,
+        judge: &str,
+        what: A,
+    ) -> PyResult<EngineError> {
+        let (word, message): (String, String) = self.0.bind(py).call_method1(judge, what)?.extract()?;
+        let kind = serde_json::from_value(word.into()).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(EngineError { kind, message })
     }
 
     /// Of an error that only points at the log: what the log says.
     fn with_root_cause(&self, py: Python<'_>, error: &PyErr, log: LogMark) -> EngineError {
         let told = self.describe(py, error, EngineErrorKind::Engine);
-        if !root_cause::is_a_pointer(&told.message) {
-            return told;
-        }
-        let Some(message) = log.last_error() else {
-            let message = format!("{}; nothing in its log says why: killed, perhaps for want of memory?", told.message);
-            return EngineError { message, ..told };
+        if root_cause::is_a_pointer(&told.message) { self.last_words(py, log) } else { told }
+    }
+
+    /// Why the engine died, as far as its log tells.
+    fn last_words(&self, py: Python<'_>, log: LogMark) -> EngineError {
+        let Some(line) = log.last_error() else {
+            return EngineError { kind: EngineErrorKind::Engine, message: WITHOUT_A_WORD.to_owned() };
         };
-        let judge = self.0.bind(py).call_method1("is_out_of_memory", (&message,)).and_then(|out| out.extract());
-        let kind = if judge.unwrap_or(false) { EngineErrorKind::OutOfMemory } else { told.kind };
-        EngineError { kind, message }
+        self.kind_and_message(py, "judge", (&line,)).unwrap_or_else(|failed| {
+            let message = format!("{line} (judging it failed: {failed})");
+            EngineError { kind: EngineErrorKind::Engine, message }
+        })
     }
 }
 

@@ -1,0 +1,242 @@
+//! The command line.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Finds how many long prompts a vLLM engine sustains in flight while it meets an SLA.
+#[derive(Debug, Parser)]
+#[command(name = "ceiling", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One verb each.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Expand experiment files and print cells, engine loads and an estimate
+    Plan(PlanArgs),
+    /// Validate experiment files
+    Check(CheckArgs),
+    /// Run experiments
+    Run(RunArgs),
+    /// Run without a file
+    Quick(QuickArgs),
+    /// Run the plan against the simulator many times: what it would cost, how sure its answers would be
+    Rehearse(RehearseArgs),
+    /// Show a run
+    Report(ReportArgs),
+    /// List the runs under the results directory
+    List(ListArgs),
+    /// Write the JSON schemas
+    Schema(SchemaArgs),
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Which experiments.
+#[derive(Debug, Args)]
+pub struct ExperimentArgs {
+    /// Experiment files, or globs of them
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Override a field with a TOML value, as in `--set engine.max_num_seqs=64`; repeatable
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+/// `ceiling plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Which experiments.
+    #[command(flatten)]
+    pub experiments: ExperimentArgs,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
+    pub format: PlanFormat,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PlanFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For spreadsheets
+    Csv,
+}
+
+/// `ceiling check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Which experiments.
+    #[command(flatten)]
+    pub experiments: ExperimentArgs,
+    /// Also ask the installed vLLM whether it takes the engine args, without loading a model
+    #[arg(long)]
+    pub engine: bool,
+}
+
+/// Where and how a run is kept.
+#[derive(Debug, Args)]
+pub struct ResultsArgs {
+    /// Directory of all results
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// `ceiling run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which experiments.
+    #[command(flatten)]
+    pub experiments: ExperimentArgs,
+    /// Where it is kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+    /// Measure only the cells whose id holds this text or matches this glob
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Option<String>,
+    /// Print the plan and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Run a matrix of more than 100,000 cells
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `ceiling quick`: the flags of a single question. Unset ones take the defaults of an experiment file.
+#[derive(Debug, Args)]
+pub struct QuickArgs {
+    /// Hugging Face id or directory of the model
+    #[arg(long)]
+    pub model: String,
+    /// Prompt tokens of each request
+    #[arg(long, value_name = "TOKENS", default_value_t = 5000)]
+    pub target_input_tokens: u32,
+    /// Output tokens of a request that runs to its end
+    #[arg(long, value_name = "TOKENS", default_value_t = 256)]
+    pub max_new_tokens: u32,
+    /// Longest time to the first token, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub ttft_timeout: f64,
+    /// How long each request is held past its first token, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    pub hold_seconds: f64,
+    /// Least share of requests that are ok
+    #[arg(long, value_name = "SHARE", default_value_t = 0.99)]
+    pub sla_ok_rate: f64,
+    /// The first concurrency to try
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub start_concurrency: u32,
+    /// The highest concurrency to try
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub max_concurrency_cap: u32,
+    /// Number type of the weights
+    #[arg(long)]
+    pub dtype: Option<String>,
+    /// GPUs that share one model
+    #[arg(long, value_name = "N")]
+    pub tensor_parallel_size: Option<u32>,
+    /// Share of GPU memory that vLLM takes
+    #[arg(long, value_name = "SHARE")]
+    pub gpu_memory_utilization: Option<f64>,
+    /// Longest context in tokens
+    #[arg(long, value_name = "TOKENS")]
+    pub max_model_len: Option<u32>,
+    /// Most sequences in one step
+    #[arg(long, value_name = "N")]
+    pub max_num_seqs: Option<u32>,
+    /// The Python of the environment that holds vLLM
+    #[arg(long, value_name = "PATH", default_value = ".venv/bin/python")]
+    pub python: String,
+    /// Further fields with TOML values, as in `--set engine.load_format=dummy`; repeatable
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub overrides: Vec<String>,
+    /// Also write run.json here
+    #[arg(long, value_name = "FILE")]
+    pub json_out: Option<PathBuf>,
+    /// Keep the question as an experiment file
+    #[arg(long, value_name = "FILE")]
+    pub save_as: Option<PathBuf>,
+    /// Where it is kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
+/// `ceiling rehearse`
+#[derive(Debug, Args)]
+pub struct RehearseArgs {
+    /// Which experiments.
+    #[command(flatten)]
+    pub experiments: ExperimentArgs,
+    /// How often to run each ladder
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub seeds: NonZeroU32,
+    /// An experiment file whose simulated engine stands in for every real one
+    #[arg(long, value_name = "FILE")]
+    pub engine: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = RehearseFormat::Table)]
+    pub format: RehearseFormat,
+}
+
+/// How a rehearsal is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RehearseFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// `ceiling report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run directory, a run id, or `latest`
+    pub run: String,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = ReportFormat::Markdown)]
+    pub format: ReportFormat,
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
+/// How a run is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ReportFormat {
+    /// Tables for people and pull requests
+    Markdown,
+    /// One row per cell
+    Csv,
+    /// run.json
+    Json,
+}
+
+/// `ceiling list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
+/// `ceiling schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Write nothing; fail where a schema is stale
+    #[arg(long)]
+    pub check: bool,
+    /// Directory of the schemas
+    #[arg(long, value_name = "DIR", default_value = "schemas")]
+    pub directory: PathBuf,
+}

@@ -1,0 +1,122 @@
+//! Carries a plan out and keeps its books: what `run` and `quick` share.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use ceiling_core::experiment::Engine;
+use ceiling_core::plan::Plan;
+use ceiling_core::record::{Entry, Run, RunStatus};
+use ceiling_core::search::Status;
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::preflight::refused;
+use crate::executor::{self, LadderTask, Surroundings, WorkerLibrary};
+use crate::exit::Exit;
+use crate::progress::Progress;
+use crate::report::{markdown, show, table};
+use crate::store::{self, Ledger};
+
+/// Runs a plan and prints the table of each of its experiments.
+pub fn carry_out(plan: Plan, results: &Path) -> Result<(Exit, Vec<Run>)> {
+    let plan = Arc::new(plan);
+    let real_engines = plan.groups.iter().filter(|group| matches!(*group.engine, Engine::Vllm(_))).count();
+    let library = if real_engines == 0 { None } else { Some(WorkerLibrary::find()?) };
+    if let Some(library) = library.as_ref().filter(|_| real_engines > 1) {
+        // A single engine says so itself, before it loads anything; of several, the last might say so at dawn.
+        eprintln!("asking vLLM about {real_engines} engine configurations");
+        if refused(&plan, library, &|_, _| {})? > 0 {
+            return Ok((Exit::Usage, Vec::new()));
+        }
+    }
+    let ledger = Ledger::create(plan.clone(), results, store::provenance(results), Timestamp::now())?;
+    let directories: Vec<PathBuf> = ledger.directories().map(Path::to_owned).collect();
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    let ledger = RefCell::new(ledger);
+    let ended = runtime.block_on(execute(&plan, &ledger, library.as_ref()));
+    // Dropping the runtime reaps what was killed.
+    drop(runtime);
+
+    let interrupted = matches!(ended, Ended::Interrupted);
+    let runs = ledger.borrow_mut().finish(interrupted, Timestamp::now());
+    if let Ended::CannotGoOn(error) = ended {
+        eprintln!("error: the run was stopped: {error:#}");
+        return Ok((Exit::Failed, runs.unwrap_or_default()));
+    }
+    let runs = runs?;
+    for (run, directory) in runs.iter().zip(&directories) {
+        print_run(run, directory);
+    }
+    let exit = match runs.iter().all(|run| run.status == RunStatus::Complete) {
+        _ if interrupted => Exit::Interrupted,
+        true => Exit::Done,
+        false => Exit::Failed,
+    };
+    Ok((exit, runs))
+}
+
+enum Ended {
+    Done,
+    Interrupted,
+    CannotGoOn(anyhow::Error),
+}
+
+async fn execute(plan: &Plan, ledger: &RefCell<Ledger>, library: Option<&WorkerLibrary>) -> Ended {
+    let progress = Progress::new(plan.cells.len());
+    let (logs, logs_name) = ledger.borrow().logs();
+    let record = |entry: Entry| ledger.borrow_mut().record(&entry);
+    let show = |happening: executor::Happening<'_>| progress.show(happening);
+    let around = Surroundings { logs, logs_name, library, record: &record, show: &show };
+    let tasks = (0..plan.ladders.len()).map(LadderTask::new).collect();
+    let ended = tokio::select! {
+        biased;
+        // Dropping the execution kills its workers with everything that they started.
+        name = told_to_stop() => {
+            progress.close();
+            eprintln!("{name}: stopping; what was measured is kept");
+            Ended::Interrupted
+        }
+        result = executor::execute(plan, tasks, &around) => match result {
+            Ok(()) => Ended::Done,
+            Err(error) => Ended::CannotGoOn(error),
+        },
+    };
+    progress.close();
+    ended
+}
+
+/// Waits for Ctrl-C, or for the notice that batch systems and service managers give.
+async fn told_to_stop() -> &'static str {
+    let wait = async |kind| match signal(kind) {
+        Ok(mut stream) => stream.recv().await,
+        // Without a handler the signal ends this process the default way, and workers see the end of their pipe.
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        _ = wait(SignalKind::interrupt()) => "interrupted",
+        _ = wait(SignalKind::terminate()) => "terminated",
+    }
+}
+
+fn print_run(run: &Run, directory: &Path) {
+    let simulated = if run.simulated { " (simulated)" } else { "" };
+    println!("\n{}{simulated}: {}", run.experiment.name, run.experiment.description);
+    println!("{}", show(&table::table(run)));
+    let failed = run.cells.iter().filter(|cell| cell.status == Some(Status::Failed));
+    let mut reasons: Vec<String> = failed
+        .filter_map(|cell| cell.failure.as_ref())
+        .map(|failure| {
+            let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {log})"));
+            format!("failed: {}{log}", failure.reason)
+        })
+        .collect();
+    reasons.dedup();
+    for reason in reasons {
+        println!("{reason}");
+    }
+    println!("{}", markdown::provenance(run));
+    println!("{}", directory.join("run.json").display());
+}

@@ -1,0 +1,28 @@
+//! Experiment files into a plan: what every verb that takes files begins with.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use ceiling_core::experiment::{self, Files, Override};
+use ceiling_core::plan::{self, Plan};
+
+use crate::args::ExperimentArgs;
+use crate::files::Disk;
+
+/// Reads and plans the files, or globs of them; `None` where they are faulty, which has been said by then.
+pub fn plan(args: &ExperimentArgs) -> Option<Plan> {
+    let paths: Vec<PathBuf> = args.files.iter().map(PathBuf::from).collect();
+    plan_files(&paths, &args.overrides, &Disk)
+}
+
+/// The same for files wherever they come from.
+pub fn plan_files(paths: &[PathBuf], overrides: &[String], files: &dyn Files) -> Option<Plan> {
+    let overrides: Vec<Override> = overrides.iter().map(Override::new).collect();
+    match experiment::read(paths, &overrides, files) {
+        Ok(experiments) => Some(plan::plan(&experiments)),
+        Err(faults) => {
+            eprint!("{}", faults.render(std::io::stderr().is_terminal()));
+            None
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! One file per verb.
+
+pub mod check;
+pub mod completions;
+pub mod list;
+pub mod plan;
+pub mod quick;
+pub mod rehearse;
+pub mod report;
+pub mod run;
+pub mod schema;
+
+mod carry_out;
+mod experiments;
+mod preflight;

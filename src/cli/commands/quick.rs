@@ -1,0 +1,123 @@
+//! `ceiling quick`: an experiment from flags, run as if it stood in a file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ceiling_core::experiment::Files;
+use toml::{Table, Value};
+
+use super::carry_out::carry_out;
+use super::experiments;
+use crate::args::QuickArgs;
+use crate::exit::Exit;
+use crate::files::Disk;
+use crate::report::json;
+use crate::store::replace;
+
+/// Runs the question that the flags ask.
+pub fn quick(args: &QuickArgs) -> Result<Exit> {
+    let path = args.save_as.clone().unwrap_or_else(|| PathBuf::from("quick.toml"));
+    let text = experiment(args, &path)?;
+    let files = WithOne { path: path.clone(), text: text.clone(), rest: Disk };
+    let Some(plan) = experiments::plan_files(std::slice::from_ref(&path), &args.overrides, &files) else {
+        return Ok(Exit::Usage);
+    };
+    if args.save_as.is_some() {
+        if path.exists() {
+            bail!("{} is there already; name another file with --save-as", path.display());
+        }
+        replace(&path, text.as_bytes())?;
+        eprintln!("kept as {}", path.display());
+        if !args.overrides.is_empty() {
+            eprintln!("note: --set is not part of the file; give it again with `ceiling run`");
+        }
+    }
+    let (exit, runs) = carry_out(plan, &args.results.results)?;
+    if let (Some(path), [run]) = (&args.json_out, runs.as_slice()) {
+        replace(path, json::render(run)?.as_bytes())?;
+    }
+    Ok(exit)
+}
+
+/// The text of the experiment file.
+fn experiment(args: &QuickArgs, path: &Path) -> Result<String> {
+    let seconds = |value: f64| Value::String(format!("{value}s"));
+    let number = |value: u32| Value::Integer(value.into());
+    let table = |entries: Vec<(&str, Option<Value>)>| -> Value {
+        let given = entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        Value::Table(given.collect())
+    };
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("quick");
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    let mut file = Table::new();
+    file.insert("schema".into(), Value::Integer(1));
+    file.insert("name".into(), Value::String(name));
+    let question =
+        format!("How many prompts of {} tokens does {} hold in flight?", args.target_input_tokens, args.model);
+    file.insert("description".into(), Value::String(question));
+    file.insert("model".into(), table(vec![("id", Some(Value::String(model_for(&args.model, path)?)))]));
+    let engine = vec![
+        ("python", Some(Value::String(args.python.clone()))),
+        ("dtype", args.dtype.clone().map(Value::String)),
+        ("tensor_parallel_size", args.tensor_parallel_size.map(number)),
+        ("gpu_memory_utilization", args.gpu_memory_utilization.map(Value::Float)),
+        ("max_model_len", args.max_model_len.map(number)),
+        ("max_num_seqs", args.max_num_seqs.map(number)),
+    ];
+    file.insert("engine".into(), table(engine));
+    let workload = vec![
+        ("input_tokens", Some(number(args.target_input_tokens))),
+        ("output_tokens", Some(number(args.max_new_tokens))),
+        ("load", Some(Value::String("burst".into()))),
+        ("hold", Some(seconds(args.hold_seconds))),
+    ];
+    file.insert("workload".into(), table(workload));
+    let sla = vec![("ok_rate", Some(Value::Float(args.sla_ok_rate))), ("ttft", Some(seconds(args.ttft_timeout)))];
+    file.insert("sla".into(), table(sla));
+    let search = vec![
+        ("start_concurrency", Some(number(args.start_concurrency))),
+        ("max_concurrency", Some(number(args.max_concurrency_cap))),
+    ];
+    file.insert("search".into(), table(search));
+    toml::to_string(&file).context("cannot write the experiment as TOML")
+}
+
+/// A file names a model directory relative to itself, a command line relative to where it is given.
+fn model_for(model: &str, file: &Path) -> Result<String> {
+    let path = Path::new(model);
+    let beside = file.parent().is_none_or(|parent| parent.as_os_str().is_empty() || parent == Path::new("."));
+    if !path.is_dir() || path.is_absolute() {
+        return Ok(model.to_owned());
+    }
+    if beside {
+        return Ok(if model.starts_with('.') { model.to_owned() } else { format!("./{model}") });
+    }
+    let absolute = path.canonicalize().with_context(|| format!("cannot find {model}"))?;
+    absolute.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", absolute.display()))
+}
+
+/// The disk, with one file that is not on it.
+struct WithOne {
+    path: PathBuf,
+    text: String,
+    rest: Disk,
+}
+
+impl Files for WithOne {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        if path == self.path { Ok(self.text.clone().into_bytes()) } else { self.rest.read(path) }
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        self.rest.is_dir(path)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path == self.path || self.rest.exists(path)
+    }
+
+    fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
+        self.rest.glob(pattern)
+    }
+}

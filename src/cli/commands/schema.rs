@@ -1,0 +1,29 @@
+//! `ceiling schema`
+
+use anyhow::Result;
+use ceiling_core::experiment::experiment_schema;
+
+use crate::args::SchemaArgs;
+use crate::exit::Exit;
+use crate::store::replace;
+
+/// Writes the schemas, or says which are stale.
+pub fn schema(args: &SchemaArgs) -> Result<Exit> {
+    let mut stale = false;
+    for (name, schema) in [("experiment.schema.json", experiment_schema())] {
+        let text = format!("{}\n", serde_json::to_string_pretty(&schema)?);
+        let path = args.directory.join(name);
+        if std::fs::read_to_string(&path).is_ok_and(|written| written == text) {
+            continue;
+        }
+        if args.check {
+            eprintln!("{} is stale: write it with `ceiling schema`", path.display());
+            stale = true;
+        } else {
+            std::fs::create_dir_all(&args.directory)?;
+            replace(&path, text.as_bytes())?;
+            println!("{}", path.display());
+        }
+    }
+    Ok(if stale { Exit::Failed } else { Exit::Done })
+}

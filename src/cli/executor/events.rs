@@ -1,0 +1,29 @@
+//! What goes on while a plan is carried out, for those who look on. Nothing here is kept.
+
+use ceiling_core::plan::{EngineGroup, Ladder};
+use ceiling_core::protocol::{Measured, Resolved};
+use ceiling_core::record::Failure;
+use ceiling_core::search::Answer;
+use ceiling_core::sla::Tally;
+use ceiling_core::units::{Concurrency, Seconds};
+
+/// One thing that goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Happening<'a> {
+    /// A worker is started and told to load its engine.
+    EngineLoading { group: &'a EngineGroup, attempt: u32 },
+    /// The engine answers.
+    EngineLoaded { group: &'a EngineGroup, resolved: &'a Resolved, seconds: Seconds },
+    /// The engine did not come up, or was lost.
+    EngineFailed { group: &'a EngineGroup, failure: &'a Failure, tries_again: bool },
+    /// A probe begins.
+    ProbeStarted { ladder: &'a Ladder, number: u32, concurrency: Concurrency, answers: &'a [Answer] },
+    /// A probe goes on: judged requests that have their first token, and that have ended.
+    ProbeGoesOn { first_tokens: u32, ended: u32 },
+    /// A probe is over.
+    ProbeDone { ladder: &'a Ladder, concurrency: Concurrency, measured: &'a Measured, tallies: &'a [Tally] },
+    /// A ladder is over.
+    LadderDone { ladder: &'a Ladder, answers: &'a [Answer] },
+    /// A ladder could not be measured to its end.
+    LadderFailed { ladder: &'a Ladder, failure: &'a Failure },
+}

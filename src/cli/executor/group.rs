@@ -1,0 +1,113 @@
+//! One engine group: load the engine, measure its ladders, try again where that makes sense.
+
+use std::path::Path;
+
+use anyhow::Result;
+use ceiling_core::experiment;
+use ceiling_core::plan::{EngineGroup, Plan};
+use ceiling_core::record::{Entry, Failure, FailureKind};
+use ceiling_core::search::Status;
+use ceiling_core::sim::SimSession;
+
+use super::ladder::{self, End, Engine, LadderTask};
+use super::session::{Loaded, Session, SessionError};
+use super::worker_process::{Launch, WorkerProcess};
+use super::{Happening, Surroundings, devices};
+
+/// Measures the ladders of one group. Whatever its engine does costs only this group.
+pub async fn run_group(plan: &Plan, index: usize, mut tasks: Vec<LadderTask>, around: &Surroundings<'_>) -> Result<()> {
+    let group = &plan.groups[index];
+    let mut attempt = 0;
+    while !tasks.is_empty() {
+        let Some(failure) = attempt_group(plan, group, attempt, &mut tasks, around).await? else {
+            return Ok(());
+        };
+        let tries_again = attempt < group.execution.retries && failure.kind.is_worth_another_try();
+        (around.record)(Entry::EngineFailed { group: group.key, failure: failure.clone() })?;
+        (around.show)(Happening::EngineFailed { group, failure: &failure, tries_again });
+        if !tries_again {
+            for task in tasks.drain(..) {
+                give_up(plan, &task, &failure, around)?;
+            }
+        }
+        attempt += 1;
+    }
+    Ok(())
+}
+
+/// One engine load and all the ladders it can serve, which leave `tasks` as they end.
+/// `None` when nothing is left to do, otherwise why the engine was lost.
+async fn attempt_group(
+    plan: &Plan,
+    group: &EngineGroup,
+    attempt: u32,
+    tasks: &mut Vec<LadderTask>,
+    around: &Surroundings<'_>,
+) -> Result<Option<Failure>> {
+    let log_name = format!("{}.log", group.label);
+    let log = Some(format!("{}/{log_name}", around.logs_name));
+    let failed = |error: SessionError| Ok(Some(error.into_failure(log.clone())));
+
+    (around.show)(Happening::EngineLoading { group, attempt });
+    let session = match start(group, &around.logs.join(&log_name), around) {
+        Ok(session) => session,
+        Err(error) => return failed(error),
+    };
+    let mut session = session;
+    let Loaded { resolved, seconds } = match session.load(group.execution.engine_timeout).await {
+        Ok(loaded) => loaded,
+        Err(error) => return failed(error),
+    };
+    (around.show)(Happening::EngineLoaded { group, resolved: &resolved, seconds });
+    (around.record)(Entry::Loaded { group: group.key, resolved: Box::new(resolved.clone()), seconds })?;
+    let mut engine = Engine { session, resolved: &resolved };
+
+    while let Some(task) = tasks.first_mut() {
+        match ladder::run_ladder(plan, task, group, &mut engine, around).await? {
+            End::Answered => {}
+            End::Failed(error) => {
+                let lives = error.engine_lives;
+                let failure = error.into_failure(log.clone());
+                give_up(plan, task, &failure, around)?;
+                if !lives {
+                    tasks.remove(0);
+                    return Ok((!tasks.is_empty()).then_some(failure));
+                }
+            }
+            End::EngineLost(error) => return failed(error),
+        }
+        tasks.remove(0);
+    }
+    engine.session.shut_down().await;
+    Ok(None)
+}
+
+fn start(group: &EngineGroup, log: &Path, around: &Surroundings<'_>) -> Result<Session, SessionError> {
+    match &*group.engine {
+        experiment::Engine::Vllm(engine) => {
+            let library = around.library.ok_or_else(|| {
+                SessionError::fatal(FailureKind::Environment, "no worker library was looked up for this run")
+            })?;
+            let launch = Launch {
+                engine,
+                library,
+                log: log.to_owned(),
+                devices: devices::visible_devices(&group.execution.gpus, devices::callers_devices().as_deref()),
+            };
+            WorkerProcess::spawn(launch).map(Session::Worker)
+        }
+        // Its luck is keyed by the stream of each probe, which holds the experiment's seed.
+        experiment::Engine::Sim(engine) => Ok(Session::Sim(SimSession::new(*engine, 0))),
+    }
+}
+
+/// Records that a ladder could not be measured; what it had answered by then stays.
+fn give_up(plan: &Plan, task: &LadderTask, failure: &Failure, around: &Surroundings<'_>) -> Result<()> {
+    let ladder = &plan.ladders[task.ladder];
+    let mut answers = task.answers(plan);
+    for answer in answers.iter_mut().filter(|answer| answer.status == Status::Undecided) {
+        answer.status = Status::Failed;
+    }
+    (around.show)(Happening::LadderFailed { ladder, failure });
+    (around.record)(Entry::LadderFailed { ladder: ladder.key, answers, failure: failure.clone() })
+}

@@ -1,0 +1,146 @@
+//! One ladder: ask the search, measure, tell the search, until it is done.
+
+use anyhow::Result;
+use ceiling_core::load::LoadPlan;
+use ceiling_core::plan::{EngineGroup, Ladder, Plan};
+use ceiling_core::protocol::{Event, ProbeAsk, PromptAsk, Resolved};
+use ceiling_core::record::{Entry, FailureKind};
+use ceiling_core::search::{self, Answer, Observation, Search, Status, Step};
+use ceiling_core::sla::{Sla, Tally};
+use ceiling_core::units::Seconds;
+use ceiling_core::watch::Watch;
+
+use super::session::{Session, SessionError};
+use super::{Happening, Surroundings};
+
+/// A ladder that is to be measured, or to be gone on with.
+pub struct LadderTask {
+    /// Index into the plan's ladders.
+    pub ladder: usize,
+    /// What is known so far; nothing before an engine has said what it is like.
+    pub search: Option<Box<dyn Search>>,
+    /// Number of its next probe.
+    pub next_number: u32,
+}
+
+impl LadderTask {
+    /// A ladder of which nothing is known yet.
+    pub fn new(ladder: usize) -> Self {
+        Self { ladder, search: None, next_number: 0 }
+    }
+
+    /// What is known of each SLA.
+    pub fn answers(&self, plan: &Plan) -> Vec<Answer> {
+        let unknown = Answer { status: Status::Undecided, highest_pass: None, lowest_fail: None, confidence: None };
+        let cells = plan.ladders[self.ladder].cells.len();
+        self.search.as_ref().map_or_else(|| vec![unknown; cells], |search| search.answers())
+    }
+}
+
+/// An engine that answers, and what it is like.
+pub struct Engine<'a> {
+    /// It.
+    pub session: Session,
+    /// What it made of its configuration.
+    pub resolved: &'a Resolved,
+}
+
+/// How a ladder ended.
+pub enum End {
+    /// Every SLA has its answer.
+    Answered,
+    /// This ladder cannot be measured; trying again would not help.
+    Failed(SessionError),
+    /// The engine was lost; the ladder can go on with another.
+    EngineLost(SessionError),
+}
+
+/// Measures one ladder to its end, or to the end of its time.
+pub async fn run_ladder(
+    plan: &Plan,
+    task: &mut LadderTask,
+    group: &EngineGroup,
+    engine: &mut Engine<'_>,
+    around: &Surroundings<'_>,
+) -> Result<End> {
+    let cells = plan.ladders[task.ladder].cells.len() as f64;
+    let limit = Seconds::new(group.execution.cell_timeout.get() * cells).unwrap_or(group.execution.cell_timeout);
+    match tokio::time::timeout(limit.to_std(), search_ladder(plan, task, group, engine, around)).await {
+        Ok(end) => end,
+        Err(_) => {
+            let reason = format!("not done after {limit} (execution.cell_timeout for each of its {cells} cells)");
+            Ok(End::Failed(SessionError::fatal(FailureKind::Timeout, reason)))
+        }
+    }
+}
+
+async fn search_ladder(
+    plan: &Plan,
+    task: &mut LadderTask,
+    group: &EngineGroup,
+    engine: &mut Engine<'_>,
+    around: &Surroundings<'_>,
+) -> Result<End> {
+    let ladder = &plan.ladders[task.ladder];
+    let slas: Vec<Sla> = ladder.cells.iter().map(|&cell| plan.cells[cell].sla).collect();
+    let begin = || search::search(&ladder.search, &slas, &ladder.workload, engine.resolved);
+    let search = task.search.get_or_insert_with(begin);
+    while let Step::Probe { concurrency, until } = search.next() {
+        let number = task.next_number;
+        let load = LoadPlan::new(&ladder.workload, &slas, concurrency, &until);
+        let ask = probe_ask(ladder, group, number, load);
+        (around.show)(Happening::ProbeStarted { ladder, number, concurrency, answers: &search.answers() });
+        let mut watch = Watch::new(&load, &slas, &until);
+        let mut seen = Seen::default();
+        let mut on_event = |event: &Event| seen.show(event, around);
+        let measured = match engine.session.probe(&ask, &mut watch, &mut on_event).await {
+            Ok(measured) => measured,
+            Err(error) if error.engine_lives => return Ok(End::Failed(error)),
+            Err(error) => return Ok(End::EngineLost(error)),
+        };
+        let tallies: Vec<Tally> = slas.iter().map(|sla| Tally::of(sla, &measured.requests)).collect();
+        search.observe(Observation::new(load.load, concurrency, &measured, &slas));
+        (around.show)(Happening::ProbeDone { ladder, concurrency, measured: &measured, tallies: &tallies });
+        let (ladder, measured) = (ladder.key, Box::new(measured));
+        (around.record)(Entry::Probed { ladder, number, concurrency, until, tallies, measured })?;
+        task.next_number += 1;
+    }
+    let answers = search.answers();
+    (around.show)(Happening::LadderDone { ladder, answers: &answers });
+    (around.record)(Entry::Answered { ladder: ladder.key, answers })?;
+    Ok(End::Answered)
+}
+
+fn probe_ask(ladder: &Ladder, group: &EngineGroup, probe: u32, load: LoadPlan) -> ProbeAsk {
+    let workload = &ladder.workload;
+    ProbeAsk {
+        load,
+        prompts: PromptAsk {
+            source: workload.prompt.clone(),
+            input_tokens: workload.input_tokens,
+            shared_prefix: workload.shared_prefix,
+            stream: workload.seed ^ ladder.key.number(),
+            probe,
+        },
+        output_tokens: workload.output_tokens,
+        silence: group.execution.probe_timeout,
+    }
+}
+
+/// Counts the requests of a running probe for those who look on.
+#[derive(Default)]
+struct Seen {
+    first_tokens: u32,
+    ended: u32,
+}
+
+impl Seen {
+    fn show(&mut self, event: &Event, around: &Surroundings<'_>) {
+        match event {
+            Event::First { .. } => self.first_tokens += 1,
+            Event::Ended(_) => self.ended += 1,
+            _ => return,
+        }
+        (around.show)(Happening::ProbeGoesOn { first_tokens: self.first_tokens, ended: self.ended });
+    }
+}

@@ -1,0 +1,82 @@
+//! Asks the installed vLLM whether it takes the engine arguments, before anything is loaded.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ceiling_core::experiment::{Engine, VllmEngine};
+use ceiling_core::plan::{EngineGroup, Plan};
+use ceiling_core::protocol::Resolved;
+
+use super::session::SessionError;
+use super::worker_process::{Launch, WorkerProcess};
+use super::{WorkerLibrary, devices};
+
+/// What vLLM says of one engine group.
+pub struct Finding<'a> {
+    /// The group.
+    pub group: &'a EngineGroup,
+    /// What it would make of the configuration, or what is wrong with it.
+    pub result: Result<Resolved, SessionError>,
+}
+
+/// Starts each distinct environment once and lets it check every engine group that uses it, in the plan's order.
+/// Groups of the simulator need no check.
+pub async fn check<'a>(plan: &'a Plan, library: &WorkerLibrary, logs: &Path) -> Vec<Finding<'a>> {
+    let mut environments: BTreeMap<(PathBuf, Vec<(String, String)>), Vec<(&EngineGroup, &VllmEngine)>> =
+        BTreeMap::new();
+    for group in &plan.groups {
+        if let Engine::Vllm(engine) = &*group.engine {
+            let env = engine.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+            environments.entry((engine.python.clone(), env)).or_default().push((group, engine));
+        }
+    }
+    let mut findings = Vec::new();
+    for (number, groups) in environments.into_values().enumerate() {
+        findings.extend(check_environment(&groups, library, logs.join(format!("check-{number}.log"))).await);
+    }
+    let place = |finding: &Finding<'_>| plan.groups.iter().position(|group| group.key == finding.group.key);
+    findings.sort_by_key(place);
+    findings
+}
+
+async fn check_environment<'a>(
+    groups: &[(&'a EngineGroup, &'a VllmEngine)],
+    library: &WorkerLibrary,
+    log: PathBuf,
+) -> Vec<Finding<'a>> {
+    let mut findings = Vec::new();
+    let mut worker = None;
+    for &(group, engine) in groups {
+        // A worker that was lost over one configuration leaves the others to a new one.
+        let alive = match worker.take() {
+            Some(worker) => Ok(worker),
+            None => greeted(group, engine, library, log.clone()).await,
+        };
+        let result = match alive {
+            Ok(mut alive) => {
+                let result = alive.check(&engine.spec, group.execution.engine_timeout).await;
+                worker = result.as_ref().map_or_else(|error| error.engine_lives, |_| true).then_some(alive);
+                result
+            }
+            Err(error) => Err(error),
+        };
+        findings.push(Finding { group, result });
+    }
+    if let Some(worker) = worker {
+        worker.shut_down().await;
+    }
+    findings
+}
+
+async fn greeted(
+    group: &EngineGroup,
+    engine: &VllmEngine,
+    library: &WorkerLibrary,
+    log: PathBuf,
+) -> Result<WorkerProcess, SessionError> {
+    let callers = devices::callers_devices();
+    let devices = devices::visible_devices(&group.execution.gpus, callers.as_deref());
+    let mut worker = WorkerProcess::spawn(Launch { engine, library, log, devices })?;
+    worker.greet().await?;
+    Ok(worker)
+}

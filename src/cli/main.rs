@@ -1,0 +1,37 @@
+//! `ceiling`: the command line.
+
+mod args;
+mod commands;
+mod executor;
+mod exit;
+mod files;
+mod progress;
+mod report;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Plan(args) => commands::plan::plan(&args),
+        Command::Check(args) => commands::check::check(&args),
+        Command::Run(args) => commands::run::run(&args),
+        Command::Quick(args) => commands::quick::quick(&args),
+        Command::Rehearse(args) => commands::rehearse::rehearse(&args),
+        Command::Report(args) => commands::report::report(&args),
+        Command::List(args) => commands::list::list(&args),
+        Command::Schema(args) => commands::schema::schema(&args),
+        Command::Completions { shell } => commands::completions::completions(shell),
+    };
+    outcome
+        .unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            Exit::Usage
+        })
+        .into()
+}

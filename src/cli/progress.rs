@@ -1,0 +1,154 @@
+//! Shows people what goes on: two live lines on a terminal, one plain line per event elsewhere. Always on stderr.
+
+use std::cell::RefCell;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use ceiling_core::search::{Answer, Status};
+use ceiling_core::sla::Tally;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::executor::Happening;
+
+/// Where the news goes.
+pub struct Progress {
+    screen: Screen,
+    live: RefCell<Live>,
+}
+
+enum Screen {
+    /// The bar counts cells, the line says what goes on now.
+    Terminal {
+        bars: MultiProgress,
+        cells: ProgressBar,
+        now: ProgressBar,
+    },
+    Lines,
+}
+
+/// What the live line shows.
+#[derive(Default)]
+struct Live {
+    probe: String,
+    in_flight: u32,
+}
+
+impl Progress {
+    /// News of a run of this many cells.
+    pub fn new(cells: usize) -> Self {
+        let screen = if std::io::stderr().is_terminal() { Self::terminal(cells) } else { Screen::Lines };
+        Self { screen, live: RefCell::default() }
+    }
+
+    fn terminal(cells: usize) -> Screen {
+        let bars = MultiProgress::new();
+        let now = bars.add(ProgressBar::new_spinner());
+        now.enable_steady_tick(Duration::from_millis(120));
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} cells, {elapsed} so far");
+        let total = bars.add(ProgressBar::new(cells as u64));
+        // The template is a literal; the default style serves where it could not be read.
+        total.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Screen::Terminal { bars, cells: total, now }
+    }
+
+    /// Takes note of one thing that goes on.
+    pub fn show(&self, happening: Happening<'_>) {
+        match happening {
+            Happening::EngineLoading { group, attempt } => {
+                let again = if attempt == 0 { String::new() } else { format!(" again (attempt {})", attempt + 1) };
+                self.now(&format!("{}: loading the engine{again}", group.label), true);
+            }
+            Happening::EngineLoaded { group, resolved, seconds } => {
+                let kv = resolved.kv_cache_tokens.map_or_else(String::new, |tokens| format!(", {tokens} KV tokens"));
+                let loaded =
+                    format!("{}: engine {} up after {:.0} s{kv}", group.label, resolved.version, seconds.get());
+                self.line(&loaded);
+            }
+            Happening::EngineFailed { group, failure, tries_again } => {
+                let then = if tries_again { "; trying again" } else { "" };
+                self.line(&format!("{}: engine failed: {}{then}", group.label, failure.reason));
+            }
+            Happening::ProbeStarted { ladder, number, concurrency, answers } => {
+                let probe =
+                    format!("{}: probe {number} with {concurrency} in flight ({})", ladder.id, brackets(answers));
+                self.now(&probe, false);
+                *self.live.borrow_mut() = Live { probe, in_flight: concurrency.get() };
+            }
+            Happening::ProbeGoesOn { first_tokens, ended } => {
+                let live = self.live.borrow();
+                let news = format!("{}; first tokens {first_tokens}/{}, ended {ended}", live.probe, live.in_flight);
+                self.now(&news, false);
+            }
+            Happening::ProbeDone { ladder, concurrency, measured, tallies } => {
+                let tallies = tallies.iter().map(tally).collect::<Vec<_>>().join(" ");
+                let seconds = measured.seconds.get();
+                self.line(&format!("{}: {concurrency} in flight, {seconds:.2} s: ok {tallies}", ladder.id));
+            }
+            Happening::LadderDone { ladder, answers } => {
+                self.line(&format!("{}: done: {}", ladder.id, brackets(answers)));
+                self.count(ladder.cells.len());
+            }
+            Happening::LadderFailed { ladder, failure } => {
+                self.line(&format!("{}: failed: {}", ladder.id, failure.reason));
+                self.count(ladder.cells.len());
+            }
+        }
+    }
+
+    /// Clears the live lines, so that what is printed next stands alone.
+    pub fn close(&self) {
+        if let Screen::Terminal { bars, cells, now } = &self.screen {
+            now.finish_and_clear();
+            cells.finish_and_clear();
+            // Failing to clear a terminal that is gone harms nobody.
+            let _ = bars.clear();
+        }
+    }
+
+    /// A line that stays.
+    fn line(&self, text: &str) {
+        match &self.screen {
+            Screen::Terminal { bars, .. } => {
+                let _ = bars.println(text);
+            }
+            Screen::Lines => eprintln!("{text}"),
+        }
+    }
+
+    /// What goes on now; off a terminal it is worth a line only where it takes long.
+    fn now(&self, text: &str, takes_long: bool) {
+        match &self.screen {
+            Screen::Terminal { now, .. } => now.set_message(text.to_owned()),
+            Screen::Lines if takes_long => eprintln!("{text}"),
+            Screen::Lines => {}
+        }
+    }
+
+    fn count(&self, cells: usize) {
+        if let Screen::Terminal { cells: bar, .. } = &self.screen {
+            bar.inc(cells as u64);
+        }
+    }
+}
+
+/// `9/10`, and how many are undetermined where some are.
+fn tally(tally: &Tally) -> String {
+    let unknown = if tally.undetermined == 0 { String::new() } else { format!("(+{}?)", tally.undetermined) };
+    format!("{}/{}{unknown}", tally.ok, tally.total())
+}
+
+fn brackets(answers: &[Answer]) -> String {
+    answers.iter().map(bracket).collect::<Vec<_>>().join(" ")
+}
+
+fn bracket(answer: &Answer) -> String {
+    let level =
+        |level: Option<ceiling_core::units::Concurrency>| level.map_or("?".to_owned(), |level| level.to_string());
+    match answer.status {
+        Status::Found => level(answer.highest_pass),
+        Status::AboveCap => format!(">={}", level(answer.highest_pass)),
+        Status::BelowOne => "<1".to_owned(),
+        Status::Failed => "failed".to_owned(),
+        Status::Undecided => format!("{}..{}", level(answer.highest_pass), level(answer.lowest_fail)),
+    }
+}

@@ -1,0 +1,87 @@
+//! The directory of one run, and how runs are found again.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ceiling_core::experiment::ExperimentName;
+use ceiling_core::record::{RUN_SCHEMA, Run};
+use serde::Deserialize;
+
+/// `results/<experiment>/<run id>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    /// Makes the directory of a new run.
+    pub fn create(results: &Path, experiment: &ExperimentName, run_id: &str) -> Result<Self> {
+        let parent = results.join(experiment.as_str());
+        let path = parent.join(run_id);
+        std::fs::create_dir_all(&parent)
+            .and_then(|()| std::fs::create_dir(&path))
+            .with_context(|| format!("cannot create {}; name a writable place with --results", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+/// Every directory under `results` that holds a `run.json`, oldest run first.
+pub fn runs(results: &Path) -> Vec<PathBuf> {
+    let directories = |path: &Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    let all = directories(results).into_iter().flat_map(|experiment| directories(&experiment));
+    let mut found: Vec<PathBuf> = all.filter(|path| path.join("run.json").is_file()).collect();
+    // Run ids begin with the time, so their order is that of the runs.
+    found.sort_by(|a, b| a.file_name().cmp(&b.file_name()).then_with(|| a.cmp(b)));
+    found
+}
+
+/// The directory that a user means: a path, a run id, or `latest`.
+pub fn resolve_run(results: &Path, name: &str) -> Result<PathBuf> {
+    let path = Path::new(name);
+    if path.join("run.json").is_file() {
+        return Ok(path.to_owned());
+    }
+    if path.file_name().is_some_and(|file| file == "run.json") && path.is_file() {
+        return Ok(path.parent().map_or_else(PathBuf::new, Path::to_owned));
+    }
+    let all = runs(results);
+    if name == "latest" {
+        return all.last().cloned().with_context(|| format!("there is no run under {}", results.display()));
+    }
+    let matching: Vec<_> = all.iter().filter(|run| run.file_name().is_some_and(|id| id == name)).collect();
+    match matching.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => bail!("`{name}` is neither a run directory, a run id under {}, nor `latest`", results.display()),
+        several => {
+            let several: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
+            bail!("`{name}` is the id of {} runs; name one: {}", several.len(), several.join(", "))
+        }
+    }
+}
+
+/// Reads what a run has published.
+pub fn read_run(directory: &Path) -> Result<Run> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: u32,
+    }
+    let path = directory.join("run.json");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let head: Head = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not a run: it states no schema number", path.display()))?;
+    if head.schema != RUN_SCHEMA {
+        bail!("{} has schema {}; this version reads schema {RUN_SCHEMA}", path.display(), head.schema);
+    }
+    serde_json::from_str(&text).with_context(|| format!("{} is broken", path.display()))
+}

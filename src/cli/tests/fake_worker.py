@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Stands in for the Python of a vLLM environment: speaks the worker's protocol, drives nothing.
+
+It is started as `fake_worker.py -c <bootstrap> <library> <command fd> <event fd>` and behaves as FAKE says. The k-th
+request of a burst gets its first token after k x 30.1 ms of pretended time, and no real time passes. Each start is noted
+in the file FAKE_STARTS with the pid of this process and of a child that would outlive it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+COMMANDS = os.fdopen(int(sys.argv[-2]), "r")
+EVENTS = os.fdopen(int(sys.argv[-1]), "w")
+BEHAVIOUR = os.environ.get("FAKE", "well")
+STEP_S = 0.0301
+
+
+def say(event, **fields):
+    EVENTS.write(json.dumps({"event": event, **fields}) + "\n")
+    EVENTS.flush()
+
+
+def note_start():
+    child = subprocess.Popen(["sleep", "600"])
+    with open(os.environ["FAKE_STARTS"], "a") as file:
+        file.write(json.dumps({
+            "pid": os.getpid(),
+            "child": child.pid,
+            "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        }) + "\n")
+
+
+def starts():
+    with open(os.environ["FAKE_STARTS"]) as file:
+        return len(file.readlines())
+
+
+def request(index, patience_s, hold_s):
+    first_s = (index + 1) * STEP_S
+    came = first_s < patience_s
+    return {
+        "index": index,
+        "judged": True,
+        "planned_s": 0,
+        "submitted_s": 0,
+        "first_s": first_s if came else None,
+        "last_s": first_s + hold_s if came else None,
+        "tokens": 8 if came else 0,
+        "itl_max_s": hold_s / 8 if came else None,
+        "ended_s": first_s + hold_s if came else patience_s,
+        "end": {"end": "held" if came else "stopped"},
+        "prompt_tokens": 512,
+        "cached_tokens": 0,
+        "queued_s": 0,
+        "preemptions": 0,
+    }
+
+
+def probe(ask):
+    load = ask["load"]
+    count, patience_s, hold_s = load["concurrency"], load["patience"], load["hold"]["for"]
+    requests = [request(index, patience_s, hold_s) for index in range(count)]
+    for one in requests:
+        if one["first_s"] is not None:
+            say("first", index=one["index"], ttft_s=one["first_s"])
+        say("ended", **one)
+    seconds = max(one["ended_s"] for one in requests)
+    say(
+        "measured",
+        requests=requests,
+        seconds=seconds,
+        output_tokens=sum(one["tokens"] for one in requests),
+        output_seconds=seconds,
+        scheduler={"running_peak": count, "waiting_peak": 0, "kv_peak": 0.5, "steps": 100, "preemptions": 0},
+        harness={"cpu_us_per_token": 1.0, "submit_delay_s": 0.0, "lag_s": 0.0},
+    )
+
+
+def main():
+    note_start()
+    print("this goes to the log", flush=True)
+    protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "1"))
+    say("hello", protocol=protocol, worker=os.environ["FAKE_VERSION"], python="0.0.0")
+    probes = 0
+    for line in COMMANDS:
+        command = json.loads(line)
+        match command["command"]:
+            case "load" if BEHAVIOUR == "load-fails":
+                print("ValueError: the weights are upside down", file=sys.stderr, flush=True)
+                say("load-failed", kind="engine", message="Engine core initialization failed.")
+                return
+            case "load" if BEHAVIOUR == "load-hangs":
+                time.sleep(600)
+            case "load" if BEHAVIOUR == "bad-argument":
+                say("load-failed", kind="arguments", message="max_num_sqs is not an engine argument")
+                return
+            case "load":
+                say("loaded", version="0.0-fake", packages={}, devices=[], kv_cache_tokens=1000, max_num_seqs=None,
+                    max_num_batched_tokens=None, block_size=None, max_model_len=None, dtype=None, model_commit=None,
+                    load_seconds=0.0)
+            case "probe":
+                probes += 1
+                if BEHAVIOUR == "dies" and probes == 3 or BEHAVIOUR == "dies-once" and starts() == 1 and probes == 3:
+                    print("RuntimeError: the cat sat on the cable", file=sys.stderr, flush=True)
+                    os._exit(7)
+                if BEHAVIOUR == "falls-silent" and probes == 3:
+                    print("silent now", flush=True)
+                    time.sleep(600)
+                if BEHAVIOUR == "babbles" and probes == 3:
+                    EVENTS.write("{nonsense\n")
+                    EVENTS.flush()
+                    time.sleep(600)
+                probe(command)
+            case "shutdown":
+                return
+
+
+if __name__ == "__main__":
+    main()

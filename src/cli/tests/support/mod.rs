@@ -1,0 +1,105 @@
+//! What the tests of the binary share: a workplace of their own, the binary, and a watch over processes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A directory with its own `results/`, in which the binary runs.
+pub struct Workplace {
+    directory: TempDir,
+}
+
+impl Workplace {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file in it.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The binary, to be run here.
+    pub fn ceiling(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ceiling"));
+        command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the binary here to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.ceiling(arguments).output().unwrap()
+    }
+
+    /// The only `run.json` under `results/`.
+    pub fn run_json(&self) -> Value {
+        let path = self.run_directory().join("run.json");
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    /// The only run directory under `results/`.
+    pub fn run_directory(&self) -> PathBuf {
+        let mut found = glob::glob(&format!("{}/results/*/*/run.json", self.directory.path().display())).unwrap();
+        let path = found.next().expect("a run was kept").unwrap();
+        assert!(found.next().is_none(), "more than one run was kept");
+        path.parent().unwrap().to_owned()
+    }
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Standard output as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Whether a process is there and not merely waiting to be reaped.
+pub fn is_alive(pid: u64) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    // The state follows the command's name, which is in parentheses and may hold anything.
+    status.is_ok_and(|text| !matches!(text.rsplit(") ").next().and_then(|rest| rest.chars().next()), Some('Z' | 'X')))
+}
+
+/// Waits until something holds; panics with `what` after `limit`.
+pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends a signal to a process that a test started.
+pub fn send(signal: nix::sys::signal::Signal, pid: u64) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
+/// Waits for a child to end, at most `limit`.
+pub fn wait_for(child: &mut Child, limit: Duration) -> std::process::ExitStatus {
+    let mut status = None;
+    wait_until("the process ends", limit, || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+/// Root of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}

@@ -1,0 +1,224 @@
+//! The whole way on real vLLM: a tiny Llama on the CPU, through the binary that users run.
+//!
+//! An engine load takes a minute or two, and two at once would disturb each other: these tests run one after another.
+
+mod support;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use support::{Workplace, is_alive, send, stderr, wait_for, wait_until, workspace};
+
+/// Long enough for an engine to load on a busy machine.
+const LOAD: Duration = Duration::from_secs(400);
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The quickstart with changes, its results kept in a place of its own.
+fn quickstart(place: &Workplace, changes: &[&str]) -> Command {
+    let python = workspace().join(".venv/bin/python");
+    assert!(python.exists(), "{} is not there: run `make setup`", python.display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ceiling"));
+    command
+        .current_dir(workspace())
+        .args(["run", "experiments/quickstart.toml", "--results"])
+        .arg(place.path("results"));
+    command.args(changes.iter().flat_map(|change| ["--set", change])).stdin(Stdio::null());
+    command
+}
+
+fn cells(run: &Value) -> &Vec<Value> {
+    run["cells"].as_array().unwrap()
+}
+
+fn probes(run: &Value) -> &Vec<Value> {
+    run["ladders"][0]["probes"].as_array().unwrap()
+}
+
+/// What must hold of a quickstart that went well, on either layer.
+fn assert_went_well(run: &Value) {
+    assert_eq!(run["status"], "complete");
+    assert_eq!(run["simulated"], false);
+    assert_eq!(run["provenance"]["engine"]["kind"], "vllm");
+    assert_eq!(run["engines"].as_array().unwrap().len(), 1);
+    assert_eq!(run["engines"][0]["loads"], 1);
+    assert!(run["engines"][0]["resolved"]["kv_cache_tokens"].as_u64().unwrap() > 0);
+    for cell in cells(run) {
+        assert_eq!(cell["status"], "found", "{cell}");
+        assert!(cell["ceiling"].as_u64().unwrap() < cell["lowest_fail"].as_u64().unwrap());
+    }
+    for probe in probes(run) {
+        assert_eq!(probe["prompt_tokens"], 512, "as the engine counts: {probe}");
+        assert_eq!(probe["cached_tokens"], 0, "{probe}");
+        assert!(probe["harness"]["cpu_us_per_token"].as_f64().unwrap() > 0.0);
+        assert!(probe["ttft"]["p50_s"].as_f64().unwrap() > 0.0);
+    }
+    // A laxer limit holds no fewer requests.
+    let stricter = |a: &Value, b: &Value| {
+        let of = |cell: &Value, key: &str| cell["sla"][key].as_f64().unwrap();
+        of(a, "ttft") <= of(b, "ttft") && of(a, "ok_rate") >= of(b, "ok_rate")
+    };
+    for strict in cells(run) {
+        for lax in cells(run).iter().filter(|lax| stricter(strict, lax)) {
+            assert!(strict["ceiling"].as_u64() <= lax["ceiling"].as_u64(), "{strict} {lax}");
+        }
+    }
+}
+
+#[test]
+fn the_quickstart_finds_every_ceiling_without_the_frontend() {
+    let _alone = alone();
+    let place = Workplace::new();
+    let output = quickstart(&place, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_went_well(&place.run_json());
+}
+
+#[test]
+fn the_quickstart_finds_every_ceiling_with_the_frontend() {
+    let _alone = alone();
+    let place = Workplace::new();
+    let output = quickstart(&place, &["engine.layer=\"async-llm\""]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_went_well(&place.run_json());
+}
+
+/// Runs a quickstart that cannot load its engine and gives the reason it states.
+fn refused(changes: &[&str]) -> String {
+    let _alone = alone();
+    let place = Workplace::new();
+    let output = quickstart(&place, changes).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let run = place.run_json();
+    assert!(cells(&run).iter().all(|cell| cell["status"] == "failed"));
+    assert_eq!(run["engines"][0]["failures"].as_array().unwrap().len(), 1, "not tried again");
+    let reason = run["cells"][0]["failure"]["reason"].as_str().unwrap().to_owned();
+    assert!(!reason.contains("Traceback"), "{reason}");
+    reason
+}
+
+#[test]
+fn an_argument_that_vllm_does_not_know_is_named() {
+    let reason = refused(&["engine.max_num_sqs=4"]);
+    assert!(reason.contains("max_num_sqs") && reason.contains("max_num_seqs"), "{reason}");
+}
+
+#[test]
+fn a_model_that_is_not_there_is_named() {
+    let reason = refused(&["model.id=\"nobody/no-such-model\""]);
+    assert!(reason.contains("nobody/no-such-model"), "{reason}");
+}
+
+#[test]
+fn an_interpreter_without_vllm_is_named_with_the_remedy() {
+    let place = Workplace::new();
+    let made = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(place.path("bare")).status().unwrap();
+    assert!(made.success());
+    let python = place.path("bare/bin/python");
+    let reason = refused(&[&format!("engine.python=\"{}\"", python.display())]);
+    assert!(reason.contains("vllm") && reason.contains("install"), "{reason}");
+}
+
+/// A run on real vLLM that goes on while a test interferes.
+struct Running {
+    place: Workplace,
+    child: Child,
+}
+
+impl Running {
+    /// Every probe takes some seconds, so that there is always one to interfere with.
+    fn start(changes: &[&str]) -> Self {
+        let place = Workplace::new();
+        let slow = ["workload.hold=\"2s\"", "workload.output_tokens=2000", "engine.max_model_len=4096"];
+        let child = quickstart(&place, &[&slow, changes].concat()).spawn().unwrap();
+        Self { place, child }
+    }
+
+    fn journal(&self) -> String {
+        let mut found = glob::glob(&format!("{}/results/*/*/journal.jsonl", self.place.path("").display())).unwrap();
+        found.next().map_or_else(String::new, |path| std::fs::read_to_string(path.unwrap()).unwrap())
+    }
+
+    fn count(&self, entry: &str) -> usize {
+        self.journal().matches(&format!("\"entry\":\"{entry}\"")).count()
+    }
+
+    fn wait_for(&self, entry: &str, count: usize) {
+        wait_until(&format!("{count} entries `{entry}`"), LOAD, || self.count(entry) >= count);
+    }
+
+    /// All processes below the executor, its worker first.
+    fn descendants(&self) -> Vec<u64> {
+        let mut found = children(self.child.id().into());
+        let mut next = 0;
+        while let Some(&pid) = found.get(next) {
+            found.extend(children(pid));
+            next += 1;
+        }
+        found
+    }
+}
+
+fn children(pid: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    for task in glob::glob(&format!("/proc/{pid}/task/*/children")).unwrap().flatten() {
+        // A thread may end between being listed and being read.
+        let text = std::fs::read_to_string(task).unwrap_or_default();
+        found.extend(text.split_whitespace().map(|pid| pid.parse::<u64>().unwrap()));
+    }
+    found
+}
+
+fn assert_gone(pids: &[u64]) {
+    for &pid in pids {
+        wait_until(&format!("process {pid} is gone"), Duration::from_secs(15), || !is_alive(pid));
+    }
+}
+
+#[test]
+fn a_killed_worker_is_replaced_and_ctrl_c_keeps_what_was_measured() {
+    let _alone = alone();
+    // Enough to measure that the second engine is still busy when it is interrupted.
+    let mut run = Running::start(&["execution.retries=1"]);
+    run.wait_for("probed", 2);
+    let first = run.descendants();
+    assert!(first.len() >= 2, "a worker and its engine core: {first:?}");
+    send(Signal::SIGKILL, first[0]);
+    assert_gone(&first);
+    run.wait_for("engine-failed", 1);
+    assert!(run.journal().contains("was killed by SIGKILL"), "{}", run.journal());
+    let before = run.count("probed");
+    assert!(before >= 2);
+
+    run.wait_for("loaded", 2);
+    run.wait_for("probed", before + 1);
+    let second = run.descendants();
+    send(Signal::SIGINT, run.child.id().into());
+    let status = wait_for(&mut run.child, Duration::from_secs(15));
+    assert_eq!(status.code(), Some(130));
+    assert_gone(&second);
+    let published = run.place.run_json();
+    assert_eq!(published["status"], "interrupted");
+    assert_eq!(probes(&published).len(), run.count("probed"));
+    assert!(probes(&published).len() > before);
+}
+
+#[test]
+fn a_killed_executor_leaves_no_process() {
+    let _alone = alone();
+    let mut run = Running::start(&[]);
+    run.wait_for("probed", 1);
+    let processes = run.descendants();
+    assert!(processes.len() >= 2, "a worker and its engine core: {processes:?}");
+    send(Signal::SIGKILL, run.child.id().into());
+    assert_eq!(wait_for(&mut run.child, Duration::from_secs(5)).signal(), Some(9));
+    assert_gone(&processes);
+    assert!(run.count("probed") >= 1, "what was measured is in the journal");
+}

@@ -1,0 +1,35 @@
+//! A part of a plan.
+
+use super::{Cell, Plan};
+
+impl Plan {
+    /// The cells that are wanted, with the ladders and groups that they need. Keys, ids and order stay as they are.
+    pub fn only(&self, wants: impl Fn(&Cell) -> bool) -> Self {
+        let mut part = Self { experiments: self.experiments.clone(), groups: vec![], ladders: vec![], cells: vec![] };
+        let place: Vec<Option<usize>> = self.cells.iter().map(|cell| wants(cell).then(|| part.take(cell))).collect();
+        for group in &self.groups {
+            let mut kept = super::EngineGroup { ladders: vec![], ..group.clone() };
+            for &index in &group.ladders {
+                let ladder = &self.ladders[index];
+                let cells: Vec<usize> = ladder.cells.iter().filter_map(|&cell| place[cell]).collect();
+                if cells.is_empty() {
+                    continue;
+                }
+                for &cell in &cells {
+                    part.cells[cell].ladder = part.ladders.len();
+                }
+                kept.ladders.push(part.ladders.len());
+                part.ladders.push(super::Ladder { group: part.groups.len(), cells, ..ladder.clone() });
+            }
+            if !kept.ladders.is_empty() {
+                part.groups.push(kept);
+            }
+        }
+        part
+    }
+
+    fn take(&mut self, cell: &Cell) -> usize {
+        self.cells.push(cell.clone());
+        self.cells.len() - 1
+    }
+}

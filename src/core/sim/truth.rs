@@ -1,0 +1,140 @@
+//! The true ceilings of a simulated engine, by brute force over R(N).
+//!
+//! R(N) is the mean share of ok requests over repeated probes of N in flight. Without chance one probe of each level
+//! tells it exactly, and every level up to the ceiling is probed. With chance the same many repetitions are made at each
+//! level that matters, and R(N) is taken to fall with N.
+
+use rayon::prelude::*;
+
+use super::{SimEngine, SimSession};
+use crate::experiment::Workload;
+use crate::load::{Load, LoadPlan};
+use crate::protocol::{ProbeAsk, PromptAsk};
+use crate::search::Observation;
+use crate::sla::Sla;
+use crate::units::{Concurrency, Seconds};
+use crate::watch::{Until, Watch};
+
+/// Repetitions for a first look and for the answer.
+const ROUGH: u32 = 64;
+const FINE: u32 = 2000;
+/// Probes whose luck is no search's luck.
+const STREAM: u64 = 0x7275_7468;
+
+impl SimEngine {
+    /// Whether a probe asked twice would differ.
+    pub fn has_chance(&self) -> bool {
+        self.step_noise > 0.0
+            || self.probe_drift > 0.0
+            || self.error_rate.get() > 0.0
+            || (self.stall_rate.get() > 0.0 && self.stall > Seconds::ZERO)
+    }
+}
+
+/// The highest level up to `cap` at which the long-run share of ok requests is at least the rate asked for, of each SLA;
+/// `None` where not even one request in flight is enough.
+pub fn true_ceilings(
+    engine: SimEngine,
+    workload: &Workload,
+    slas: &[Sla],
+    cap: Concurrency,
+) -> Vec<Option<Concurrency>> {
+    let truth = Truth { session: SimSession::new(engine, 0), workload, slas };
+    let ceilings: Vec<u32> = if engine.has_chance() {
+        (0..slas.len()).into_par_iter().map(|sla| truth.by_repetition(sla, cap.get())).collect()
+    } else {
+        truth.level_by_level(cap.get())
+    };
+    ceilings.into_iter().map(Concurrency::new).collect()
+}
+
+struct Truth<'a> {
+    session: SimSession,
+    workload: &'a Workload,
+    slas: &'a [Sla],
+}
+
+impl Truth<'_> {
+    fn level_by_level(&self, cap: u32) -> Vec<u32> {
+        let mut ceilings = vec![None; self.slas.len()];
+        for level in (1..=cap).filter_map(Concurrency::new) {
+            let shares = self.shares(level, 0);
+            for (ceiling, (share, sla)) in ceilings.iter_mut().zip(shares.iter().zip(self.slas)) {
+                if ceiling.is_none() && *share < sla.ok_rate.get() - 1e-9 {
+                    *ceiling = Some(level.get() - 1);
+                }
+            }
+            if ceilings.iter().all(Option::is_some) {
+                break;
+            }
+        }
+        ceilings.into_iter().map(|ceiling| ceiling.unwrap_or(cap)).collect()
+    }
+
+    fn by_repetition(&self, sla: usize, cap: u32) -> u32 {
+        // A first look over the whole range, doubling so that no level is much larger than it must be.
+        let (mut pass, mut fail) = (0, 1);
+        while fail <= cap && self.passes(sla, fail, ROUGH) {
+            (pass, fail) = (fail, fail.saturating_mul(2));
+        }
+        fail = fail.min(cap + 1);
+        while fail - pass > (pass / 32).max(1) {
+            let level = pass + (fail - pass) / 2;
+            if self.passes(sla, level, ROUGH) { pass = level } else { fail = level }
+        }
+        // Widened until it holds with all repetitions.
+        let mut step = (pass / 64).max(1);
+        while pass > 0 && !self.passes(sla, pass, FINE) {
+            (fail, pass) = (pass, pass.saturating_sub(step));
+            step *= 2;
+        }
+        while fail <= cap && self.passes(sla, fail, FINE) {
+            (pass, fail) = (fail, (fail + step).min(cap + 1));
+            step *= 2;
+        }
+        while fail - pass > 1 {
+            let level = pass + (fail - pass) / 2;
+            if self.passes(sla, level, FINE) { pass = level } else { fail = level }
+        }
+        pass
+    }
+
+    fn passes(&self, sla: usize, level: u32, repetitions: u32) -> bool {
+        let Some(level) = Concurrency::new(level) else { return true };
+        let only = Truth { slas: &self.slas[sla..=sla], ..*self };
+        let sum: f64 = (0..repetitions).into_par_iter().map(|repetition| only.shares(level, repetition)[0]).sum();
+        sum / f64::from(repetitions) >= self.slas[sla].ok_rate.get() - 1e-9
+    }
+
+    /// The share of ok requests of one probe under each SLA.
+    fn shares(&self, level: Concurrency, repetition: u32) -> Vec<f64> {
+        let first_token_alone =
+            |sla: &Sla| sla.tpot.is_none() && sla.e2e.is_none() && sla.min_tokens_per_second.is_none();
+        // A simulated request that has its first token is not failed later: its hold need not be waited for.
+        let short = self.workload.load == Load::Burst && self.slas.iter().all(first_token_alone);
+        let load = LoadPlan::new(self.workload, self.slas, level, &Until::Decided(Vec::new()));
+        let prompts = PromptAsk {
+            source: self.workload.prompt.clone(),
+            input_tokens: self.workload.input_tokens,
+            shared_prefix: self.workload.shared_prefix,
+            stream: STREAM,
+            probe: repetition,
+        };
+        let ask = ProbeAsk { load, prompts, output_tokens: self.workload.output_tokens, silence: Seconds::ZERO };
+        let measured = if short {
+            let mut watch = Watch::new(&load, self.slas, &Until::FirstTokens);
+            self.session.probe(&ask, &mut |event| {
+                watch.observe(event);
+                watch.advice()
+            })
+        } else {
+            self.session.probe(&ask, &mut |_| crate::watch::Advice::GoOn)
+        };
+        let observation = Observation::new(load.load, level, &measured, self.slas);
+        let share = |under: &crate::search::UnderSla| {
+            let ok = if short { under.used.partition_point(|used| *used <= 0.0) as u32 } else { under.tally.ok };
+            f64::from(ok) / f64::from(under.tally.total().max(1))
+        };
+        observation.under.iter().map(share).collect()
+    }
+}

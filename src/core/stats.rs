@@ -1,0 +1,59 @@
+//! The few distributions that the method needs.
+
+use statrs::distribution::{Beta, ContinuousCDF, Normal, StudentsT};
+
+/// The value that a Student t variable stays below with this probability.
+///
+/// Infinite without a degree of freedom: one value says nothing of its own spread.
+pub fn t_quantile(probability: f64, degrees: usize) -> f64 {
+    if degrees == 0 {
+        return f64::INFINITY;
+    }
+    StudentsT::new(0.0, 1.0, degrees as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(probability))
+}
+
+/// Midpoints of `count` equally likely slices of the standard normal distribution, ascending.
+pub fn normal_slices(count: usize) -> Vec<f64> {
+    let normal = Normal::standard();
+    (0..count).map(|slice| normal.inverse_cdf((slice as f64 + 0.5) / count as f64)).collect()
+}
+
+/// Bounds on a share of which `hits` in `trials` were seen, each missed with probability `miss`: Jeffreys' interval,
+/// with the bound at 0 or 1 where nothing or everything was a hit. `hits` may be a sum of parts.
+///
+/// Source: Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", 2001.
+pub fn share_bounds(hits: f64, trials: f64, miss: f64) -> (f64, f64) {
+    let Ok(beta) = Beta::new(hits + 0.5, (trials - hits).max(0.0) + 0.5) else { return (0.0, 1.0) };
+    let low = if hits <= 0.0 { 0.0 } else { beta.inverse_cdf(miss) };
+    let high = if hits >= trials { 1.0 } else { beta.inverse_cdf(1.0 - miss) };
+    (low, high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_tables() {
+        for (degrees, expected) in [(1, 12.706), (4, 2.776), (10, 2.228), (100, 1.984)] {
+            assert!((t_quantile(0.975, degrees) - expected).abs() < 1e-3, "{degrees}");
+        }
+        assert_eq!(t_quantile(0.975, 0), f64::INFINITY);
+    }
+
+    #[test]
+    fn slices_are_centred_and_almost_as_wide_as_the_whole() {
+        let slices = normal_slices(31);
+        let variance = slices.iter().map(|z| z * z).sum::<f64>() / 31.0;
+        assert!(slices.iter().sum::<f64>().abs() < 1e-9);
+        assert!((0.93..1.0).contains(&variance), "{variance}");
+    }
+
+    #[test]
+    fn a_share_is_bounded_from_both_sides() {
+        let (low, high) = share_bounds(20.0, 1000.0, 0.025);
+        assert!((0.012..0.02).contains(&low) && (0.02..0.031).contains(&high), "{low} {high}");
+        assert_eq!(share_bounds(0.0, 10.0, 0.025).0, 0.0);
+        assert_eq!(share_bounds(10.0, 10.0, 0.025).1, 1.0);
+    }
+}

@@ -1,0 +1,80 @@
+//! What vLLM does not take, said before anything is loaded.
+#![expect(clippy::unwrap_used, reason = "a test ends where what it needs is not there")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ceiling_core::protocol::{EngineError, EngineErrorKind, EngineSpec, Layer};
+use serde_json::{Value, json};
+use support::{Worker, python, tiny, tiny_model};
+
+fn with(args: Value) -> EngineSpec {
+    tiny(Layer::EngineCore, args)
+}
+
+fn arguments(message: &str) -> EngineError {
+    EngineError { kind: EngineErrorKind::Arguments, message: message.to_owned() }
+}
+
+/// The Python that the environment was made from, which has no vLLM.
+fn bare_python() -> PathBuf {
+    let told = Command::new(python()).args(["-c", "import sys; print(sys._base_executable)"]).output().unwrap();
+    PathBuf::from(String::from_utf8(told.stdout).unwrap().trim())
+}
+
+#[test]
+fn arguments_are_checked_one_configuration_after_the_other() {
+    let mut worker = Worker::start();
+    let resolved = worker.check(with(json!({"max_num_seqs": 8}))).unwrap();
+    assert_eq!((resolved.max_num_seqs, resolved.kv_cache_tokens, resolved.load_seconds), (Some(8), None, None));
+
+    let error = worker.check(with(json!({"max_num_seq": 8, "flux": 1}))).unwrap_err();
+    let told = error.message.strip_prefix(&format!("vLLM {} takes no engine arg ", resolved.version)).unwrap();
+    assert!(told.starts_with("`flux`; no engine arg `max_num_seq` (did you mean `max_num_seqs`"), "{told}");
+    assert_eq!(error.kind, EngineErrorKind::Arguments);
+
+    let model = EngineSpec { model: "/no/such/model".into(), ..with(json!({})) };
+    assert_eq!(worker.check(model), Err(arguments("model /no/such/model: there is no such directory")));
+    let tokenizer = EngineSpec { tokenizer: Some("/no/such".into()), ..with(json!({})) };
+    assert_eq!(worker.check(tokenizer), Err(arguments("tokenizer /no/such: there is no such directory")));
+    let no_model =
+        EngineSpec { model: Path::new(&tiny_model()).parent().unwrap().display().to_string(), ..with(json!({})) };
+    let error = worker.check(no_model).unwrap_err();
+    assert!(error.message.contains("config.json") && !error.message.contains('\n'), "{}", error.message);
+
+    let error = worker.check(with(json!({"gpu_memory_utilization": 3.0}))).unwrap_err();
+    assert_eq!(error, arguments("gpu_memory_utilization: Input should be less than or equal to 1"));
+    let error = worker.check(with(json!({"max_num_seqs": "many"}))).unwrap_err();
+    assert!(error.message.starts_with("max_num_seqs = \"many\": "), "{}", error.message);
+    let error = worker.check(with(json!({"disable_log_stats": true}))).unwrap_err();
+    assert_eq!(error.kind, EngineErrorKind::Arguments);
+    let error = worker.check(with(json!({"data_parallel_size": 2}))).unwrap_err();
+    assert!(error.message.contains("engine-core") && error.message.contains("async-llm"), "{}", error.message);
+
+    // A load is refused alike, and the worker goes on.
+    let error = worker.load(with(json!({"max_num_seq": 8}))).unwrap_err();
+    assert_eq!(error.kind, EngineErrorKind::Arguments);
+    assert!(worker.check(with(json!({}))).is_ok());
+}
+
+#[test]
+fn a_python_without_vllm_is_named_with_the_remedy() {
+    let python = bare_python();
+    let error = Worker::start_in(&python, &[]).check(with(json!({}))).unwrap_err();
+    assert_eq!(error.kind, EngineErrorKind::Environment);
+    assert!(error.message.starts_with(&format!("{} has no vLLM: install it", python.display())), "{}", error.message);
+}
+
+#[test]
+fn a_vllm_that_lacks_a_name_is_told_with_its_version() {
+    let path = tempfile::tempdir().unwrap();
+    std::fs::create_dir(path.path().join("vllm")).unwrap();
+    std::fs::write(path.path().join("vllm/__init__.py"), "__version__ = '0.1.0'\nSamplingParams = None\n").unwrap();
+    let env = [("PYTHONPATH", path.path().to_str().unwrap())];
+    let error = Worker::start_in(&bare_python(), &env).check(with(json!({}))).unwrap_err();
+    assert_eq!(error.kind, EngineErrorKind::Environment);
+    assert!(error.message.starts_with("vLLM 0.1.0 in "), "{}", error.message);
+    assert!(error.message.contains("has no vllm.engine.arg_utils"), "{}", error.message);
+}
