@@ -164,7 +164,7 @@ fn leaves(path: &[String], key_at: Span, node: &Node, is_column: &dyn Fn(&[Strin
         Value::Table(table) if !whole && !table.is_empty() => {
             for entry in table.iter() {
                 let mut inner = path.to_vec();
-                inner.extend(split(&entry.key));
+                inner.push(entry.key.clone());
                 leaves(&inner, entry.key_at, &entry.node, is_column, out);
             }
         }
@@ -173,12 +173,22 @@ fn leaves(path: &[String], key_at: Span, node: &Node, is_column: &dyn Fn(&[Strin
 }
 
 /// What the command line says of an experiment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CommandLine {
-    /// Fields that it sets, those of `[matrix]` aside.
-    pub fixed: Vec<Setting>,
+    /// Fields that it sets, those of `[matrix]` aside; of two for one field, the one that holds comes first.
+    fixed: Vec<Setting>,
     /// Whether it sets anything: then axes may have been narrowed, and an exclusion need not match anything.
-    pub is_heard: bool,
+    is_heard: bool,
+}
+
+impl CommandLine {
+    pub fn new(settings: &[Setting]) -> Self {
+        let mut fixed = Vec::new();
+        for setting in settings.iter().rev().filter(|setting| setting.path[0] != "matrix") {
+            leaves(&setting.path, setting.key_at, &setting.node, &|_| false, &mut fixed);
+        }
+        Self { fixed, is_heard: !settings.is_empty() }
+    }
 }
 
 /// Collects the axes of a file, and takes the lists that make axes out of its tables.

@@ -245,9 +245,7 @@ impl Reader<'_> {
         let fields = Fields::of(&table, home);
         let mut resolver = Resolver::new(&self.sources, self.files, defaults, home);
         let execution = resolver.execution(&table, found);
-        let fixed = settings.iter().filter(|setting| setting.path[0] != "matrix").cloned().collect();
-        let command_line = CommandLine { fixed, is_heard: !settings.is_empty() };
-        let axes = axes::collect(&mut table, &command_line, found);
+        let axes = axes::collect(&mut table, &CommandLine::new(settings), found);
         let grid = expand::expand(&table, axes, &mut resolver, found);
         if found.count() > before {
             return None;

@@ -357,6 +357,8 @@ fn the_command_line_has_the_last_word() {
     };
     assert_eq!(ids(&[]), ["x=1 {\"engine.x\": Number(1)}", "x=3 {\"engine.x\": Number(3)}"]);
     assert_eq!(ids(&["engine.x=7"]), ["input_tokens=500,ttft=1s {\"engine.x\": Number(7)}"]);
+    assert_eq!(ids(&["engine.x=6", "engine.x=7"]), ids(&["engine.x=7"]));
+    assert_eq!(ids(&["engine={ x = 7 }"]), ids(&["engine.x=7"]));
     assert_eq!(ids(&["matrix.engine.x=[1, 4]"]).len(), 3);
     assert_eq!(ids(&["sla.ttft=[\"1s\", \"2s\"]"]).len(), 4);
 }

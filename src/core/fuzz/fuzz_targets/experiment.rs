@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use ceiling_core::experiment::{read, Files, Override};
-use ceiling_core::plan::{estimate, plan, Measurements};
+use ceiling_core::experiment::{Files, Override, read};
+use ceiling_core::plan::{Measurements, estimate, plan};
 use libfuzzer_sys::fuzz_target;
 
 /// Two files and a model directory.
