@@ -51,6 +51,8 @@ const SLACK: f64 = 0.12;
 /// while, is one of this part of the ceiling.
 const ENOUGH: f64 = 1.4;
 const NARROW: f64 = 0.1;
+/// Part of the way to a better bound that a probe must go to be worth it.
+const GAIN: f64 = 0.4;
 /// Widest bracket, as a part of the ceiling, that is still an answer.
 const WIDEST: f64 = 0.5;
 
@@ -169,9 +171,7 @@ impl Guided {
 
     /// Whether a probe at this level was carried through to a verdict of its own.
     fn is_witnessed(&self, sla: usize, level: u32) -> bool {
-        let rate = self.slas[sla].ok_rate;
-        let decided = |seen: &&Observation| seen.under[sla].tally.verdict(rate) != Verdict::Undecided;
-        self.at(level).any(|seen| decided(&seen))
+        self.at(level).any(|seen| self.decides(sla, seen))
     }
 
     fn at(&self, level: u32) -> impl Iterator<Item = &Observation> {
@@ -389,7 +389,8 @@ impl Guided {
         if !sure && self.is_pace_worthwhile(machine) {
             return Next::Pace(self.pace_level(ceiling));
         }
-        if let (Some(pass), Some(fail)) = (bracket.pass, bracket.fail) {
+        let steady = machine.pace.as_ref().is_some_and(Pace::is_steady);
+        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, steady) {
             if fail - pass <= self.good_enough(high - low, pass) {
                 return Next::Settled;
             }
@@ -403,16 +404,12 @@ impl Guided {
             let slack = (f64::from(high - low) * SLACK).ceil() as u32;
             (low.saturating_sub(slack), high + slack)
         };
-        // The side on which more is to be gained comes first.
         let (low, high) = (low.max(floor), high.min(top));
-        let (below, above) = (low - floor, top - high);
-        if below > 0 && (bracket.pass.is_none() || below >= above || bracket.fail.is_some() && above == 0) {
-            self.approach(machine, sla, low, Side::Below, (floor, top))
-        } else if above > 0 {
-            self.approach(machine, sla, high.min(cap), Side::Above, (floor, top))
-        } else {
-            Next::Settled
-        }
+        let below = || self.approach(machine, sla, Side::Below, low, ceiling, (floor, top));
+        let above = || self.approach(machine, sla, Side::Above, high.min(cap), ceiling, (floor, top));
+        // The side on which more is to be gained comes first.
+        let level = if low - floor >= top - high { below().or_else(above) } else { above().or_else(below) };
+        level.map_or(Next::Settled, Next::Level)
     }
 
     /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
@@ -431,12 +428,21 @@ impl Guided {
         self.slas.iter().map(|sla| 2.0 * sla.patience().get() + self.hold_s).sum::<f64>().max(f64::MIN_POSITIVE)
     }
 
-    /// This level, or one farther out where those probed so far stay open; between bounds that stand.
-    fn approach(&self, machine: &Machine, sla: usize, level: u32, side: Side, (floor, top): (u32, u32)) -> Next {
-        let levels = self.levels(machine, sla);
-        let mut target = level;
-        for (tried, probes) in levels.range(floor + 1..top.max(floor + 1)) {
-            if !self.is_witnessed(sla, *tried) || side.is_inside(level, *tried) == Some(false) {
+    /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to
+    /// the ceiling stay open; `None` where that gains little over the bound that stands.
+    fn approach(
+        &self,
+        machine: &Machine,
+        sla: usize,
+        side: Side,
+        aim: u32,
+        ceiling: u32,
+        (floor, top): (u32, u32),
+    ) -> Option<u32> {
+        let mut target = aim;
+        for (tried, probes) in self.levels(machine, sla).range(floor + 1..top.max(floor + 1)) {
+            let other_side = (*tried > ceiling) == (side == Side::Below);
+            if other_side || !self.is_witnessed(sla, *tried) {
                 continue;
             }
             let off = machine.pace.as_ref().map_or(1.0, |pace| pace.t(self.miss())) * probes.error();
@@ -447,16 +453,21 @@ impl Guided {
             };
             target = side.farther(target, side.beyond(*tried, (missing + off * SLACK).clamp(off * SLACK, 0.5)));
         }
-        let target = target.clamp((floor + 1).min(self.cap()), top.saturating_sub(1).max(floor + 1).min(self.cap()));
-        if self
-            .at(target)
-            .filter(|seen| seen.under[sla].tally.verdict(self.slas[sla].ok_rate) != Verdict::Undecided)
-            .count()
-            >= 3
-        {
-            return Next::Settled;
+        let (wanted, gained, first) = match side {
+            Side::Below => (aim - floor, target.saturating_sub(floor), floor == 0),
+            Side::Above => (top - aim, top.saturating_sub(target), top > self.cap()),
+        };
+        if first {
+            let target = target.clamp(floor + 1, (top - 1).max(floor + 1)).min(self.cap());
+            let tries = self.at(target).filter(|seen| self.decides(sla, seen)).count();
+            return (wanted > 0 && tries < 3).then_some(target);
         }
-        Next::Level(target)
+        (gained > 0 && f64::from(gained) >= GAIN * f64::from(wanted)).then_some(target)
+    }
+
+    /// Whether a probe was carried through to a verdict of its own.
+    fn decides(&self, sla: usize, seen: &Observation) -> bool {
+        seen.under[sla].tally.verdict(self.slas[sla].ok_rate) != Verdict::Undecided
     }
 
     /// Whether more probes of the pace would pay.
@@ -513,11 +524,6 @@ enum Side {
 }
 
 impl Side {
-    /// Whether a level lies nearer to the ceiling than `from`; `None` where it is the same.
-    fn is_inside(self, from: u32, level: u32) -> Option<bool> {
-        (level != from).then(|| (level > from) == (self == Self::Below))
-    }
-
     fn farther(self, a: u32, b: u32) -> u32 {
         match self {
             Self::Below => a.min(b),
