@@ -7,7 +7,6 @@ use crate::plan::{Key, Plan};
 use crate::protocol::Resolved;
 use crate::search::{Answer, Status, certificate_seconds};
 use crate::units::Seconds;
-use crate::watch::Until;
 
 use super::{
     CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord, Provenance,
@@ -43,8 +42,8 @@ pub struct LadderState {
 impl LadderState {
     /// Engine time of all probes over that of the least that could prove the answers.
     fn certificate_ratio(&self) -> Option<f64> {
-        let decided = self.probes.iter().filter(|probe| matches!(probe.until, Until::Decided(_)));
-        let costs: Vec<_> = decided.map(|probe| (probe.concurrency, probe.seconds)).collect();
+        let cost = |probe: &ProbeRecord| (probe.concurrency, probe.until.clone(), probe.seconds);
+        let costs: Vec<_> = self.probes.iter().map(cost).collect();
         let answers: Vec<Answer> = self.answers.as_ref()?.values().copied().collect();
         let certificate = certificate_seconds(&answers, &costs)?;
         Some(self.engine_seconds() / certificate.get())
