@@ -6,6 +6,8 @@
 //! experiment -> plan -> (a probe measured elsewhere) -> watch, sla -> search -> record
 //! ```
 
+pub mod attribution;
+pub mod audit;
 pub mod experiment;
 pub mod key;
 pub mod load;

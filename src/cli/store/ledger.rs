@@ -104,7 +104,7 @@ impl Ledger {
     pub fn record(&mut self, entry: &Entry) -> Result<()> {
         let (key, publishes) = match entry {
             Entry::Loaded { group, .. } | Entry::EngineFailed { group, .. } => (group, true),
-            Entry::Probed { ladder, .. } => (ladder, false),
+            Entry::Probed(probe) => (&probe.ladder, false),
             Entry::Answered { ladder, .. } | Entry::LadderFailed { ladder, .. } => (ladder, true),
         };
         let owners = self.owners.get(key).cloned().unwrap_or_default();

@@ -49,11 +49,11 @@ impl Requests {
 
     /// Appends the requests of an entry, if it is that of a probe.
     pub fn append_entry(&mut self, plan: &Plan, entry: &Entry) -> Result<()> {
-        let Entry::Probed { ladder, number, concurrency, measured, .. } = entry else { return Ok(()) };
+        let Entry::Probed(probe) = entry else { return Ok(()) };
         // A ladder that is no longer part of the plan is named by its key.
-        let known = plan.ladders.iter().find(|known| known.key == *ladder);
-        let name = known.map_or_else(|| ladder.to_string(), |known| known.id.clone());
-        self.append(&name, *number, *concurrency, &measured.requests)
+        let known = plan.ladders.iter().find(|known| known.key == probe.ladder);
+        let name = known.map_or_else(|| probe.ladder.to_string(), |known| known.id.clone());
+        self.append(&name, probe.number, probe.concurrency, &probe.measured.requests)
     }
 
     fn append(&mut self, ladder: &str, probe: u32, level: Concurrency, requests: &[RequestRecord]) -> Result<()> {

@@ -90,6 +90,31 @@ fn the_quickstart_finds_every_ceiling_with_the_frontend() {
     assert_went_well(&place.run_json());
 }
 
+#[test]
+fn what_limits_a_ceiling_is_named() {
+    let _alone = alone();
+    let place = Workplace::new();
+    // Requests outlast the TTFT limit, so that one without a seat, or without room for its prompt, misses it.
+    let changes = [
+        "matrix.engine=[{ max_num_seqs = 4 }, { num_gpu_blocks_override = 40 }]",
+        "search.strategy=\"bisect\"",
+        "search.max_concurrency=24",
+        "search.resolution=1",
+        "workload.output_tokens=400",
+        "workload.hold=\"2s\"",
+        "sla.ok_rate=1.0",
+        "sla.ttft=\"900ms\"",
+    ];
+    let output = quickstart(&place, &changes).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = place.run_json();
+    let limits: Vec<&str> = cells(&run).iter().map(|cell| cell["limited_by"].as_str().unwrap_or("none")).collect();
+    assert_eq!(limits, ["max-num-seqs", "kv-cache"], "{}", stderr(&output));
+    assert_eq!(cells(&run)[0]["ceiling"], 4);
+    assert_eq!(cells(&run)[0]["limit"]["running_peak"], 4);
+    assert!(cells(&run)[1]["limit"]["kv_peak"].as_f64().unwrap() > 0.8, "{}", cells(&run)[1]);
+}
+
 /// Runs a quickstart that cannot load its engine and gives the reason it states.
 fn refused(changes: &[&str]) -> String {
     let _alone = alone();

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Key;
-use crate::protocol::{Measured, Resolved};
+use crate::protocol::Resolved;
 use crate::search::Answer;
-use crate::sla::Tally;
-use crate::units::{Concurrency, Seconds};
-use crate::watch::Until;
+use crate::units::Seconds;
+
+use super::Probe;
 
 /// One thing that happened and that a run must remember. Engine groups and ladders are named by key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,20 +30,7 @@ pub enum Entry {
         failure: Failure,
     },
     /// A probe was measured.
-    Probed {
-        /// The ladder.
-        ladder: Key,
-        /// Number of the probe in its ladder, from 0.
-        number: u32,
-        /// Requests in flight.
-        concurrency: Concurrency,
-        /// What it was measured for.
-        until: Until,
-        /// Its requests under each SLA of the ladder.
-        tallies: Vec<Tally>,
-        /// All that was measured.
-        measured: Box<Measured>,
-    },
+    Probed(Box<Probe>),
     /// A ladder is over.
     Answered {
         /// The ladder.

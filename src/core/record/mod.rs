@@ -8,6 +8,7 @@
 //! ```
 
 mod entry;
+mod probe;
 mod provenance;
 mod replay;
 mod run;
@@ -15,6 +16,7 @@ mod secret;
 mod state;
 
 pub use entry::{Entry, Failure, FailureKind};
+pub use probe::{Probe, Taken};
 pub use provenance::{EngineVersion, Git, Provenance};
 pub use replay::Replay;
 pub use run::{CellRecord, EngineRecord, ExperimentRecord, LadderRecord, ProbeRecord, RUN_SCHEMA, Run, RunStatus};

@@ -8,9 +8,8 @@ use std::collections::HashMap;
 use crate::load::LoadPlan;
 use crate::plan::{Key, Plan};
 use crate::search::Observation;
-use crate::sla::{Sla, Tally};
 
-use super::{Entry, State};
+use super::{Entry, Probe, State, Taken};
 
 /// What is left to do, and what is known already.
 #[derive(Debug)]
@@ -50,16 +49,10 @@ impl Replay {
                     self.state.apply(&entry);
                 }
             }
-            Entry::Probed { ladder, number, concurrency, until, measured, .. } => {
-                let Some(&at) = place.get(&ladder) else { return };
-                let slas = plan.slas(at);
-                let load = LoadPlan::new(&plan.ladders[at].workload, &slas, concurrency, &until);
-                if let Some(seen) = &mut self.ladders[at] {
-                    seen.push(Observation::new(load.load, concurrency, &measured, &slas));
+            Entry::Probed(probe) => {
+                if let Some(&at) = place.get(&probe.ladder) {
+                    self.probe(plan, at, *probe);
                 }
-                self.next_numbers[at] = self.next_numbers[at].max(number + 1);
-                let tallies = slas.iter().map(|sla: &Sla| Tally::of(sla, &measured.requests)).collect();
-                self.state.apply(&Entry::Probed { ladder, number, concurrency, until, tallies, measured });
             }
             Entry::Answered { ladder, ref cells, .. } => {
                 let Some(&at) = place.get(&ladder) else { return };
@@ -70,5 +63,20 @@ impl Replay {
             }
             Entry::LadderFailed { .. } => {}
         }
+    }
+
+    /// Judges an old probe under the SLAs that its ladder has now.
+    fn probe(&mut self, plan: &Plan, at: usize, probe: Probe) {
+        let ladder = &plan.ladders[at];
+        let slas = plan.slas(at);
+        let load = LoadPlan::new(&ladder.workload, &slas, probe.concurrency, &probe.until);
+        if let (Some(seen), true) = (&mut self.ladders[at], probe.counts) {
+            seen.push(Observation::new(load.load, probe.concurrency, &probe.measured, &slas));
+        }
+        self.next_numbers[at] = self.next_numbers[at].max(probe.number + 1);
+        let engine = self.state.resolved(&plan.groups[ladder.group].key).cloned().unwrap_or_default();
+        let taken = Taken { number: probe.number, concurrency: probe.concurrency, until: probe.until };
+        let judged = Probe::judge(ladder, &slas, &engine, taken, probe.measured);
+        self.state.apply(&Entry::Probed(Box::new(Probe { counts: probe.counts, ..judged })));
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use crate::attribution::LimitedBy;
 use crate::experiment::Engine;
 use crate::plan::{Key, Plan};
 use crate::protocol::Resolved;
 use crate::search::{Answer, Status, certificate_seconds};
-use crate::units::Seconds;
+use crate::units::{Concurrency, Seconds};
 
 use super::{
     CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord, Provenance,
@@ -40,6 +41,12 @@ pub struct LadderState {
 }
 
 impl LadderState {
+    /// What bound the engine in the newest probe at a level that failed this SLA.
+    fn limit_at(&self, level: Concurrency, sla: usize) -> Option<LimitedBy> {
+        let at_level = self.probes.iter().rev().filter(|probe| probe.counts && probe.concurrency == level);
+        at_level.filter_map(|probe| *probe.limits.get(sla)?).next()
+    }
+
     /// Engine time of all probes over that of the least that could prove the answers.
     fn certificate_ratio(&self) -> Option<f64> {
         let cost = |probe: &ProbeRecord| (probe.concurrency, probe.until.clone(), probe.seconds);
@@ -67,9 +74,8 @@ impl State {
             Entry::EngineFailed { group, failure } => {
                 self.groups.entry(*group).or_default().failures.push(failure.clone());
             }
-            Entry::Probed { ladder, number, concurrency, until, tallies, measured } => {
-                let record = ProbeRecord::new(*number, *concurrency, until.clone(), tallies, measured);
-                self.ladders.entry(*ladder).or_default().probes.push(record);
+            Entry::Probed(probe) => {
+                self.ladders.entry(probe.ladder).or_default().probes.push(ProbeRecord::new(probe));
             }
             Entry::Answered { ladder, cells, answers } => {
                 let state = self.ladders.entry(*ladder).or_default();
@@ -82,6 +88,11 @@ impl State {
                 state.failure = Some(failure.clone());
             }
         }
+    }
+
+    /// What the engine of a group made of its configuration, if it has come up.
+    pub fn resolved(&self, group: &Key) -> Option<&Resolved> {
+        self.groups.get(group)?.resolved.as_ref()
     }
 
     /// What is known of a ladder, if anything is.
@@ -174,6 +185,8 @@ impl State {
         let ladder = &plan.ladders[cell.ladder];
         let state = self.ladders.get(&ladder.key);
         let answer = state.and_then(|state| state.answers.as_ref()?.get(&cell.key));
+        let place = ladder.cells.iter().position(|&index| plan.cells[index].key == cell.key);
+        let limit = answer.and_then(|answer| state?.limit_at(answer.lowest_fail?, place?));
         CellRecord {
             id: cell.id.clone(),
             key: cell.key,
@@ -186,7 +199,8 @@ impl State {
             highest_pass: answer.and_then(|answer| answer.highest_pass),
             lowest_fail: answer.and_then(|answer| answer.lowest_fail),
             confidence: answer.and_then(|answer| answer.confidence),
-            limited_by: None,
+            limited_by: limit.map(|limit| limit.limit),
+            limit,
             failure: state
                 .filter(|_| answer.is_some_and(|a| a.status == Status::Failed))
                 .and_then(|s| s.failure.clone()),
