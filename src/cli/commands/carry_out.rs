@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use ceiling_core::experiment::Engine;
 use ceiling_core::plan::Plan;
 use ceiling_core::record::{Entry, Replay, Run, RunStatus};
 use ceiling_core::search::Status;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::preflight::refused;
+use super::preflight::real_engines;
 use crate::executor::{self, LadderTask, Surroundings, WorkerLibrary};
 use crate::exit::Exit;
 use crate::progress::Progress;
@@ -31,15 +30,7 @@ pub enum Start {
 /// Runs a plan and prints the table of each of its experiments.
 pub fn carry_out(plan: Plan, results: &Path, start: Start) -> Result<(Exit, Vec<Run>)> {
     let plan = Arc::new(plan);
-    let real_engines = plan.groups.iter().filter(|group| matches!(*group.engine, Engine::Vllm(_))).count();
-    let library = if real_engines == 0 { None } else { Some(WorkerLibrary::find()?) };
-    if let Some(library) = library.as_ref().filter(|_| real_engines > 1) {
-        // A single engine says so itself, before it loads anything; of several, the last might say so at dawn.
-        eprintln!("asking vLLM about {real_engines} engine configurations");
-        if refused(&plan, library, &|_, _| {})? > 0 {
-            return Ok((Exit::Usage, Vec::new()));
-        }
-    }
+    let library = if real_engines(&plan) == 0 { None } else { Some(WorkerLibrary::find()?) };
     let provenance = store::provenance(results);
     let (ledger, tasks) = match start {
         Start::Anew => {

@@ -1,26 +1,23 @@
 //! `ceiling check FILE…`
 
 use anyhow::Result;
-use ceiling_core::plan::Plan;
 
 use super::experiments;
-use super::preflight::refused;
+use super::preflight::{is_refused, real_engines};
 use crate::args::CheckArgs;
 use crate::executor::WorkerLibrary;
 use crate::exit::Exit;
 
 /// Validates files, and on demand what vLLM makes of their engine args.
 pub fn check(args: &CheckArgs) -> Result<Exit> {
-    let Some(plan) = experiments::plan(&args.experiments) else {
+    let Some(planned) = experiments::plan(&args.experiments) else {
         return Ok(Exit::Usage);
     };
-    let (cells, loads) = (plan.cells.len(), plan.groups.len());
-    println!("{} experiments, {cells} cells on {loads} engine loads: no fault found", plan.experiments.len());
-    if args.engine { check_engines(&plan) } else { Ok(Exit::Done) }
-}
-
-fn check_engines(plan: &Plan) -> Result<Exit> {
+    let (experiments, cells, loads) = (planned.experiments.len(), planned.plan.cells.len(), planned.plan.groups.len());
+    println!("experiments: {experiments}, cells: {cells}, engine loads: {loads}; no fault found");
+    if !args.engine || real_engines(&planned.plan) == 0 {
+        return Ok(Exit::Done);
+    }
     let taken = |engine: &str, version: &str| println!("engine {engine}: vLLM {version} takes it");
-    let refused = refused(plan, &WorkerLibrary::find()?, &taken)?;
-    Ok(if refused == 0 { Exit::Done } else { Exit::Usage })
+    Ok(if is_refused(&planned, &WorkerLibrary::find()?, &taken)? { Exit::Usage } else { Exit::Done })
 }

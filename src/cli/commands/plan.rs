@@ -7,7 +7,7 @@ use ceiling_core::plan::{Basis, Estimate, Guess, Plan, RULE, estimate};
 use ceiling_core::units::Seconds;
 use serde_json::{Value, json};
 
-use super::experiments;
+use super::experiments::{self, Planned};
 use crate::args::{PlanArgs, PlanFormat};
 use crate::exit::Exit;
 use crate::report::csv::plain;
@@ -16,7 +16,7 @@ use crate::store::measurements;
 
 /// Prints what a run would measure, and about how long it would take.
 pub fn plan(args: &PlanArgs) -> Result<Exit> {
-    let Some(plan) = experiments::plan(&args.experiments) else {
+    let Some(Planned { plan, .. }) = experiments::plan(&args.experiments) else {
         return Ok(Exit::Usage);
     };
     print(&plan, args.format, &args.results.results)?;

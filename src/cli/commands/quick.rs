@@ -7,7 +7,7 @@ use ceiling_core::experiment::Files;
 use toml::{Table, Value};
 
 use super::carry_out::{Start, carry_out};
-use super::experiments;
+use super::experiments::{self, Planned};
 use crate::args::QuickArgs;
 use crate::exit::Exit;
 use crate::files::Disk;
@@ -19,7 +19,8 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
     let path = args.save_as.clone().unwrap_or_else(|| PathBuf::from("quick.toml"));
     let text = experiment(args, &path)?;
     let files = WithOne { path: path.clone(), text: text.clone(), rest: Disk };
-    let Some(plan) = experiments::plan_files(std::slice::from_ref(&path), &args.overrides, &files) else {
+    let Some(Planned { plan, .. }) = experiments::plan_files(std::slice::from_ref(&path), &args.overrides, &files)
+    else {
         return Ok(Exit::Usage);
     };
     if args.save_as.is_some() {

@@ -32,6 +32,7 @@ use slots::Slots;
 pub use events::Happening;
 pub use ladder::LadderTask;
 pub use preflight::check;
+pub use session::SessionError;
 pub use worker_library::WorkerLibrary;
 
 /// What the executor needs from around it.
