@@ -66,6 +66,9 @@ pub struct PlanArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
     pub format: PlanFormat,
+    /// Where earlier runs are kept, which the estimate is taken from.
+    #[command(flatten)]
+    pub results: ResultsArgs,
 }
 
 /// How a plan is printed.
@@ -110,6 +113,9 @@ pub struct RunArgs {
     /// Measure only the cells whose id holds this text or matches this glob
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
+    /// Go on with a run that has not measured everything: a run directory, a run id, or by default the experiment's newest
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    pub resume: Option<String>,
     /// Print the plan and stop
     #[arg(long)]
     pub dry_run: bool,

@@ -7,6 +7,8 @@
 //! two records -> compare
 //! ```
 
+pub mod attribution;
+pub mod audit;
 pub mod compare;
 pub mod experiment;
 pub mod key;

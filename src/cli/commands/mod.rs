@@ -14,3 +14,4 @@ pub mod schema;
 
 mod carry_out;
 mod experiments;
+mod preflight;

@@ -53,7 +53,7 @@ fn row(run: &Run, cell: &CellRecord, axes: &[String]) -> Vec<String> {
         shown(cell.highest_pass),
         shown(cell.lowest_fail),
         shown(cell.confidence),
-        cell.limited_by.clone().unwrap_or_default(),
+        shown(cell.limited_by),
         shown(ttft.and_then(|ttft| ttft.p50_s)),
         shown(ttft.and_then(|ttft| ttft.p99_s)),
         shown(probe.and_then(|probe| probe.output_tokens_per_s)),

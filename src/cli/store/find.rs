@@ -119,11 +119,10 @@ impl<'a> Finder<'a> {
             Named::Commit(commit) => commit,
             Named::File(text) => return Ok(Found { place: name.to_owned(), text, commit: None }),
         };
-        let is_another = |found: &Found| but_not.is_none_or(|other| !found.is(other));
-        let recorded = self.recorded_at(name, &commit, all)?.filter(is_another);
-        let found = match recorded {
+        let choose = |leads| choose(name, &commit, &repository, leads, but_not);
+        let found = match choose(self.recorded_at(&commit, all)?)? {
             Some(found) => Some(found),
-            None => self.held_at(name, &commit, &repository)?.filter(is_another),
+            None => choose(self.held_at(&commit, &repository)?)?,
         };
         found.with_context(|| {
             let another = if but_not.is_some() { " other than the candidate" } else { "" };
@@ -136,44 +135,87 @@ impl<'a> Finder<'a> {
         })
     }
 
-    /// The newest run in the working tree that was recorded at a commit. What was recorded with uncommitted changes
-    /// was not recorded at any.
-    fn recorded_at(&self, name: &str, commit: &Commit, all: &[PathBuf]) -> Result<Option<Found>> {
+    /// The runs in the working tree that were recorded at a commit. What was recorded with uncommitted changes was not
+    /// recorded at any.
+    fn recorded_at(&self, commit: &Commit, all: &[PathBuf]) -> Result<Vec<Lead>> {
         let suffix = format!("-{}", commit.short());
-        let mut recorded: Vec<PathBuf> = Vec::new();
+        let mut recorded = Vec::new();
         for directory in all.iter().filter(|run| id(run).ends_with(&suffix)) {
             let summary = read_summary(directory)?;
             if summary.provenance.git.is_some_and(|git| git.commit == commit.hash() && !git.dirty) {
-                recorded.push(directory.clone());
+                recorded.push(Lead::OnDisk(directory.clone()));
             }
         }
-        match newest(&recorded, id) {
-            [] => Ok(None),
-            [one] => Found::on_disk(one, Some(commit.clone())).map(Some),
-            several => Err(ambiguous(name, several.iter().map(|path| path.display().to_string()))),
-        }
+        Ok(recorded)
     }
 
-    /// The newest run among the results that git holds at a commit.
-    fn held_at(&self, name: &str, commit: &Commit, repository: &Repository) -> Result<Option<Found>> {
-        let held: Vec<Held> = repository
-            .runs_at(commit, self.results)?
-            .into_iter()
-            .filter(|held| self.experiment.is_none_or(|wanted| held.experiment == wanted))
-            .collect();
-        match newest(&held, |held| &held.run_id) {
-            [] => Ok(None),
-            [one] => {
-                let place = format!("{}:{}", commit.short(), one.path.display());
-                Ok(Some(Found { place, text: repository.read(one)?, commit: Some(commit.clone()) }))
-            }
-            several => Err(ambiguous(name, several.iter().map(|held| format!("{name}:{}", held.path.display())))),
-        }
+    /// The runs among the results that git holds at a commit.
+    fn held_at(&self, commit: &Commit, repository: &Repository) -> Result<Vec<Lead>> {
+        let of_experiment = |held: &Held| self.experiment.is_none_or(|wanted| held.experiment == wanted);
+        let held = repository.runs_at(commit, self.results)?.into_iter();
+        Ok(held.filter(of_experiment).map(Lead::Held).collect())
     }
 
     fn where_looked(&self) -> String {
         let of = self.experiment.map_or_else(String::new, |name| format!(" of experiment `{name}`"));
         format!("under {}{of}", self.results.display())
+    }
+}
+
+/// A run that a revision may mean.
+enum Lead {
+    OnDisk(PathBuf),
+    Held(Held),
+}
+
+impl Lead {
+    fn run_id(&self) -> &str {
+        match self {
+            Self::OnDisk(directory) => id(directory),
+            Self::Held(held) => &held.run_id,
+        }
+    }
+
+    /// How a person can name this run and no other.
+    fn name(&self, revision: &str) -> String {
+        match self {
+            Self::OnDisk(directory) => directory.display().to_string(),
+            Self::Held(held) => format!("{revision}:{}", held.path.display()),
+        }
+    }
+
+    fn follow(&self, commit: &Commit, repository: &Repository) -> Result<Found> {
+        match self {
+            Self::OnDisk(directory) => Found::on_disk(directory, Some(commit.clone())),
+            Self::Held(held) => Ok(Found {
+                place: self.name(commit.short()),
+                text: repository.read(held)?,
+                commit: Some(commit.clone()),
+            }),
+        }
+    }
+}
+
+/// The newest of runs that come oldest first, one run apart.
+fn choose(
+    revision: &str,
+    commit: &Commit,
+    repository: &Repository,
+    mut leads: Vec<Lead>,
+    but_not: Option<&Found>,
+) -> Result<Option<Found>> {
+    loop {
+        match newest(&leads, Lead::run_id) {
+            [] => return Ok(None),
+            [one] => {
+                let found = one.follow(commit, repository)?;
+                if but_not.is_none_or(|other| !found.is(other)) {
+                    return Ok(Some(found));
+                }
+            }
+            several => return Err(ambiguous(revision, several.iter().map(|lead| lead.name(revision)))),
+        }
+        leads.pop();
     }
 }
 

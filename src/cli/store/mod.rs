@@ -10,16 +10,19 @@
 //! ```
 
 mod atomic;
+mod earlier;
 mod find;
 mod git;
 mod journal;
 mod ledger;
+mod lock;
 mod machine;
 mod requests;
 mod run_dir;
 
 pub use atomic::replace;
+pub use earlier::measurements;
 pub use find::{Finder, Found, read_run, read_summary};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Resumed};
 pub use machine::provenance;
-pub use run_dir::runs;
+pub use run_dir::{newest_unfinished, runs};

@@ -1,9 +1,11 @@
 //! `requests.csv`: one row per request. Times are in seconds since the probe began.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ceiling_core::plan::Plan;
+use ceiling_core::record::Entry;
 use ceiling_core::request::{RequestEnd, RequestRecord};
 use ceiling_core::units::{Concurrency, Seconds};
 use serde::Serialize;
@@ -38,15 +40,23 @@ struct Row<'a> {
 }
 
 impl Requests {
-    /// Begins a new table.
+    /// Begins a new table, in the place of one that is there.
     pub fn create(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        let file = File::create(path);
         let file = file.with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { writer: csv::Writer::from_writer(file), path: path.to_owned() })
     }
 
-    /// Appends the requests of one probe.
-    pub fn append(&mut self, ladder: &str, probe: u32, level: Concurrency, requests: &[RequestRecord]) -> Result<()> {
+    /// Appends the requests of an entry, if it is that of a probe.
+    pub fn append_entry(&mut self, plan: &Plan, entry: &Entry) -> Result<()> {
+        let Entry::Probed(probe) = entry else { return Ok(()) };
+        // A ladder that is no longer part of the plan is named by its key.
+        let known = plan.ladders.iter().find(|known| known.key == probe.ladder);
+        let name = known.map_or_else(|| probe.ladder.to_string(), |known| known.id.clone());
+        self.append(&name, probe.number, probe.concurrency, &probe.measured.requests)
+    }
+
+    fn append(&mut self, ladder: &str, probe: u32, level: Concurrency, requests: &[RequestRecord]) -> Result<()> {
         let mut write = || -> csv::Result<()> {
             for request in requests {
                 self.writer.serialize(Row::new(ladder, probe, level, request))?;

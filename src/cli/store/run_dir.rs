@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ceiling_core::experiment::ExperimentName;
+use ceiling_core::record::RunStatus;
+
+use super::find::read_summary;
 
 /// `results/<experiment>/<run id>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +21,12 @@ impl RunDir {
             .and_then(|()| std::fs::create_dir(&path))
             .with_context(|| format!("cannot create {}; name a writable place with --results", path.display()))?;
         Ok(Self(path))
+    }
+
+    /// The directory of a run that is there.
+    pub fn find(results: &Path, experiment: &ExperimentName, run_id: &str) -> Option<Self> {
+        let path = results.join(experiment.as_str()).join(run_id);
+        path.is_dir().then_some(Self(path))
     }
 
     /// The directory.
@@ -42,4 +51,17 @@ pub fn runs(results: &Path) -> Vec<PathBuf> {
     // Run ids begin with the time, so their order is that of the runs.
     found.sort_by(|a, b| a.file_name().cmp(&b.file_name()).then_with(|| a.cmp(b)));
     found
+}
+
+/// The newest run of an experiment that has not measured everything.
+pub fn newest_unfinished(results: &Path, experiment: &ExperimentName) -> Result<String> {
+    let directory = results.join(experiment.as_str());
+    let mine = runs(results).into_iter().rev().filter(|run| run.parent() == Some(&directory));
+    for path in mine {
+        let run = read_summary(&path)?;
+        if run.status != RunStatus::Complete {
+            return Ok(run.run_id);
+        }
+    }
+    bail!("every run of {experiment} under {} is complete, or there is none", results.display())
 }

@@ -34,7 +34,7 @@ pub struct Point<'a> {
     pub run: Origin<'a>,
     /// What it published.
     #[serde(flatten)]
-    pub cell: Side<'a>,
+    pub cell: Side,
     /// Against the last run before that has a number; absent for the first.
     pub verdict: Option<Verdict>,
     /// Why that is not plainly improved, regressed or unchanged.

@@ -29,6 +29,7 @@ mod verdict;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::attribution::Limit;
 use crate::key::Key;
 use crate::record::{CellRecord, Run};
 use crate::search::Status;
@@ -91,9 +92,9 @@ pub struct CellComparison<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// What the baseline published.
-    pub baseline: Option<Side<'a>>,
+    pub baseline: Option<Side>,
     /// What the candidate published.
-    pub candidate: Option<Side<'a>>,
+    pub candidate: Option<Side>,
     /// Change of the published ceiling as a part of the baseline's; absent where either is.
     pub change: Option<f64>,
     /// Whether the brackets exclude that nothing changed.
@@ -104,7 +105,7 @@ pub struct CellComparison<'a> {
 
 /// What a run published of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Side<'a> {
+pub struct Side {
     /// How the search ended; absent while it has not.
     pub status: Option<Status>,
     /// The ceiling, where it was found.
@@ -116,7 +117,7 @@ pub struct Side<'a> {
     /// Probability that the bracket holds the true ceiling.
     pub confidence: Option<Share>,
     /// What keeps the ceiling from being higher.
-    pub limited_by: Option<&'a str>,
+    pub limited_by: Option<Limit>,
 }
 
 /// Cells by verdict.
@@ -221,21 +222,21 @@ impl<'a> CellComparison<'a> {
     }
 
     /// Whether what keeps the ceiling from being higher is known on both sides and differs.
-    pub fn limit_changed(&self) -> Option<(&'a str, &'a str)> {
+    pub fn limit_changed(&self) -> Option<(Limit, Limit)> {
         let limits = self.baseline?.limited_by.zip(self.candidate?.limited_by);
         limits.filter(|(before, after)| before != after)
     }
 }
 
-impl<'a> Side<'a> {
-    fn new(cell: &'a CellRecord) -> Self {
+impl Side {
+    fn new(cell: &CellRecord) -> Self {
         Self {
             status: cell.status,
             ceiling: cell.ceiling,
             highest_pass: cell.highest_pass,
             lowest_fail: cell.lowest_fail,
             confidence: cell.confidence,
-            limited_by: cell.limited_by.as_deref(),
+            limited_by: cell.limited_by,
         }
     }
 }

@@ -6,8 +6,11 @@ mod expand;
 #[cfg(test)]
 mod faults;
 mod field;
+mod fields;
 mod file;
 mod grid;
+mod kind;
+mod locate;
 mod read;
 mod resolve;
 mod schema;
@@ -29,6 +32,7 @@ use crate::sim::SimEngine;
 use crate::units::{Concurrency, Seconds, Share};
 
 pub use error::{Fault, Faults, Span};
+pub use fields::Fields;
 pub use grid::{AxisColumn, AxisTable, Distinct, Grid, Place, Point};
 pub use read::{Files, Override, read};
 pub use schema::experiment_schema;
@@ -46,6 +50,8 @@ pub struct Experiment {
     pub execution: Arc<Execution>,
     /// Its cells.
     pub grid: Grid,
+    /// Where it says what.
+    pub fields: Fields,
 }
 
 /// The name of an experiment: letters, digits, `.`, `_` and `-`, not beginning with a dot, at most 100 characters.

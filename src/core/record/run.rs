@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::attribution::{Limit, LimitedBy};
+use crate::audit::Audit;
 use crate::experiment::{SearchSettings, Workload};
 use crate::metric::{Metric, Quantiles};
 use crate::plan::Key;
@@ -15,7 +17,7 @@ use crate::sla::{Sla, Tally};
 use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
-use super::{Failure, Provenance};
+use super::{Failure, Probe, Provenance};
 
 /// The schema of `run.json` that this version writes, and the only one that it reads.
 pub const RUN_SCHEMA: u32 = 1;
@@ -141,6 +143,13 @@ pub struct ProbeRecord {
     pub requests: u32,
     /// Requests per SLA of the ladder.
     pub slas: Vec<Tally>,
+    /// Whether it measured the engine.
+    pub audit: Audit,
+    /// Whether it is evidence; false for one that was void, or repeated because the harness was late.
+    pub counts: bool,
+    /// What bound the engine, for each SLA that it fails; published with the cell it explains.
+    #[serde(skip)]
+    pub limits: Vec<Option<LimitedBy>>,
     /// Time to first token.
     pub ttft: Option<Quantiles>,
     /// Time per output token after the first.
@@ -164,18 +173,22 @@ pub struct ProbeRecord {
 
 impl ProbeRecord {
     /// Sums a probe up.
-    pub fn new(number: u32, concurrency: Concurrency, until: Until, tallies: &[Tally], measured: &Measured) -> Self {
+    pub fn new(probe: &Probe) -> Self {
+        let measured = &probe.measured;
         let judged = || measured.requests.iter().filter(|request| request.judged);
         let cached: Vec<u64> = judged().filter_map(|request| request.cached_tokens.map(u64::from)).collect();
         let mut prompts: Vec<u32> = judged().filter_map(|request| request.prompt_tokens).collect();
         prompts.dedup();
         Self {
-            number,
-            concurrency,
-            until,
+            number: probe.number,
+            concurrency: probe.concurrency,
+            until: probe.until.clone(),
             seconds: measured.seconds,
             requests: u32::try_from(judged().count()).unwrap_or(u32::MAX),
-            slas: tallies.to_vec(),
+            slas: probe.tallies.clone(),
+            audit: probe.audit,
+            counts: probe.counts,
+            limits: probe.limits.clone(),
             ttft: Quantiles::of(Metric::Ttft, &measured.requests),
             tpot: Quantiles::of(Metric::Tpot, &measured.requests),
             e2e: Quantiles::of(Metric::E2e, &measured.requests),
@@ -235,7 +248,9 @@ pub struct CellRecord {
     /// Probability that the bracket holds the true ceiling; absent where it was not estimated.
     pub confidence: Option<Share>,
     /// What keeps the ceiling from being higher; absent where that is not known.
-    pub limited_by: Option<String>,
+    pub limited_by: Option<Limit>,
+    /// The figures that say so, of the newest probe at `lowest_fail`.
+    pub limit: Option<LimitedBy>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,
 }

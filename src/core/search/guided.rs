@@ -13,23 +13,28 @@ use std::collections::BTreeMap;
 
 use super::curve::Curve;
 use super::level::{Level, Machine};
-use super::pace::{Pace, Standing};
+use super::pace::{Judged, Pace, Standing};
 use super::{Answer, Observation, Search, Status, Step};
 use crate::experiment::{SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Resolved;
 use crate::sla::{Sla, Verdict};
 use crate::stats::share_bounds;
-use crate::units::{Concurrency, Share};
+use crate::units::Concurrency;
 use crate::watch::Until;
 
 /// Most probes of one ladder, however much engine time is left, for each SLA and beside them.
 const PROBES_PER_SLA: usize = 12;
 const PROBES_BESIDE: usize = 30;
-/// Largest factor between two levels of the ramp.
+/// Factor between two levels of the ramp, as long as the last level is farther off than can be foretold.
 const RAMP: f64 = 6.0;
-/// How far the last level of the ramp is put beyond the ceiling that is foretold for the laxest limit.
-const BEYOND: f64 = 1.15;
+/// How far off the last level may be foretold, once so many full steps have been seen.
+const JUMP: f64 = 40.0;
+const STEEP: usize = 4;
+/// How far the last level of the ramp is put beyond the ceiling that is foretold for the laxest limit, and how near to it
+/// is enough.
+const BEYOND: f64 = 1.05;
+const NEAR: f64 = 0.92;
 /// A pace probe is this much smaller than the ceiling that it serves.
 const PACE_PART: f64 = 8.0;
 /// Least requests of a pace probe.
@@ -39,6 +44,15 @@ const PACE_PROBES: usize = 16;
 /// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
 /// of the time of one probe at each bound.
 const WORTHWHILE: f64 = 1.9;
+/// How much farther out than it must be a bound is probed, as a part of the least width of the bracket: the probe itself
+/// moves the estimate.
+const SLACK: f64 = 0.12;
+/// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
+/// while, is one of this part of the ceiling.
+const ENOUGH: f64 = 1.4;
+const NARROW: f64 = 0.1;
+/// Part of the way to a better bound that a probe must go to be worth it.
+const GAIN: f64 = 0.4;
 /// Widest bracket, as a part of the ceiling, that is still an answer.
 const WIDEST: f64 = 0.5;
 
@@ -127,10 +141,18 @@ impl Guided {
         if errors == 0.0 { (0.0, 0.0) } else { share_bounds(errors, requests, self.miss()) }
     }
 
-    /// How an observation's probe stands, luck apart.
-    fn standing(&self, machine: &Machine, seen: &Observation) -> Standing {
+    /// How an observation's probe stands, luck apart, with a view to an SLA.
+    fn standing(&self, machine: &Machine, seen: &Observation, judged: Judged) -> Standing {
         let unknown = Standing { slower: 0.0, shared_variance: 0.0, own_variance: f64::INFINITY };
-        machine.pace.as_ref().map_or(unknown, |pace| pace.standing(seen.full_steps(), seen.concurrency.get()))
+        let standing = |pace: &Pace| pace.standing(seen.full_steps(), seen.concurrency.get(), judged);
+        machine.pace.as_ref().map_or(unknown, standing)
+    }
+
+    /// What of a probe an SLA judges.
+    fn judged(&self, sla: usize) -> Judged {
+        let limits = &self.slas[sla];
+        let first_token_alone = limits.tpot_limit().is_none() && limits.e2e.is_none();
+        if self.load == Load::Burst && first_token_alone { Judged::FirstTokens } else { Judged::Later }
     }
 
     /// The levels that say something of an SLA.
@@ -140,7 +162,7 @@ impl Guided {
             let under = &seen.under[sla];
             if under.total() > 0 && under.unknown < under.total() {
                 let level = seen.concurrency.get();
-                let standing = self.standing(machine, seen);
+                let standing = self.standing(machine, seen, self.judged(sla));
                 levels.entry(level).or_insert_with(|| Level::new(level)).add(under, standing);
             }
         }
@@ -149,9 +171,7 @@ impl Guided {
 
     /// Whether a probe at this level was carried through to a verdict of its own.
     fn is_witnessed(&self, sla: usize, level: u32) -> bool {
-        let rate = self.slas[sla].ok_rate;
-        let decided = |seen: &&Observation| seen.under[sla].tally.verdict(rate) != Verdict::Undecided;
-        self.at(level).any(|seen| decided(&seen))
+        self.at(level).any(|seen| self.decides(sla, seen))
     }
 
     fn at(&self, level: u32) -> impl Iterator<Item = &Observation> {
@@ -160,21 +180,14 @@ impl Guided {
 
     /// What all probes together say of a level.
     fn verdict(&self, machine: &Machine, sla: usize, level: &Level) -> Verdict {
-        let Some(pace) = &machine.pace else { return Verdict::Undecided };
-        let error = level.error();
         let needed = self.slas[sla].ok_rate.get() - 1e-9;
-        let unsure = if error > 0.0 { pace.t(self.miss()) * error } else { 0.0 };
-        if !unsure.is_finite() || (pace.probes() < 2) || !self.is_witnessed(sla, level.concurrency) {
+        if machine.pace.as_ref().is_none_or(|pace| pace.probes() < 2) || !self.is_witnessed(sla, level.concurrency) {
             return Verdict::Undecided;
         }
-        let (least, _) = level.share(machine, unsure);
-        let (_, greatest) = level.share(machine, -unsure);
-        if least * (1.0 - machine.errors.1) >= needed {
-            Verdict::Pass
-        } else if greatest * (1.0 - machine.errors.0) < needed {
-            Verdict::Fail
-        } else {
-            Verdict::Undecided
+        match level.share_bounds(machine, self.miss()) {
+            Some((least, _)) if least * (1.0 - machine.errors.1) >= needed => Verdict::Pass,
+            Some((_, most)) if most * (1.0 - machine.errors.0) < needed => Verdict::Fail,
+            _ => Verdict::Undecided,
         }
     }
 
@@ -228,9 +241,7 @@ impl Guided {
         let mut open: Vec<(usize, Forecast)> = Vec::new();
         for sla in 0..self.slas.len() {
             let levels = self.levels(&machine, sla);
-            if let Some(forecast) = self.forecast(&machine, sla, &levels) {
-                open.push((sla, forecast));
-            }
+            open.push((sla, self.forecast(&machine, sla, &levels)));
         }
         open.sort_by_key(|(_, forecast)| forecast.ceiling);
         for (sla, forecast) in &open {
@@ -243,34 +254,40 @@ impl Guided {
         Step::Done
     }
 
-    /// The next level of the ramp, until the first tokens of one burst outlasted everyone's patience.
+    /// The next level of the ramp, until one burst shows the curve up to where the laxest limit is missed.
     fn ramp(&self) -> Option<u32> {
-        let largest = self.seen.iter().max_by_key(|seen| seen.opening.len());
-        let Some(largest) = largest else { return Some(self.settings.start_concurrency.get()) };
-        let highest = self.seen.iter().map(|seen| seen.concurrency.get()).max().unwrap_or(1);
-        let outlasted = self.seen.iter().any(|seen| {
-            seen.opening.len() < seen.concurrency.get() as usize
-                || seen.opening.last().is_some_and(|last| *last > self.patience_s)
-        });
-        if outlasted || highest >= self.cap() {
+        let Some(largest) = self.seen.iter().max_by_key(|seen| seen.opening.len()) else {
+            return Some(self.settings.start_concurrency.get());
+        };
+        let highest = self.seen.iter().map(|seen| seen.concurrency.get()).max().map_or(1.0, f64::from);
+        let complete = largest.opening.len() >= largest.concurrency.get() as usize;
+        let outlasted = !complete || largest.opening.last().is_some_and(|last| *last > self.patience_s);
+        if outlasted || highest >= f64::from(self.cap()) {
             return None;
         }
-        let complete = largest.opening.len() >= largest.concurrency.get() as usize;
         let curve = Curve::new(&largest.opening, 0.0, complete, self.prompts_per_step);
-        let foretold = (curve.done_by(self.patience_s.ln()) * BEYOND).ceil() + 1.0;
-        let limited = (f64::from(highest) * RAMP).min(foretold).max(f64::from(highest) + 1.0);
-        Some((limited as u32).min(self.cap()))
+        let foretold = curve.done_by(self.patience_s.ln()).ceil();
+        if foretold * NEAR <= highest {
+            return None;
+        }
+        let farthest = if largest.full_steps().len() < STEEP { RAMP } else { JUMP };
+        let level = if foretold * BEYOND <= highest * farthest { foretold * BEYOND } else { highest * RAMP };
+        Some((level.ceil().max(highest + 1.0) as u32).min(self.cap()))
     }
 
-    /// Where the ceiling of an SLA is likely to be; `None` where no level can tell.
-    fn forecast(&self, machine: &Machine, sla: usize, levels: &BTreeMap<u32, Level>) -> Option<Forecast> {
-        let limits = &self.slas[sla];
-        let first_token_alone = limits.tpot_limit().is_none() && limits.e2e.is_none();
-        if self.load == Load::Burst && first_token_alone {
-            Some(self.forecast_from_curve(machine, sla))
-        } else {
-            Some(self.forecast_from_margins(machine, sla, levels))
+    /// Where the ceiling of an SLA is likely to be.
+    fn forecast(&self, machine: &Machine, sla: usize, levels: &BTreeMap<u32, Level>) -> Forecast {
+        if self.load == Load::Sustained {
+            return self.forecast_from_margins(machine, sla, levels);
         }
+        let from_curve = self.forecast_from_curve(machine, sla);
+        let needed = self.needed(machine, sla);
+        let slow_below = |level: &Level| level.concurrency <= from_curve.ceiling && level.margin(machine, needed) < 0.0;
+        if self.judged(sla) == Judged::Later && levels.values().any(slow_below) {
+            // It is not the first token that is missed.
+            return self.forecast_from_margins(machine, sla, levels);
+        }
+        from_curve
     }
 
     fn needed(&self, machine: &Machine, sla: usize) -> f64 {
@@ -284,7 +301,8 @@ impl Guided {
             self.seen.iter().max_by_key(|seen| seen.full_steps().len().max(usize::from(!seen.opening.is_empty())));
         let curve = longest.map(|seen| {
             let complete = seen.opening.len() >= seen.concurrency.get() as usize;
-            Curve::new(&seen.opening, self.standing(machine, seen).slower, complete, self.prompts_per_step)
+            let slower = self.standing(machine, seen, Judged::FirstTokens).slower;
+            Curve::new(&seen.opening, slower, complete, self.prompts_per_step)
         });
         let Some(curve) = curve else { return Forecast { ceiling: 1, low: 1, high: 2, blind: 1.0 } };
         let ceiling = curve.ceiling(machine, limit, needed, 0.0, cap);
@@ -371,55 +389,92 @@ impl Guided {
         if !sure && self.is_pace_worthwhile(machine) {
             return Next::Pace(self.pace_level(ceiling));
         }
+        let steady = machine.pace.as_ref().is_some_and(Pace::is_steady);
+        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, steady) {
+            if fail - pass <= self.good_enough(high - low, pass) {
+                return Next::Settled;
+            }
+        }
         let (low, high) = if sure {
             // What the resolution leaves goes to both sides, a little more of it below: rare bad probes lower a ceiling.
             let spare = width - (high - low);
             let low = low.saturating_sub(spare.div_ceil(2));
             (low, low + width)
         } else {
-            let slack = ((high - low) as f64 * 0.08).ceil() as u32;
+            let slack = (f64::from(high - low) * SLACK).ceil() as u32;
             (low.saturating_sub(slack), high + slack)
         };
         let (low, high) = (low.max(floor), high.min(top));
-        if bracket.pass.is_none_or(|pass| pass < low) && low >= 1 {
-            return self.approach(machine, sla, low, floor, -1);
-        }
-        if bracket.fail.is_none_or(|fail| fail > high) {
-            return self.approach(machine, sla, high.min(cap), top, 1);
-        }
-        if low == 0 && bracket.fail.is_none_or(|fail| fail > 1) {
-            return self.approach(machine, sla, 1, 2, 1);
-        }
-        Next::Settled
+        let below = || self.approach(machine, sla, Side::Below, low, ceiling, (floor, top));
+        let above = || self.approach(machine, sla, Side::Above, high.min(cap), ceiling, (floor, top));
+        // The side on which more is to be gained comes first.
+        let level = if low - floor >= top - high { below().or_else(above) } else { above().or_else(below) };
+        level.map_or(Next::Settled, Next::Level)
     }
 
-    /// This level, or, where it was probed and stays open, one further out.
-    fn approach(&self, machine: &Machine, sla: usize, level: u32, bound: u32, direction: i64) -> Next {
-        let mut level = level;
-        let mut tries = 0;
-        while self.is_witnessed(sla, level) && level != bound && tries < 3 {
-            let mut probes = Level::new(level);
-            self.at(level).for_each(|seen| probes.add(&seen.under[sla], self.standing(machine, seen)));
+    /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
+    fn good_enough(&self, least: u32, pass: u32) -> u32 {
+        let narrow = self.settings.resolution.width_at(pass).max((f64::from(least) * ENOUGH) as u32 + 1);
+        let part = |part: f64| (f64::from(pass) * part) as u32;
+        match self.spent / self.certificate() {
+            cost if cost > 2.0 * WORTHWHILE => narrow.max(part(WIDEST / 2.0)).max(4),
+            cost if cost > WORTHWHILE => narrow.max(part(NARROW)).max(4),
+            _ => narrow,
+        }
+    }
+
+    /// About what one probe at each bound costs.
+    fn certificate(&self) -> f64 {
+        self.slas.iter().map(|sla| 2.0 * sla.patience().get() + self.hold_s).sum::<f64>().max(f64::MIN_POSITIVE)
+    }
+
+    /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to
+    /// the ceiling stay open; `None` where that gains little over the bound that stands.
+    fn approach(
+        &self,
+        machine: &Machine,
+        sla: usize,
+        side: Side,
+        aim: u32,
+        ceiling: u32,
+        (floor, top): (u32, u32),
+    ) -> Option<u32> {
+        let mut target = aim;
+        for (tried, probes) in self.levels(machine, sla).range(floor + 1..top.max(floor + 1)) {
+            let other_side = (*tried > ceiling) == (side == Side::Below);
+            if other_side || !self.is_witnessed(sla, *tried) {
+                continue;
+            }
+            let off = machine.pace.as_ref().map_or(1.0, |pace| pace.t(self.miss())) * probes.error();
             let margin = probes.margin(machine, self.needed(machine, sla));
-            let error = probes.error() * machine.pace.as_ref().map_or(1.0, |pace| pace.t(self.miss()));
-            let missing = (error + margin * direction as f64).clamp(0.0, 0.5);
-            let step = (f64::from(level) * missing * 1.1).ceil().max(1.0) as i64;
-            level = (i64::from(level) + direction * step).clamp(1, i64::from(self.cap())) as u32;
-            level = if direction < 0 { level.max(bound) } else { level.min(bound) };
-            tries += 1;
+            let missing = match side {
+                Side::Below => off - margin,
+                Side::Above => off + margin,
+            };
+            target = side.farther(target, side.beyond(*tried, (missing + off * SLACK).clamp(off * SLACK, 0.5)));
         }
-        if self.at(level).count() >= 4 || level == bound && self.is_witnessed(sla, level) {
-            return Next::Settled;
+        let (wanted, gained, first) = match side {
+            Side::Below => (aim - floor, target.saturating_sub(floor), floor == 0),
+            Side::Above => (top - aim, top.saturating_sub(target), top > self.cap()),
+        };
+        if first {
+            let target = target.clamp(floor + 1, (top - 1).max(floor + 1)).min(self.cap());
+            let tries = self.at(target).filter(|seen| self.decides(sla, seen)).count();
+            return (wanted > 0 && tries < 3).then_some(target);
         }
-        Next::Level(level.max(1))
+        (gained > 0 && f64::from(gained) >= GAIN * f64::from(wanted)).then_some(target)
+    }
+
+    /// Whether a probe was carried through to a verdict of its own.
+    fn decides(&self, sla: usize, seen: &Observation) -> bool {
+        seen.under[sla].tally.verdict(self.slas[sla].ok_rate) != Verdict::Undecided
     }
 
     /// Whether more probes of the pace would pay.
     fn is_pace_worthwhile(&self, machine: &Machine) -> bool {
         let Some(pace) = &machine.pace else { return true };
-        let certificate: f64 = self.slas.iter().map(|sla| 2.0 * sla.patience().get() + self.hold_s).sum();
         pace.probes() < 2
-            || (pace.probes() < PACE_PROBES && !pace.is_steady() && self.spent < WORTHWHILE * certificate / 2.0)
+            || (pace.probes() < PACE_PROBES && !pace.is_steady() && self.spent < WORTHWHILE * self.certificate() / 2.0)
     }
 
     /// A burst that costs little and has enough full steps to show the pace.
@@ -458,6 +513,30 @@ impl Guided {
         let width = fail - pass;
         width <= self.settings.resolution.width_at(pass)
             || bracket.settled && (f64::from(width) <= WIDEST * f64::from(pass) || width <= 4)
+    }
+}
+
+/// On which side of the ceiling a bound is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Below,
+    Above,
+}
+
+impl Side {
+    fn farther(self, a: u32, b: u32) -> u32 {
+        match self {
+            Self::Below => a.min(b),
+            Self::Above => a.max(b),
+        }
+    }
+
+    /// A level farther out by this logarithm, by one request at least.
+    fn beyond(self, level: u32, by: f64) -> u32 {
+        match self {
+            Self::Below => ((f64::from(level) * (-by).exp()) as u32).min(level.saturating_sub(1)),
+            Self::Above => ((f64::from(level) * by.exp()).ceil() as u32).max(level + 1),
+        }
     }
 }
 

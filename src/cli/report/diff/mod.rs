@@ -47,7 +47,7 @@ fn why(cell: &CellComparison<'_>) -> String {
 }
 
 /// The ceiling with its bracket and the confidence of that, or why there is none.
-fn side(side: &Side<'_>) -> String {
+fn side(side: &Side) -> String {
     let words = ceiling(side.status, side.highest_pass);
     let confidence = side.confidence.map_or_else(String::new, |share| format!(", {}%", whole(share.get() * 100.0)));
     match (side.ceiling, side.lowest_fail) {
