@@ -89,7 +89,7 @@ fn at_equal_load(baseline: &LadderRecord, candidate: &LadderRecord) -> Option<At
 
 fn levels(ladder: &LadderRecord) -> Levels<'_> {
     let mut levels = Levels::new();
-    for probe in ladder.probes.iter().filter(|probe| probe.ttft.is_some()) {
+    for probe in ladder.probes.iter().filter(|probe| probe.counts && probe.ttft.is_some()) {
         let is_whole = matches!(probe.until, Until::Decided(_));
         levels.entry((is_whole, probe.concurrency)).or_default().push(probe);
     }

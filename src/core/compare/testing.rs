@@ -16,7 +16,8 @@ pub fn run_on(text: &str, resolved: &Resolved, mut answers: impl FnMut(&Plan, &L
         state.apply(&Entry::Loaded { group: group.key, resolved, seconds: Seconds::ZERO });
     }
     for ladder in &plan.ladders {
-        state.apply(&Entry::Answered { ladder: ladder.key, answers: answers(&plan, ladder) });
+        let cells = ladder.cells.iter().map(|cell| plan.cells[*cell].key).collect();
+        state.apply(&Entry::Answered { ladder: ladder.key, cells, answers: answers(&plan, ladder) });
     }
     let heading = Heading {
         run_id: "20260101T000000Z-1a2b3c4".into(),

@@ -6,7 +6,8 @@ use super::testing::{found, run, run_on};
 use super::*;
 use crate::experiment::testing::complete;
 use crate::protocol::Resolved;
-use crate::record::{EngineVersion, Git};
+use crate::record::{EngineVersion, Git, ProbeRecord};
+use crate::watch::Until;
 
 fn options(across: &[&str]) -> Options {
     Options { threshold: Share::new(0.05).unwrap(), across: Across::new(across.iter().copied().map(str::to_owned)) }
@@ -213,6 +214,60 @@ fn what_changed_heads_the_report() {
     let changed: Vec<_> = comparison.changed.iter().map(|c| (&*c.what, c.candidate.as_deref().unwrap())).collect();
     let commit = ("commit", "1a2b3c4d, with uncommitted changes");
     assert_eq!(changed, [commit, ("engine", "vllm 0.30"), ("torch", "2.9"), ("NVIDIA driver", "550.54.15")]);
+}
+
+/// A probe that was evidence, or not, and whose requests came after `ttft_s` in the middle.
+fn probe(until: serde_json::Value, concurrency: u32, ttft_s: f64, counts: bool) -> ProbeRecord {
+    let none = serde_json::Value::Null;
+    let value = serde_json::json!({
+        "number": 0, "concurrency": concurrency, "until": until, "seconds": 1.0, "requests": concurrency, "slas": [],
+        "audit": "clean", "counts": counts, "tpot": none, "e2e": none, "cached_tokens": none, "prompt_tokens": none,
+        "ttft": { "count": 1, "min_s": 0.1, "p50_s": ttft_s, "p90_s": none, "p99_s": none, "max_s": none },
+        "output_tokens_per_s": 1000.0 * ttft_s, "errors": [],
+        "scheduler": { "steps": 0, "preemptions": 0 }, "harness": {},
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn ladders_are_compared_at_the_highest_load_that_both_have() {
+    let whole = || serde_json::json!(Until::Decided(vec![0]));
+    let first = || serde_json::json!(Until::FirstTokens);
+    let mut before = run(&complete(""), 100, 102);
+    let mut after = before.clone();
+    before.ladders[0].probes =
+        [probe(whole(), 80, 0.5, true), probe(whole(), 100, 1.0, true), probe(first(), 200, 1.0, true)].into();
+    after.ladders[0].probes = [
+        probe(first(), 200, 2.0, true),
+        probe(whole(), 80, 0.8, true),
+        probe(whole(), 80, 0.6, true),
+        probe(whole(), 80, 9.0, false),
+        probe(whole(), 90, 1.0, true),
+    ]
+    .into();
+    let comparison = compare(&before, &after, &options(&[])).unwrap();
+    let at = comparison.ladders[0].at_equal_load.unwrap();
+    assert_eq!((at.concurrency.get(), at.baseline.ttft_p50_s, at.candidate.probes), (80, Some(0.5), 2));
+    assert!((at.candidate.ttft_p50_s.unwrap() - 0.7).abs() < 1e-12 && at.candidate.ttft_p99_s.is_none());
+    assert!((at.candidate.output_tokens_per_s.unwrap() - 700.0).abs() < 1e-9);
+    // Bursts to the first tokens are another load; they are compared where there is nothing better.
+    before.ladders[0].probes.retain(|probe| probe.until == Until::FirstTokens);
+    let comparison = compare(&before, &after, &options(&[])).unwrap();
+    assert_eq!(comparison.ladders[0].at_equal_load.unwrap().concurrency.get(), 200);
+    after.ladders[0].probes.clear();
+    assert_eq!(compare(&before, &after, &options(&[])).unwrap().ladders[0].at_equal_load, None);
+}
+
+#[test]
+fn a_limit_that_changed_is_told() {
+    let mut before = run(&complete(""), 100, 102);
+    let mut after = before.clone();
+    let changed = |before: &Run, after: &Run| compare(before, after, &options(&[])).unwrap().cells[0].limit_changed();
+    assert_eq!(changed(&before, &after), None);
+    before.cells[0].limited_by = Some(Limit::Prefill);
+    assert_eq!(changed(&before, &after), None, "not known is no change");
+    after.cells[0].limited_by = Some(Limit::KvCache);
+    assert_eq!(changed(&before, &after), Some((Limit::Prefill, Limit::KvCache)));
 }
 
 #[test]
