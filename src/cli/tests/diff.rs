@@ -5,7 +5,6 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Instant;
 
 use serde_json::{Value, json};
 use support::{Workplace, stderr, stdout};
@@ -534,43 +533,4 @@ fn results_and_other_directories_do_not_make_a_tree_dirty() {
     assert!(dirty("below", "elsewhere"), "the changed result counts where it is not one");
     let elsewhere = tempfile::tempdir().unwrap();
     assert!(dirty(".", elsewhere.path().to_str().unwrap()), "results outside of the repository");
-}
-
-#[test]
-fn many_runs_are_listed_in_a_second_and_many_cells_compared_in_two() {
-    // Debug builds read some ten times slower.
-    let (runs, copies) = if cfg!(debug_assertions) { (50, 100) } else { (1000, 50_000) };
-    let repository = Repository::new(&[40_000]);
-    let (place, first) = (&repository.place, repository.runs().remove(0));
-    let text = std::fs::read_to_string(first.join("run.json")).unwrap();
-    for index in 1..runs {
-        place.write(&format!("results/sim/20250101T{index:06}Z-nogit/run.json"), &text);
-    }
-    let began = Instant::now();
-    let list = stdout(&place.run(&["list"]));
-    let seconds = began.elapsed().as_secs_f64();
-    println!("a list of {runs} runs of {} kB takes {seconds:.2} s", text.len() / 1000);
-    assert_eq!(list.matches("complete, simulated").count(), runs);
-    assert!(cfg!(debug_assertions) || seconds < 1.0, "{seconds} s");
-
-    edit(&first, |run| {
-        let cells = run["cells"].as_array().unwrap().clone();
-        let copy = |(index, cell): (usize, &Value)| {
-            let mut cell = cell.clone();
-            cell["key"] = json!(format!("{index:016x}"));
-            cell["id"] = json!(format!("cell={index}"));
-            cell
-        };
-        run["cells"] =
-            cells.iter().cycle().take(copies * cells.len()).enumerate().map(|pair| copy((pair.0, pair.1))).collect();
-    });
-    place.write("other/run.json", &std::fs::read_to_string(first.join("run.json")).unwrap());
-    for format in ["table", "json", "markdown", "html"] {
-        let began = Instant::now();
-        let output = repository.diff(&[first.to_str().unwrap(), "other", "--format", format]);
-        let seconds = began.elapsed().as_secs_f64();
-        println!("a diff of {} cells as {format} takes {seconds:.2} s", 2 * copies);
-        assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert!(cfg!(debug_assertions) || seconds < 2.0, "{format}: {seconds} s");
-    }
 }

@@ -32,6 +32,11 @@ impl Across {
         Self(fields.into_iter().collect())
     }
 
+    /// Whether no field was named.
+    pub(super) fn names_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a field may differ.
     pub(super) fn covers(&self, field: &str) -> bool {
         let named = self.0.iter().map(String::as_str).chain(Self::ALWAYS);

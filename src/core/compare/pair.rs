@@ -1,6 +1,6 @@
 //! Which cells of two runs answer the same question, and whether they may be compared.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::rc::Rc;
@@ -15,6 +15,8 @@ use super::fields::{
 use super::verdict::{Judgement, Reason, Standing, Verdict, judge};
 use crate::key::Key;
 use crate::record::{CellRecord, LadderRecord, Run};
+use crate::sla::Sla;
+use crate::units::Seconds;
 
 /// Two runs with what their cells' fields are.
 pub(super) struct Judge<'a> {
@@ -23,6 +25,8 @@ pub(super) struct Judge<'a> {
     pub candidate: Side<'a>,
     /// What keeps two ladders from being compared, by their indices.
     obstacles: RefCell<HashMap<(usize, usize), Rc<[Difference]>>>,
+    /// Digests of SLAs, by their bits: many cells share one.
+    slas: RefCell<HashMap<[u64; 5], Key>>,
 }
 
 /// One run.
@@ -36,22 +40,35 @@ pub(super) struct Side<'a> {
 struct Ladder<'a> {
     record: &'a LadderRecord,
     engine: Option<usize>,
-    fields: Fields,
+    fields: OnceCell<Fields>,
     /// Digest of all that must not differ, the SLA apart.
-    identity: Key,
+    identity: OnceCell<Key>,
+}
+
+impl Ladder<'_> {
+    /// Made on demand: where keys are equal, nobody asks.
+    fn fields(&self) -> &Fields {
+        self.fields.get_or_init(|| ladder_fields(self.record))
+    }
+
+    fn identity(&self, engines: &[EngineFields], across: &Across) -> Key {
+        let make = || {
+            let engine = self.engine.map(|engine| digest(&engines[engine].asked, across));
+            Key::of_keys(&[engine.unwrap_or_else(|| Key::of_bytes(b"")), digest(self.fields(), across)])
+        };
+        *self.identity.get_or_init(make)
+    }
 }
 
 impl<'a> Side<'a> {
-    fn new(run: &'a Run, across: &Across) -> Self {
-        let engines: Vec<EngineFields> = run.engines.iter().map(|engine| EngineFields::new(run, engine)).collect();
-        let digests: Vec<Key> = engines.iter().map(|engine| digest(&engine.asked, across)).collect();
+    fn new(run: &'a Run) -> Self {
+        let engines = run.engines.iter().map(|engine| EngineFields::new(run, engine)).collect();
         let by_label: HashMap<&str, usize> = run.engines.iter().zip(0..).map(|(e, i)| (&*e.label, i)).collect();
-        let ladder = |record: &'a LadderRecord| {
-            let engine = by_label.get(&*record.engine).copied();
-            let fields = ladder_fields(record);
-            let engine_identity = engine.map_or_else(|| Key::of_bytes(b""), |engine| digests[engine]);
-            let identity = Key::of_keys(&[engine_identity, digest(&fields, across)]);
-            Ladder { record, engine, fields, identity }
+        let ladder = |record: &'a LadderRecord| Ladder {
+            record,
+            engine: by_label.get(&*record.engine).copied(),
+            fields: OnceCell::new(),
+            identity: OnceCell::new(),
         };
         let ladders = run.ladders.iter().map(ladder).collect();
         let ladder_by_id = run.ladders.iter().zip(0..).map(|(ladder, index)| (&*ladder.id, index)).collect();
@@ -76,17 +93,20 @@ impl<'a> Side<'a> {
 
 impl<'a> Judge<'a> {
     pub fn new(baseline: &'a Run, candidate: &'a Run, options: &Options) -> Self {
-        let side = |run| Side::new(run, &options.across);
         Self {
             options: options.clone(),
-            baseline: side(baseline),
-            candidate: side(candidate),
+            baseline: Side::new(baseline),
+            candidate: Side::new(candidate),
             obstacles: RefCell::default(),
+            slas: RefCell::default(),
         }
     }
 
     /// That each field that may differ is one.
     pub fn check_across(&self) -> Result<(), NoSuchField> {
+        if self.options.across.names_nothing() {
+            return Ok(());
+        }
         let slas: Vec<Fields> = [&self.baseline, &self.candidate]
             .into_iter()
             .filter_map(|side| side.run.cells.first())
@@ -95,7 +115,7 @@ impl<'a> Judge<'a> {
         let mut all: Vec<&Fields> = slas.iter().collect();
         for side in [&self.baseline, &self.candidate] {
             all.extend(side.engines.iter().flat_map(|engine| [&engine.asked, &engine.found]));
-            all.extend(side.ladders.iter().map(|ladder| &ladder.fields));
+            all.extend(side.ladders.iter().map(Ladder::fields));
         }
         let Some(name) = self.options.across.unknown(&all) else { return Ok(()) };
         Err(NoSuchField { name: name.to_owned(), differ: self.differing_fields() })
@@ -106,7 +126,7 @@ impl<'a> Judge<'a> {
         let (Some(before), Some(after)) = (self.baseline.ladders.first(), self.candidate.ladders.first()) else {
             return Vec::new();
         };
-        let mut found = differences(&before.fields, &after.fields);
+        let mut found = differences(before.fields(), after.fields());
         if let (Some(before), Some(after)) = (before.engine, after.engine) {
             found.extend(differences(&self.baseline.engines[before].asked, &self.candidate.engines[after].asked));
         }
@@ -142,9 +162,12 @@ impl<'a> Judge<'a> {
         let engines =
             before.engine.zip(after.engine).map(|(b, a)| (&self.baseline.engines[b], &self.candidate.engines[a]));
         let mut all = engines.map_or_else(Vec::new, |(before, after)| between_engines(before, after, across));
-        let own = differences(&before.fields, &after.fields);
+        if before.record.key == after.record.key {
+            return all;
+        }
+        let own = differences(before.fields(), after.fields());
         let same_engine = engines.is_some_and(|(before, after)| before.key == after.key);
-        if own.is_empty() && same_engine && before.record.key != after.record.key {
+        if own.is_empty() && same_engine {
             all.push(other_content("the files of the prompts"));
         }
         all.extend(own.into_iter().filter(|difference| !across.covers(&difference.field)));
@@ -153,8 +176,19 @@ impl<'a> Judge<'a> {
 
     /// Digest of all that must not differ between cells that are compared.
     fn identity(&self, side: &Side<'_>, cell: &CellRecord) -> Key {
-        let ladder = side.ladder_index(cell).map_or_else(|| Key::of_bytes(b""), |index| side.ladders[index].identity);
-        Key::of_keys(&[ladder, digest(&sla_fields(&cell.sla), &self.options.across)])
+        let ladder = side.ladder_index(cell).map(|index| &side.ladders[index]);
+        let ladder = ladder.map(|ladder| ladder.identity(&side.engines, &self.options.across));
+        Key::of_keys(&[ladder.unwrap_or_else(|| Key::of_bytes(b"")), self.sla(&cell.sla)])
+    }
+
+    /// Digest of what must not differ of an SLA.
+    fn sla(&self, sla: &Sla) -> Key {
+        let bits = |value: Option<f64>| value.map_or(u64::MAX, f64::to_bits);
+        let limits =
+            [sla.tpot.map(Seconds::get), sla.e2e.map(Seconds::get), sla.min_tokens_per_second.map(|r| r.get())];
+        let [tpot, e2e, rate] = limits.map(bits);
+        let bits = [sla.ok_rate.get().to_bits(), sla.ttft.get().to_bits(), tpot, e2e, rate];
+        *self.slas.borrow_mut().entry(bits).or_insert_with(|| digest(&sla_fields(sla), &self.options.across))
     }
 
     /// Digest of a cell's place: what a person takes for the same row of the two tables.
@@ -166,7 +200,7 @@ impl<'a> Judge<'a> {
             .filter(|(name, _)| !across.covers(name) && !name.starts_with("sla."))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        Key::of_keys(&[Key::of(&json!(axes)), digest(&sla_fields(&cell.sla), across)])
+        Key::of_keys(&[Key::of(&json!(axes)), self.sla(&cell.sla)])
     }
 }
 
