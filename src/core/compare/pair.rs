@@ -15,8 +15,11 @@ use super::fields::{
 use super::verdict::{Judgement, Reason, Standing, Verdict, judge};
 use crate::key::Key;
 use crate::record::{CellRecord, LadderRecord, Run};
-use crate::sla::Sla;
+use crate::sla::{Sla, TokensPerSecond};
 use crate::units::Seconds;
+
+/// What keeps cells from being compared; shared, since many cells have the same.
+type Obstacles = Rc<[Difference]>;
 
 /// Two runs with what their cells' fields are.
 pub(super) struct Judge<'a> {
@@ -24,7 +27,7 @@ pub(super) struct Judge<'a> {
     pub baseline: Side<'a>,
     pub candidate: Side<'a>,
     /// What keeps two ladders from being compared, by their indices.
-    obstacles: RefCell<HashMap<(usize, usize), Rc<[Difference]>>>,
+    obstacles: RefCell<HashMap<(usize, usize), Obstacles>>,
     /// Digests of SLAs, by their bits: many cells share one.
     slas: RefCell<HashMap<[u64; 5], Key>>,
 }
@@ -143,7 +146,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn obstacles(&self, baseline: &CellRecord, candidate: &CellRecord) -> Rc<[Difference]> {
+    fn obstacles(&self, baseline: &CellRecord, candidate: &CellRecord) -> Obstacles {
         let indices = self.baseline.ladder_index(baseline).zip(self.candidate.ladder_index(candidate));
         let Some((before, after)) = indices else { return [other_content("the ladders, which one run lacks,")].into() };
         let mut known = self.obstacles.borrow_mut();
@@ -184,8 +187,11 @@ impl<'a> Judge<'a> {
     /// Digest of what must not differ of an SLA.
     fn sla(&self, sla: &Sla) -> Key {
         let bits = |value: Option<f64>| value.map_or(u64::MAX, f64::to_bits);
-        let limits =
-            [sla.tpot.map(Seconds::get), sla.e2e.map(Seconds::get), sla.min_tokens_per_second.map(|r| r.get())];
+        let limits = [
+            sla.tpot.map(Seconds::get),
+            sla.e2e.map(Seconds::get),
+            sla.min_tokens_per_second.map(TokensPerSecond::get),
+        ];
         let [tpot, e2e, rate] = limits.map(bits);
         let bits = [sla.ok_rate.get().to_bits(), sla.ttft.get().to_bits(), tpot, e2e, rate];
         *self.slas.borrow_mut().entry(bits).or_insert_with(|| digest(&sla_fields(sla), &self.options.across))

@@ -32,7 +32,8 @@ pub fn render(comparison: &Comparison<'_>) -> String {
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { (summary(comparison)) }
+                h1 { "Ceilings of " (comparison.candidate.experiment) }
+                p { strong { (summary(comparison)) } }
                 p { "Baseline: " (origin(&comparison.baseline)) }
                 p { "Candidate: " (origin(&comparison.candidate)) }
                 @if !comparison.comparable {
