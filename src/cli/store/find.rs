@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use ceiling_core::record::{RUN_SCHEMA, Run, RunSummary};
+use ceiling_core::record::{ExperimentSummary, RUN_SCHEMA, Run, RunSummary};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -40,7 +41,12 @@ impl Found {
 
     /// The name of its experiment.
     pub fn experiment(&self) -> Result<String> {
-        Ok(understand(&self.text, &self.place, |run: &RunSummary| run.schema)?.experiment.name)
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u32,
+            experiment: ExperimentSummary,
+        }
+        Ok(understand(&self.text, &self.place, |head: &Head| head.schema)?.experiment.name)
     }
 
     fn is(&self, other: &Self) -> bool {
