@@ -206,6 +206,12 @@ pub struct ReportArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t = ReportFormat::Markdown)]
     pub format: ReportFormat,
+    /// Write to this file instead of the standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Show only the cells whose id holds this text or matches this glob
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Option<String>,
     /// Where runs are kept.
     #[command(flatten)]
     pub results: ResultsArgs,
@@ -220,6 +226,8 @@ pub enum ReportFormat {
     Csv,
     /// run.json
     Json,
+    /// One file with charts, for a browser
+    Html,
 }
 
 /// `ceiling list`

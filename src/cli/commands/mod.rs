@@ -12,3 +12,4 @@ pub mod schema;
 
 mod carry_out;
 mod experiments;
+mod pattern;

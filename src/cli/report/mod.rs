@@ -1,13 +1,24 @@
 //! Results into bytes. Every reporter is pure: the same run gives the same bytes.
 
 pub mod csv;
+pub mod html;
 pub mod json;
 pub mod markdown;
+pub mod pivot;
 pub mod table;
+#[cfg(test)]
+pub mod testing;
 
 /// A table for a terminal, as wide as it needs to be.
 pub fn show(table: &table::Table) -> String {
     let mut shown = comfy_table::Table::new();
-    shown.load_style(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(&table.head).add_rows(&table.rows);
+    let row = |cells: &[String]| cells.iter().map(|cell| printable(cell)).collect::<Vec<_>>();
+    shown.load_style(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(row(&table.head));
+    shown.add_rows(table.rows.iter().map(|cells| row(cells)));
     shown.to_string()
+}
+
+/// A text without what would steer a terminal: results may come from anywhere.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::journal::Journal;
 use super::replace;
-use super::requests::Requests;
+use super::requests;
 use super::run_dir::RunDir;
 use crate::report;
 
@@ -28,7 +28,6 @@ pub struct Ledger {
 struct Book {
     directory: RunDir,
     journal: Journal,
-    requests: Requests,
 }
 
 impl Ledger {
@@ -38,8 +37,7 @@ impl Ledger {
         let open = |head: &ceiling_core::plan::ExperimentHead| {
             let directory = RunDir::create(results, &head.name, &run_id)?;
             let journal = Journal::create(&directory.file("journal.jsonl"), &run_id)?;
-            let requests = Requests::create(&directory.file("requests.csv"))?;
-            Ok(Book { directory, journal, requests })
+            Ok(Book { directory, journal })
         };
         let books = plan.experiments.iter().map(open).collect::<Result<_>>()?;
         let heading = Heading { run_id, started: rfc3339(now), finished: None, interrupted: false, provenance };
@@ -56,12 +54,7 @@ impl Ledger {
         };
         let owners = self.owners.get(key).cloned().unwrap_or_default();
         for &experiment in &owners {
-            let book = &mut self.books[experiment];
-            book.journal.append(entry)?;
-            if let Entry::Probed { ladder, number, concurrency, measured, .. } = entry {
-                let id = self.plan.ladders.iter().find(|l| l.key == *ladder).map_or("", |l| l.id.as_str());
-                book.requests.append(id, *number, *concurrency, &measured.requests)?;
-            }
+            self.books[experiment].journal.append(entry)?;
         }
         self.state.apply(entry);
         if publishes {
@@ -74,7 +67,11 @@ impl Ledger {
     pub fn finish(&mut self, interrupted: bool, now: Timestamp) -> Result<Vec<Run>> {
         self.heading.finished = Some(rfc3339(now));
         self.heading.interrupted = interrupted;
-        (0..self.books.len()).map(|experiment| self.publish(experiment)).collect()
+        let runs: Vec<Run> = (0..self.books.len()).map(|experiment| self.publish(experiment)).collect::<Result<_>>()?;
+        for (book, run) in self.books.iter().zip(&runs) {
+            requests::write(book.directory.path(), run)?;
+        }
+        Ok(runs)
     }
 
     /// The directories of all experiments.

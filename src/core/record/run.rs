@@ -143,6 +143,8 @@ pub struct ProbeRecord {
     pub slas: Vec<Tally>,
     /// Time to first token.
     pub ttft: Option<Quantiles>,
+    /// The part of it before the request was first scheduled; absent where the engine did not say.
+    pub queued: Option<Quantiles>,
     /// Time per output token after the first.
     pub tpot: Option<Quantiles>,
     /// Time to the last token, of those that finished.
@@ -177,6 +179,7 @@ impl ProbeRecord {
             requests: u32::try_from(judged().count()).unwrap_or(u32::MAX),
             slas: tallies.to_vec(),
             ttft: Quantiles::of(Metric::Ttft, &measured.requests),
+            queued: Quantiles::of(Metric::Queued, &measured.requests),
             tpot: Quantiles::of(Metric::Tpot, &measured.requests),
             e2e: Quantiles::of(Metric::E2e, &measured.requests),
             output_tokens_per_s: throughput(measured),
