@@ -120,6 +120,9 @@ fn trusts_remote_code(run: &Run) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ceiling_core::record::{CellRecord, LadderRecord};
+    use ceiling_core::units::Concurrency;
+
     use super::*;
     use crate::report::testing;
 
@@ -191,6 +194,26 @@ mod tests {
         let mut run = testing::run();
         (run.cells, run.ladders, run.engines) = (Vec::new(), Vec::new(), Vec::new());
         assert!(render(&run, &LogTails::new()).contains("0 cells"));
+    }
+
+    #[test]
+    fn a_thousand_ladders_fit_a_page() {
+        let mut run = testing::run();
+        let probes = &mut run.ladders[0].probes;
+        for number in 3..40u32 {
+            let mut probe = probes[1].clone();
+            probe.concurrency = Concurrency::new(number * 3).unwrap();
+            probes.push(probe);
+        }
+        let (ladder, cell) = (run.ladders[0].clone(), run.cells[0].clone());
+        let id =
+            |number: u32| format!("a_long_name_of_an_engine=256,max_num_batched_tokens=8192,input_tokens={number}");
+        run.ladders = (0..1000).map(|number| LadderRecord { id: id(number), ..ladder.clone() }).collect();
+        let axes = |number: u32| [("workload.input_tokens".to_owned(), number.into())].into_iter().collect();
+        let cell = |number| CellRecord { id: id(number), ladder: id(number), axes: axes(number), ..cell.clone() };
+        run.cells = (0..1000).map(cell).collect();
+        let size = render(&run, &LogTails::new()).len();
+        assert!(size < 5_000_000, "{size}");
     }
 
     #[test]

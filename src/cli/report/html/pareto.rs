@@ -66,9 +66,13 @@ fn workload(name: &str, ladders: &[&LadderRecord]) -> Option<Markup> {
     let drawing = html! {
         (frame.axes(brief))
         (frame.line("front", front.iter().map(|point| (point.ttft_p99_s, Some(point.tokens_per_s)))))
-        @for point in &points {
-            circle class={ "series-" (point.colour) } cx=(place(x.at(point.ttft_p99_s))) cy=(place(y.at(point.tokens_per_s))) r="3.5"
-                data-tip={ (point.engine) "\n" (point.n) " in flight\nTTFT p99 " (brief(point.ttft_p99_s)) " s\n" (brief(point.tokens_per_s)) " tokens/s" } {}
+        @for colour in 0..engines.len().min(COLOURS) {
+            @let points = points.iter().filter(|point| point.colour == colour);
+            (frame.dots(&format!("series-{colour}"), points.map(|point| (point.ttft_p99_s, point.tokens_per_s))))
+        }
+        @for point in &front {
+            circle class={ "series-" (point.colour) } cx=(place(x.at(point.ttft_p99_s))) cy=(place(y.at(point.tokens_per_s)))
+                r="4" data-tip=(tip(point)) {}
         }
     };
     let words = format!("{} levels of {} engines, {} of them on the front.", points.len(), engines.len(), front.len());
@@ -85,6 +89,11 @@ fn workload(name: &str, ladders: &[&LadderRecord]) -> Option<Markup> {
             (table(&front))
         }
     })
+}
+
+fn tip(point: &Point<'_>) -> String {
+    let (ttft, tokens) = (brief(point.ttft_p99_s), brief(point.tokens_per_s));
+    format!("{}\n{} in flight\nTTFT p99 {ttft} s\n{tokens} tokens/s", point.engine, point.n)
 }
 
 fn points_of(ladder: &LadderRecord, colour: usize) -> impl Iterator<Item = Point<'_>> {
