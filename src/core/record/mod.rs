@@ -12,6 +12,7 @@ mod probe;
 mod provenance;
 mod replay;
 mod run;
+mod schema;
 mod secret;
 mod state;
 
@@ -20,4 +21,5 @@ pub use probe::{Probe, Taken};
 pub use provenance::{EngineVersion, Git, Provenance};
 pub use replay::Replay;
 pub use run::{CellRecord, EngineRecord, ExperimentRecord, LadderRecord, ProbeRecord, RUN_SCHEMA, Run, RunStatus};
+pub use schema::run_schema;
 pub use state::{Heading, LadderState, State};
