@@ -41,6 +41,8 @@ const PACE_PART: f64 = 8.0;
 const PACE_LEAST: u32 = 10;
 /// Most probes that the pace is worth.
 const PACE_PROBES: usize = 16;
+/// Engine time that they may take, as a multiple of that of one probe at each bound.
+const PACE_SPEND: f64 = 0.35;
 /// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
 /// of the time of one probe at each bound.
 const WORTHWHILE: f64 = 1.9;
@@ -473,8 +475,11 @@ impl Guided {
     /// Whether more probes of the pace would pay.
     fn is_pace_worthwhile(&self, machine: &Machine) -> bool {
         let Some(pace) = &machine.pace else { return true };
+        let largest = self.seen.iter().map(|seen| seen.concurrency).max();
+        let small = self.seen.iter().filter(|seen| seen.first_tokens_only && Some(seen.concurrency) != largest);
+        let spent: f64 = small.map(|seen| seen.seconds.get()).sum();
         pace.probes() < 2
-            || (pace.probes() < PACE_PROBES && !pace.is_steady() && self.spent < WORTHWHILE * self.certificate() / 2.0)
+            || (pace.probes() < PACE_PROBES && !pace.is_steady() && spent < PACE_SPEND * self.certificate())
     }
 
     /// A burst that costs little and has enough full steps to show the pace.
