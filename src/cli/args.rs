@@ -28,6 +28,8 @@ pub enum Command {
     Quick(QuickArgs),
     /// Run the plan against the simulator many times: what it would cost, how sure its answers would be
     Rehearse(RehearseArgs),
+    /// Print an experiment whose simulated engine is fitted to a run, for rehearsals
+    Fit(FitArgs),
     /// Show a run
     Report(ReportArgs),
     /// List the runs under the results directory
@@ -174,6 +176,19 @@ pub struct QuickArgs {
     #[arg(long, value_name = "FILE")]
     pub save_as: Option<PathBuf>,
     /// Where it is kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
+/// `ceiling fit`
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// A run directory, a run id, or `latest`
+    pub run: String,
+    /// The ladder to fit to, by its id; the run's first where none is named
+    #[arg(long, value_name = "ID")]
+    pub ladder: Option<String>,
+    /// Where runs are kept.
     #[command(flatten)]
     pub results: ResultsArgs,
 }

@@ -9,6 +9,7 @@
 pub mod attribution;
 pub mod audit;
 pub mod experiment;
+pub mod fit;
 pub mod key;
 pub mod load;
 pub mod metric;

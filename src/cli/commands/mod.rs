@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod fit;
 pub mod list;
 pub mod plan;
 pub mod quick;

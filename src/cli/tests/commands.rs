@@ -168,6 +168,29 @@ fn a_rehearsal_states_how_often_it_was_right() {
 }
 
 #[test]
+fn a_stand_in_is_fitted_to_what_was_measured() {
+    let place = Workplace::new();
+    let exact =
+        SIMULATED.replace("[64, 256]", "[256]").replace("resolution = \"5%\"", "resolution = 1\nstrategy = \"bisect\"");
+    place.write("sim.toml", &exact);
+    assert_eq!(place.run(&["run", "sim.toml"]).status.code(), Some(0));
+    let path = place.run_directory().join("run.json");
+    let refused = place.run(&["fit", "latest"]);
+    assert_eq!(refused.status.code(), Some(2), "a simulated engine needs no stand-in");
+    // As if it had been measured.
+    let text = std::fs::read_to_string(&path).unwrap().replacen("\"simulated\": true", "\"simulated\": false", 1);
+    std::fs::write(&path, text).unwrap();
+    let output = place.run(&["fit", "latest"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let fitted: toml::Table = stdout(&output).parse().unwrap();
+    let rate = fitted["engine"]["prefill_tokens_per_second"].as_float().unwrap();
+    assert!((rate / 40_000.0 - 1.0).abs() < 0.05, "{rate}");
+    // The fitted experiment is one that runs, and its ceilings are those that it was fitted to, within a request or two.
+    place.write("fitted.toml", &stdout(&output));
+    assert_eq!(place.run(&["rehearse", "fitted.toml", "--seeds", "5"]).status.code(), Some(0));
+}
+
+#[test]
 fn a_quick_question_becomes_a_file_that_asks_the_same() {
     let place = Workplace::new();
     let python = place.write("fake_worker.py", include_str!("fake_worker.py"));
