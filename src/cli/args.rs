@@ -28,6 +28,8 @@ pub enum Command {
     Quick(QuickArgs),
     /// Run the plan against the simulator many times: what it would cost, how sure its answers would be
     Rehearse(RehearseArgs),
+    /// Print an experiment whose simulated engine is fitted to a run, for rehearsals
+    Fit(FitArgs),
     /// Show a run
     Report(ReportArgs),
     /// List the runs under the results directory
@@ -61,6 +63,9 @@ pub struct PlanArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t = PlanFormat::Table)]
     pub format: PlanFormat,
+    /// Where earlier runs are kept, which the estimate is taken from.
+    #[command(flatten)]
+    pub results: ResultsArgs,
 }
 
 /// How a plan is printed.
@@ -105,6 +110,9 @@ pub struct RunArgs {
     /// Measure only the cells whose id holds this text or matches this glob
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
+    /// Go on with a run that has not measured everything: a run directory, a run id, or by default the experiment's newest
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    pub resume: Option<String>,
     /// Print the plan and stop
     #[arg(long)]
     pub dry_run: bool,
@@ -168,6 +176,19 @@ pub struct QuickArgs {
     #[arg(long, value_name = "FILE")]
     pub save_as: Option<PathBuf>,
     /// Where it is kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
+/// `ceiling fit`
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// A run directory, a run id, or `latest`
+    pub run: String,
+    /// The ladder to fit to, by its id; the run's first where none is named
+    #[arg(long, value_name = "ID")]
+    pub ladder: Option<String>,
+    /// Where runs are kept.
     #[command(flatten)]
     pub results: ResultsArgs,
 }

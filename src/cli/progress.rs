@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use ceiling_core::audit::Audit;
+use ceiling_core::record::Probe;
 use ceiling_core::search::{Answer, Status};
 use ceiling_core::sla::Tally;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -79,10 +81,11 @@ impl Progress {
                 let news = format!("{}; first tokens {first_tokens}/{}, ended {ended}", live.probe, live.in_flight);
                 self.now(&news, false);
             }
-            Happening::ProbeDone { ladder, concurrency, measured, tallies } => {
-                let tallies = tallies.iter().map(tally).collect::<Vec<_>>().join(" ");
-                let seconds = measured.seconds.get();
-                self.line(&format!("{}: {concurrency} in flight, {seconds:.2} s: ok {tallies}", ladder.id));
+            Happening::ProbeDone { ladder, probe } => {
+                let tallies = probe.tallies.iter().map(tally).collect::<Vec<_>>().join(" ");
+                let (level, seconds) = (probe.concurrency, probe.measured.seconds.get());
+                let note = note(probe);
+                self.line(&format!("{}: {level} in flight, {seconds:.2} s: ok {tallies}{note}", ladder.id));
             }
             Happening::LadderDone { ladder, answers } => {
                 self.line(&format!("{}: done: {}", ladder.id, brackets(answers)));
@@ -135,6 +138,16 @@ impl Progress {
 fn tally(tally: &Tally) -> String {
     let unknown = if tally.undetermined == 0 { String::new() } else { format!("(+{}?)", tally.undetermined) };
     format!("{}/{}{unknown}", tally.ok, tally.total())
+}
+
+/// What a person should know of a probe beside its numbers.
+fn note(probe: &Probe) -> String {
+    let repeated = if probe.counts { "" } else { ", to be repeated" };
+    match probe.audit {
+        Audit::Clean => String::new(),
+        Audit::HarnessBound { delay_s } => format!(" (harness late by up to {:.0} ms{repeated})", delay_s.get() * 1e3),
+        Audit::Void { cached_tokens } => format!(" (void: {cached_tokens} prompt tokens came from the prefix cache)"),
+    }
 }
 
 fn brackets(answers: &[Answer]) -> String {

@@ -6,7 +6,10 @@
 //! experiment -> plan -> (a probe measured elsewhere) -> watch, sla -> search -> record
 //! ```
 
+pub mod attribution;
+pub mod audit;
 pub mod experiment;
+pub mod fit;
 pub mod key;
 pub mod load;
 pub mod metric;

@@ -1,5 +1,6 @@
 //! What is measured of requests, with the unit and the better direction that belong to it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::request::RequestRecord;
@@ -33,7 +34,7 @@ impl Metric {
 ///
 /// A request without a value (its first token never came) counts as later than all others: a quantile that falls
 /// among those is absent, not made up from the fast ones.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Quantiles {
     /// Requests that have a value.
     pub count: u32,

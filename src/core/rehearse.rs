@@ -7,7 +7,7 @@ use crate::experiment::{Engine, SearchSettings, Strategy, Workload};
 use crate::load::LoadPlan;
 use crate::plan::{Ladder, Plan};
 use crate::protocol::{ProbeAsk, PromptAsk};
-use crate::search::{Answer, Observation, Search, Status, Step, certificate_seconds, search};
+use crate::search::{Answer, Observation, Status, Step, certificate_seconds, search};
 use crate::sim::{SimEngine, SimSession, true_ceilings};
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
@@ -146,9 +146,7 @@ impl Climb {
 
     /// Engine time over that of one probe at each bound; absent without a bound.
     pub fn certificate_ratio(&self) -> Option<f64> {
-        let decided = self.probes.iter().filter(|(_, until, _)| matches!(until, Until::Decided(_)));
-        let costs: Vec<(Concurrency, Seconds)> = decided.map(|(level, _, seconds)| (*level, *seconds)).collect();
-        certificate_seconds(&self.answers, &costs).map(|certificate| self.seconds() / certificate.get())
+        certificate_seconds(&self.answers, &self.probes).map(|certificate| self.seconds() / certificate.get())
     }
 }
 
@@ -174,7 +172,7 @@ fn probe(
         watch.observe(event);
         watch.advice()
     });
-    Observation::new(load.load, concurrency, &measured, slas)
+    Observation::new(&load, until, &measured, slas)
 }
 
 /// Whether a bracket holds the true ceiling; without a bound on a side nothing is said about that side.

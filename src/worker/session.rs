@@ -7,8 +7,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ceiling_core::load::{Hold, Load, LoadPlan};
 use ceiling_core::protocol::{
-    self, Command, EngineError, EngineErrorKind, EngineSpec, Event, Hello, ProbeAsk, PromptAsk, PromptSource, Resolved,
+    self, Command, EngineError, EngineErrorKind, EngineSpec, Event, Hello, Measured, ProbeAsk, PromptAsk, PromptSource,
+    Resolved,
 };
+use ceiling_core::request::RequestEnd;
 use ceiling_core::units::{Concurrency, Seconds};
 use pyo3::prelude::*;
 
@@ -173,14 +175,20 @@ impl Session {
             return Ok(());
         }
         let (source, input_tokens) = shape.clone();
-        self.silently(engine, &warm_up(2, source, input_tokens, ask.output_tokens.min(4)))?;
+        let measured = self.silently(engine, &warm_up(2, source, input_tokens, ask.output_tokens.min(4)))?;
+        if measured.requests.iter().any(|request| request.end == RequestEnd::Stopped) {
+            // Meant for the probe, of which the executor does not know that it has not begun. The session holds the
+            // receiver, so this cannot fail.
+            let _ = self.tell.send(Heard::Asked(Command::Stop));
+            return Ok(());
+        }
         engine.warm.insert(shape);
         Ok(())
     }
 
-    fn silently(&mut self, engine: &mut Engine, ask: &ProbeAsk) -> Result<(), Interrupted> {
+    fn silently(&mut self, engine: &mut Engine, ask: &ProbeAsk) -> Result<Measured, Interrupted> {
         self.runs += 1;
-        engine.run(ask, self.runs, &self.heard, &self.tell, &mut |_| {}).map(drop)
+        engine.run(ask, self.runs, &self.heard, &self.tell, &mut |_| {})
     }
 }
 
@@ -192,7 +200,7 @@ impl Engine {
         heard: &Receiver<Heard>,
         tell: &Sender<Heard>,
         report: &mut dyn FnMut(&Event),
-    ) -> Result<protocol::Measured, Interrupted> {
+    ) -> Result<Measured, Interrupted> {
         // A request that is too long would be rejected one by one by one layer, and end the engine in the other.
         let length = ask.prompts.input_tokens.saturating_add(ask.output_tokens);
         if length > self.max_model_len {

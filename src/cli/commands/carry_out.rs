@@ -5,29 +5,50 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use ceiling_core::experiment::Engine;
 use ceiling_core::plan::Plan;
-use ceiling_core::record::{Entry, Run, RunStatus};
+use ceiling_core::record::{Entry, Replay, Run, RunStatus};
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::preflight::real_engines;
 use crate::executor::{self, LadderTask, Surroundings, WorkerLibrary};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::report::{markdown, printable, show, table};
-use crate::store::{self, Ledger};
+use crate::store::{self, Ledger, Resumed};
+
+/// Where a run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With nothing, in directories of its own.
+    Anew,
+    /// Where the run of this id ended.
+    Again(String),
+}
 
 /// Runs a plan and prints the table of each of its experiments.
-pub fn carry_out(plan: Plan, results: &Path) -> Result<(Exit, Vec<Run>)> {
+pub fn carry_out(plan: Plan, results: &Path, start: Start) -> Result<(Exit, Vec<Run>)> {
     let plan = Arc::new(plan);
-    let needs_worker = plan.groups.iter().any(|group| matches!(*group.engine, Engine::Vllm(_)));
-    let library = if needs_worker { Some(WorkerLibrary::find()?) } else { None };
-    let ledger = Ledger::create(plan.clone(), results, store::provenance(results), Timestamp::now())?;
+    let library = if real_engines(&plan) == 0 { None } else { Some(WorkerLibrary::find()?) };
+    let provenance = store::provenance(results);
+    let (ledger, tasks) = match start {
+        Start::Anew => {
+            let ledger = Ledger::create(plan.clone(), results, provenance, Timestamp::now())?;
+            (ledger, LadderTask::of(Replay::new(&plan)))
+        }
+        Start::Again(run_id) => {
+            let Resumed { ledger, replay, notes } = Ledger::resume(plan.clone(), results, &run_id, &provenance)?;
+            let tasks = LadderTask::of(replay);
+            eprintln!("going on with {run_id}: {} of {} ladders are left", tasks.len(), plan.ladders.len());
+            notes.iter().for_each(|note| eprintln!("note: {note}"));
+            (ledger, tasks)
+        }
+    };
     let directories: Vec<PathBuf> = ledger.directories().map(Path::to_owned).collect();
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let ledger = RefCell::new(ledger);
-    let ended = runtime.block_on(execute(&plan, &ledger, library.as_ref()));
+    let ended = runtime.block_on(execute(&plan, tasks, &ledger, library.as_ref()));
     // Dropping the runtime reaps what was killed.
     drop(runtime);
 
@@ -55,13 +76,17 @@ enum Ended {
     CannotGoOn(anyhow::Error),
 }
 
-async fn execute(plan: &Plan, ledger: &RefCell<Ledger>, library: Option<&WorkerLibrary>) -> Ended {
+async fn execute(
+    plan: &Plan,
+    tasks: Vec<LadderTask>,
+    ledger: &RefCell<Ledger>,
+    library: Option<&WorkerLibrary>,
+) -> Ended {
     let progress = Progress::new(plan.cells.len());
     let (logs, logs_name) = ledger.borrow().logs();
     let record = |entry: Entry| ledger.borrow_mut().record(&entry);
     let show = |happening: executor::Happening<'_>| progress.show(happening);
     let around = Surroundings { logs, logs_name, library, record: &record, show: &show };
-    let tasks = (0..plan.ladders.len()).map(LadderTask::new).collect();
     let ended = tokio::select! {
         biased;
         // Dropping the execution kills its workers with everything that they started.

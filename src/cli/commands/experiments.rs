@@ -3,26 +3,39 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use ceiling_core::experiment::{self, Files, Override};
+use ceiling_core::experiment::{self, Experiment, Faults, Files, Override};
 use ceiling_core::plan::{self, Plan};
 
 use crate::args::ExperimentArgs;
 use crate::files::Disk;
 
+/// Experiments, and the work that they ask for together.
+pub struct Planned {
+    /// As they were read.
+    pub experiments: Vec<Experiment>,
+    /// The work.
+    pub plan: Plan,
+}
+
 /// Reads and plans the files, or globs of them; `None` where they are faulty, which has been said by then.
-pub fn plan(args: &ExperimentArgs) -> Option<Plan> {
+pub fn plan(args: &ExperimentArgs) -> Option<Planned> {
     let paths: Vec<PathBuf> = args.files.iter().map(PathBuf::from).collect();
     plan_files(&paths, &args.overrides, &Disk)
 }
 
 /// The same for files wherever they come from.
-pub fn plan_files(paths: &[PathBuf], overrides: &[String], files: &dyn Files) -> Option<Plan> {
+pub fn plan_files(paths: &[PathBuf], overrides: &[String], files: &dyn Files) -> Option<Planned> {
     let overrides: Vec<Override> = overrides.iter().map(Override::new).collect();
     match experiment::read(paths, &overrides, files) {
-        Ok(experiments) => Some(plan::plan(&experiments)),
+        Ok(experiments) => Some(Planned { plan: plan::plan(&experiments), experiments }),
         Err(faults) => {
-            eprint!("{}", faults.render(std::io::stderr().is_terminal()));
+            print_faults(&faults);
             None
         }
     }
+}
+
+/// Shows people what is wrong, and where.
+pub fn print_faults(faults: &Faults) {
+    eprint!("{}", faults.render(std::io::stderr().is_terminal()));
 }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod fit;
 pub mod list;
 pub mod plan;
 pub mod quick;
@@ -13,3 +14,4 @@ pub mod schema;
 mod carry_out;
 mod experiments;
 mod pattern;
+mod preflight;

@@ -1,37 +1,42 @@
 //! `ceiling plan FILE…`
 
+use std::path::Path;
+
 use anyhow::Result;
-use ceiling_core::plan::Plan;
+use ceiling_core::plan::{Basis, Estimate, Guess, Plan, RULE, estimate};
+use ceiling_core::units::Seconds;
 use serde_json::{Value, json};
 
-use super::experiments;
+use super::experiments::{self, Planned};
 use crate::args::{PlanArgs, PlanFormat};
 use crate::exit::Exit;
 use crate::report::csv::plain;
 use crate::report::{show, table::Table};
+use crate::store::measurements;
 
-/// Prints what a run would measure.
+/// Prints what a run would measure, and about how long it would take.
 pub fn plan(args: &PlanArgs) -> Result<Exit> {
-    let Some(plan) = experiments::plan(&args.experiments) else {
+    let Some(Planned { plan, .. }) = experiments::plan(&args.experiments) else {
         return Ok(Exit::Usage);
     };
-    print(&plan, args.format)?;
+    print(&plan, args.format, &args.results.results)?;
     Ok(Exit::Done)
 }
 
-/// Prints a plan.
-pub fn print(plan: &Plan, format: PlanFormat) -> Result<()> {
+/// Prints a plan; the estimate is taken from the runs under `results` where they measured the same.
+pub fn print(plan: &Plan, format: PlanFormat, results: &Path) -> Result<()> {
+    let estimate = || estimate(plan, &measurements(results, plan));
     match format {
-        PlanFormat::Table => print_table(plan),
-        PlanFormat::Json => println!("{}", serde_json::to_string_pretty(&as_json(plan))?),
+        PlanFormat::Table => print_table(plan, &estimate()),
+        PlanFormat::Json => println!("{}", serde_json::to_string_pretty(&as_json(plan, &estimate()))?),
         PlanFormat::Csv => print!("{}", as_csv(plan)?),
     }
     Ok(())
 }
 
-fn print_table(plan: &Plan) {
-    for group in &plan.groups {
-        println!("engine {}", group.label);
+fn print_table(plan: &Plan, estimate: &Estimate) {
+    for (group, load) in plan.groups.iter().zip(&estimate.loads) {
+        println!("engine {}: loads in about {}", group.label, about(load.seconds));
         let head = ["ladder", "cell", "ok rate", "TTFT limit"].map(str::to_owned).to_vec();
         let rows = group.ladders.iter().flat_map(|&ladder| {
             plan.ladders[ladder].cells.iter().map(move |&cell| (&plan.ladders[ladder].id, &plan.cells[cell]))
@@ -43,31 +48,61 @@ fn print_table(plan: &Plan) {
     }
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     println!(
-        "{} on {}, {}",
+        "{} on {}, {}: about {} of engine time",
         count(plan.cells.len(), "cell"),
         count(plan.ladders.len(), "ladder"),
-        count(plan.groups.len(), "engine load")
+        count(plan.groups.len(), "engine load"),
+        about(estimate.total()),
     );
+    match estimate.measured() {
+        (measured, all) if measured == all => println!("estimate: what earlier runs took"),
+        (0, _) => println!("estimate, by rule of thumb: {RULE}"),
+        (measured, all) => println!("estimate: {measured} of {all} times are what earlier runs took; the rest: {RULE}"),
+    }
 }
 
-fn as_json(plan: &Plan) -> Value {
-    let cells: Vec<Value> = plan
-        .cells
-        .iter()
-        .map(|cell| {
-            let ladder = &plan.ladders[cell.ladder];
-            json!({
-                "experiment": plan.experiments[cell.experiment].name,
-                "id": cell.id,
-                "key": cell.key,
-                "engine": plan.groups[ladder.group].label,
-                "ladder": ladder.id,
-                "axes": cell.axes.to_map(),
-                "sla": cell.sla,
-            })
+/// A length of time as precise as an estimate is.
+fn about(time: Seconds) -> String {
+    match time.get() {
+        seconds if seconds < 90.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+fn as_json(plan: &Plan, estimate: &Estimate) -> Value {
+    let guess = |guess: &Guess| {
+        let basis = match guess.basis {
+            Basis::Measured => "measured",
+            Basis::Rule => "rule",
+        };
+        json!({ "seconds": guess.seconds, "basis": basis })
+    };
+    let groups = plan.groups.iter().zip(&estimate.loads);
+    let groups = groups.map(|(group, load)| json!({ "label": group.label, "key": group.key, "load": guess(load) }));
+    let ladders = plan.ladders.iter().zip(&estimate.ladders).map(|(ladder, probes)| {
+        let engine = &plan.groups[ladder.group].label;
+        json!({ "id": ladder.id, "key": ladder.key, "engine": engine, "probes": guess(probes) })
+    });
+    let cells = plan.cells.iter().map(|cell| {
+        let ladder = &plan.ladders[cell.ladder];
+        json!({
+            "experiment": plan.experiments[cell.experiment].name,
+            "id": cell.id,
+            "key": cell.key,
+            "engine": plan.groups[ladder.group].label,
+            "ladder": ladder.id,
+            "axes": cell.axes,
+            "sla": cell.sla,
         })
-        .collect();
-    json!({ "engine_loads": plan.groups.len(), "ladders": plan.ladders.len(), "cells": cells })
+    });
+    json!({
+        "engine_loads": plan.groups.len(),
+        "estimate_s": estimate.total(),
+        "engines": groups.collect::<Vec<_>>(),
+        "ladders": ladders.collect::<Vec<_>>(),
+        "cells": cells.collect::<Vec<_>>(),
+    })
 }
 
 fn as_csv(plan: &Plan) -> Result<String> {

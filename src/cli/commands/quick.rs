@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use ceiling_core::experiment::Files;
 use toml::{Table, Value};
 
-use super::carry_out::carry_out;
-use super::experiments;
+use super::carry_out::{Start, carry_out};
+use super::experiments::{self, Planned};
 use crate::args::QuickArgs;
 use crate::exit::Exit;
 use crate::files::Disk;
@@ -19,7 +19,8 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
     let path = args.save_as.clone().unwrap_or_else(|| PathBuf::from("quick.toml"));
     let text = experiment(args, &path)?;
     let files = WithOne { path: path.clone(), text: text.clone(), rest: Disk };
-    let Some(plan) = experiments::plan_files(std::slice::from_ref(&path), &args.overrides, &files) else {
+    let Some(Planned { plan, .. }) = experiments::plan_files(std::slice::from_ref(&path), &args.overrides, &files)
+    else {
         return Ok(Exit::Usage);
     };
     if args.save_as.is_some() {
@@ -32,7 +33,7 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
             eprintln!("note: --set is not part of the file; give it again with `ceiling run`");
         }
     }
-    let (exit, runs) = carry_out(plan, &args.results.results)?;
+    let (exit, runs) = carry_out(plan, &args.results.results, Start::Anew)?;
     if let (Some(path), [run]) = (&args.json_out, runs.as_slice()) {
         replace(path, json::render(run)?.as_bytes())?;
     }

@@ -8,14 +8,14 @@ use ceiling_core::experiment::Engine;
 use ceiling_core::plan::Plan;
 use ceiling_core::rehearse::{Rehearsal, rehearse as rehearse_plan};
 
-use super::experiments;
+use super::experiments::{self, Planned};
 use crate::args::{RehearseArgs, RehearseFormat};
 use crate::exit::Exit;
 use crate::report::{show, table::Table};
 
 /// Runs the plan against the simulator many times and says what a night of it would cost, and how sure it would be.
 pub fn rehearse(args: &RehearseArgs) -> Result<Exit> {
-    let Some(plan) = experiments::plan(&args.experiments) else {
+    let Some(Planned { plan, .. }) = experiments::plan(&args.experiments) else {
         return Ok(Exit::Usage);
     };
     let plan = match &args.engine {
@@ -36,7 +36,8 @@ pub fn rehearse(args: &RehearseArgs) -> Result<Exit> {
 /// The plan with every real engine replaced by the simulated one of an experiment file, which keeps its own
 /// `max_num_seqs` where a group names one. `None` where the file is faulty.
 fn stand_in(plan: &Plan, file: &Path) -> Result<Option<Plan>> {
-    let Some(other) = experiments::plan_files(&[file.to_owned()], &[], &crate::files::Disk) else {
+    let Some(Planned { plan: other, .. }) = experiments::plan_files(&[file.to_owned()], &[], &crate::files::Disk)
+    else {
         return Ok(None);
     };
     let [group] = other.groups.as_slice() else {

@@ -3,32 +3,49 @@
 use anyhow::{Result, bail};
 use ceiling_core::plan::Plan;
 
-use super::carry_out::carry_out;
+use super::carry_out::{Start, carry_out};
 use super::pattern::Pattern;
+use super::preflight::{is_refused, real_engines};
 use super::{experiments, plan};
 use crate::args::{PlanFormat, RunArgs};
+use crate::executor::WorkerLibrary;
 use crate::exit::Exit;
+use crate::store::{newest_unfinished, read_run, resolve_run};
 
 /// The most cells that a run measures without being asked twice.
 const MOST_CELLS: usize = 100_000;
 
 /// Runs experiments.
 pub fn run(args: &RunArgs) -> Result<Exit> {
-    let Some(plan) = experiments::plan(&args.experiments) else {
+    let Some(mut planned) = experiments::plan(&args.experiments) else {
         return Ok(Exit::Usage);
     };
-    let plan = match &args.only {
-        None => plan,
-        Some(pattern) => only(&plan, pattern)?,
-    };
+    if let Some(pattern) = &args.only {
+        planned.plan = only(&planned.plan, pattern)?;
+    }
+    let plan = &planned.plan;
     if args.dry_run {
-        plan::print(&plan, PlanFormat::Table)?;
+        plan::print(plan, PlanFormat::Table, &args.results.results)?;
         return Ok(Exit::Done);
     }
     if plan.cells.len() > MOST_CELLS && !args.yes {
         bail!("the plan has {} cells; say --yes to run more than {MOST_CELLS}", plan.cells.len());
     }
-    let (exit, _) = carry_out(plan, &args.results.results)?;
+    let real_engines = real_engines(plan);
+    if real_engines > 1 {
+        // A single engine says so itself, before it loads anything; of several, the last might say so at dawn.
+        eprintln!("asking vLLM about {real_engines} engine configurations");
+        if is_refused(&planned, &WorkerLibrary::find()?, &|_, _| {})? {
+            return Ok(Exit::Usage);
+        }
+    }
+    let results = &args.results.results;
+    let start = match args.resume.as_deref() {
+        None => Start::Anew,
+        Some("") => Start::Again(newest_unfinished(results, &planned.plan.experiments[0].name)?),
+        Some(run) => Start::Again(read_run(&resolve_run(results, run)?)?.run_id),
+    };
+    let (exit, _) = carry_out(planned.plan, results, start)?;
     Ok(exit)
 }
 

@@ -1,28 +1,68 @@
-//! Which GPUs a worker gets to see.
+//! Which GPUs there are, and which of them an engine group may have.
 
-use ceiling_core::experiment::Gpus;
+use ceiling_core::experiment::{Engine, Execution, Gpus};
+use ceiling_core::plan::EngineGroup;
 
 /// `CUDA_VISIBLE_DEVICES` of the caller, where it is set.
 pub fn callers_devices() -> Option<String> {
     std::env::var("CUDA_VISIBLE_DEVICES").ok()
 }
 
-/// `CUDA_VISIBLE_DEVICES` for a worker; `None` leaves the caller's as it is.
+/// The GPUs that engines may use, by the names that `CUDA_VISIBLE_DEVICES` takes: those that the caller leaves, else
+/// all that the driver knows of. Empty where there are none.
+pub fn gpus(callers: Option<&str>, installed: impl FnOnce() -> u32) -> Vec<String> {
+    match callers {
+        Some(list) => list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        None => (0..installed()).map(|index| index.to_string()).collect(),
+    }
+}
+
+/// How many GPUs the NVIDIA driver knows of; none where there is no driver.
+pub fn installed() -> u32 {
+    // Without a driver there is no NVML, which is the same as no GPU.
+    nvml_wrapper::Nvml::init().and_then(|nvml| nvml.device_count()).unwrap_or(0)
+}
+
+/// What an engine group takes while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// So many of these GPUs.
+    Gpus { count: usize, among: Vec<String> },
+    /// A slot on the CPU, of this many in all.
+    Cpu { slots: usize },
+    /// Nothing: the simulator.
+    Nothing,
+}
+
+/// What a group takes. Numbers in an experiment count within what the caller can see: with `CUDA_VISIBLE_DEVICES=2,3`,
+/// GPU 1 of an experiment is device 3.
 ///
-/// Numbers in an experiment count within what the caller can see: with `CUDA_VISIBLE_DEVICES=2,3`, GPU 1 of an
-/// experiment is device 3.
-pub fn visible_devices(gpus: &Gpus, callers: Option<&str>) -> Option<String> {
-    match gpus {
-        Gpus::All => None,
-        Gpus::None => Some(String::new()),
+/// # Errors
+/// Where there are not enough GPUs for it, in words for people.
+pub fn needs(group: &EngineGroup, gpus: &[String]) -> Result<Needs, String> {
+    let Engine::Vllm(engine) = &*group.engine else { return Ok(Needs::Nothing) };
+    let Execution { gpus: wanted, slots, .. } = &*group.execution;
+    let among = match wanted {
+        Gpus::None => return Ok(Needs::Cpu { slots: *slots as usize }),
+        Gpus::All if gpus.is_empty() => return Ok(Needs::Cpu { slots: *slots as usize }),
+        Gpus::All => gpus.to_vec(),
         Gpus::These(indices) => {
-            let visible: Option<Vec<&str>> = callers.map(|list| list.split(',').map(str::trim).collect());
-            let name = |index: &u32| match &visible {
-                Some(visible) => visible.get(*index as usize).map(|&device| device.to_owned()),
-                None => Some(index.to_string()),
-            };
-            Some(indices.iter().filter_map(name).collect::<Vec<_>>().join(","))
+            let name = |&index: &u32| gpus.get(index as usize).cloned();
+            indices.iter().map(|index| name(index).ok_or_else(|| missing(*index, gpus))).collect::<Result<_, _>>()?
         }
+    };
+    let size = |key: &str| engine.spec.args.get(key).and_then(serde_json::Value::as_u64).unwrap_or(1);
+    let count = size("tensor_parallel_size") * size("pipeline_parallel_size") * size("data_parallel_size");
+    match usize::try_from(count) {
+        Ok(count) if count <= among.len() => Ok(Needs::Gpus { count, among }),
+        _ => Err(format!("it takes {count} GPUs (the product of its parallel sizes), and may use {}", among.len())),
+    }
+}
+
+fn missing(index: u32, gpus: &[String]) -> String {
+    match gpus.len() {
+        0 => format!("execution.gpus names GPU {index}, and there is none: on a CPU say gpus = \"none\""),
+        count => format!("execution.gpus names GPU {index}, and only {count} can be seen, counted from 0"),
     }
 }
 
@@ -31,18 +71,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_experiment_narrows_what_the_caller_sees() {
-        let these = Gpus::These(vec![0, 1]);
-        let table = [
-            (&Gpus::All, Some("2,3"), None),
-            (&Gpus::None, Some("2,3"), Some("")),
-            (&these, None, Some("0,1")),
-            (&these, Some("2, 3"), Some("2,3")),
-            (&these, Some("GPU-a,GPU-b,GPU-c"), Some("GPU-a,GPU-b")),
-            (&these, Some("5"), Some("5")),
-        ];
-        for (gpus, callers, expected) in table {
-            assert_eq!(visible_devices(gpus, callers).as_deref(), expected, "{gpus:?} {callers:?}");
-        }
+    fn the_caller_decides_what_can_be_seen() {
+        assert_eq!(gpus(Some("2, GPU-a"), || 8), ["2", "GPU-a"]);
+        assert_eq!(gpus(Some(""), || 8), [""; 0]);
+        assert_eq!(gpus(None, || 2), ["0", "1"]);
     }
 }

@@ -1,10 +1,9 @@
 //! What goes on while a plan is carried out, for those who look on. Nothing here is kept.
 
 use ceiling_core::plan::{EngineGroup, Ladder};
-use ceiling_core::protocol::{Measured, Resolved};
-use ceiling_core::record::Failure;
+use ceiling_core::protocol::Resolved;
+use ceiling_core::record::{Failure, Probe};
 use ceiling_core::search::Answer;
-use ceiling_core::sla::Tally;
 use ceiling_core::units::{Concurrency, Seconds};
 
 /// One thing that goes on.
@@ -21,7 +20,7 @@ pub enum Happening<'a> {
     /// A probe goes on: judged requests that have their first token, and that have ended.
     ProbeGoesOn { first_tokens: u32, ended: u32 },
     /// A probe is over.
-    ProbeDone { ladder: &'a Ladder, concurrency: Concurrency, measured: &'a Measured, tallies: &'a [Tally] },
+    ProbeDone { ladder: &'a Ladder, probe: &'a Probe },
     /// A ladder is over.
     LadderDone { ladder: &'a Ladder, answers: &'a [Answer] },
     /// A ladder could not be measured to its end.

@@ -11,15 +11,22 @@ use ceiling_core::sim::SimSession;
 
 use super::ladder::{self, End, Engine, LadderTask};
 use super::session::{Loaded, Session, SessionError};
+use super::slots::Lease;
 use super::worker_process::{Launch, WorkerProcess};
-use super::{Happening, Surroundings, devices};
+use super::{Happening, Surroundings, apart};
 
 /// Measures the ladders of one group. Whatever its engine does costs only this group.
-pub async fn run_group(plan: &Plan, index: usize, mut tasks: Vec<LadderTask>, around: &Surroundings<'_>) -> Result<()> {
+pub async fn run_group(
+    plan: &Plan,
+    index: usize,
+    mut tasks: Vec<LadderTask>,
+    lease: &Lease,
+    around: &Surroundings<'_>,
+) -> Result<()> {
     let group = &plan.groups[index];
     let mut attempt = 0;
     while !tasks.is_empty() {
-        let Some(failure) = attempt_group(plan, group, attempt, &mut tasks, around).await? else {
+        let Some(failure) = attempt_group(plan, group, attempt, &mut tasks, lease, around).await? else {
             return Ok(());
         };
         let tries_again = attempt < group.execution.retries && failure.kind.is_worth_another_try();
@@ -42,6 +49,7 @@ async fn attempt_group(
     group: &EngineGroup,
     attempt: u32,
     tasks: &mut Vec<LadderTask>,
+    lease: &Lease,
     around: &Surroundings<'_>,
 ) -> Result<Option<Failure>> {
     let log_name = format!("{}.log", group.label);
@@ -49,7 +57,7 @@ async fn attempt_group(
     let failed = |error: SessionError| Ok(Some(error.into_failure(log.clone())));
 
     (around.show)(Happening::EngineLoading { group, attempt });
-    let session = match start(group, &around.logs.join(&log_name), around) {
+    let session = match start(group, &around.logs.join(&log_name), lease, around) {
         Ok(session) => session,
         Err(error) => return failed(error),
     };
@@ -82,23 +90,34 @@ async fn attempt_group(
     Ok(None)
 }
 
-fn start(group: &EngineGroup, log: &Path, around: &Surroundings<'_>) -> Result<Session, SessionError> {
+fn start(group: &EngineGroup, log: &Path, lease: &Lease, around: &Surroundings<'_>) -> Result<Session, SessionError> {
     match &*group.engine {
         experiment::Engine::Vllm(engine) => {
             let library = around.library.ok_or_else(|| {
                 SessionError::fatal(FailureKind::Environment, "no worker library was looked up for this run")
             })?;
-            let launch = Launch {
-                engine,
-                library,
-                log: log.to_owned(),
-                devices: devices::visible_devices(&group.execution.gpus, devices::callers_devices().as_deref()),
-            };
+            let launch =
+                Launch { engine, library, log: log.to_owned(), env: apart::env(lease, apart::caches().as_deref()) };
             WorkerProcess::spawn(launch).map(Session::Worker)
         }
         // Its luck is keyed by the stream of each probe, which holds the experiment's seed.
         experiment::Engine::Sim(engine) => Ok(Session::Sim(SimSession::new(*engine, 0))),
     }
+}
+
+/// Records that a group cannot run at all.
+pub fn refuse(
+    plan: &Plan,
+    index: usize,
+    tasks: Vec<LadderTask>,
+    reason: &str,
+    around: &Surroundings<'_>,
+) -> Result<()> {
+    let group = &plan.groups[index];
+    let failure = SessionError::fatal(FailureKind::Environment, reason).into_failure(None);
+    (around.record)(Entry::EngineFailed { group: group.key, failure: failure.clone() })?;
+    (around.show)(Happening::EngineFailed { group, failure: &failure, tries_again: false });
+    tasks.iter().try_for_each(|task| give_up(plan, task, &failure, around))
 }
 
 /// Records that a ladder could not be measured; what it had answered by then stays.
@@ -109,5 +128,10 @@ fn give_up(plan: &Plan, task: &LadderTask, failure: &Failure, around: &Surroundi
         answer.status = Status::Failed;
     }
     (around.show)(Happening::LadderFailed { ladder, failure });
-    (around.record)(Entry::LadderFailed { ladder: ladder.key, answers, failure: failure.clone() })
+    (around.record)(Entry::LadderFailed {
+        ladder: ladder.key,
+        cells: plan.cell_keys(task.ladder),
+        answers,
+        failure: failure.clone(),
+    })
 }

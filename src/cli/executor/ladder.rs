@@ -1,13 +1,13 @@
 //! One ladder: ask the search, measure, tell the search, until it is done.
 
 use anyhow::Result;
+use ceiling_core::audit::Audit;
 use ceiling_core::load::LoadPlan;
 use ceiling_core::plan::{EngineGroup, Ladder, Plan};
 use ceiling_core::protocol::{Event, ProbeAsk, PromptAsk, Resolved};
-use ceiling_core::record::{Entry, FailureKind};
+use ceiling_core::record::{Entry, FailureKind, Probe, Replay, Taken};
 use ceiling_core::search::{self, Answer, Observation, Search, Status, Step};
-use ceiling_core::sla::{Sla, Tally};
-use ceiling_core::units::Seconds;
+use ceiling_core::units::{Concurrency, Seconds};
 use ceiling_core::watch::Watch;
 
 use super::session::{Session, SessionError};
@@ -19,14 +19,19 @@ pub struct LadderTask {
     pub ladder: usize,
     /// What is known so far; nothing before an engine has said what it is like.
     pub search: Option<Box<dyn Search>>,
+    /// What its probes showed in an earlier part of the run.
+    pub seen: Vec<Observation>,
     /// Number of its next probe.
     pub next_number: u32,
 }
 
 impl LadderTask {
-    /// A ladder of which nothing is known yet.
-    pub fn new(ladder: usize) -> Self {
-        Self { ladder, search: None, next_number: 0 }
+    /// The ladders that have no answers yet.
+    pub fn of(replay: Replay) -> Vec<Self> {
+        let ladders = replay.ladders.into_iter().zip(replay.next_numbers).enumerate();
+        ladders
+            .filter_map(|(ladder, (seen, next_number))| Some(Self { ladder, search: None, seen: seen?, next_number }))
+            .collect()
     }
 
     /// What is known of each SLA.
@@ -82,9 +87,14 @@ async fn search_ladder(
     around: &Surroundings<'_>,
 ) -> Result<End> {
     let ladder = &plan.ladders[task.ladder];
-    let slas: Vec<Sla> = ladder.cells.iter().map(|&cell| plan.cells[cell].sla).collect();
-    let begin = || search::search(&ladder.search, &slas, &ladder.workload, engine.resolved);
+    let slas = plan.slas(task.ladder);
+    let begin = || {
+        let mut search = search::search(&ladder.search, &slas, &ladder.workload, engine.resolved);
+        task.seen.drain(..).for_each(|observation| search.observe(observation));
+        search
+    };
     let search = task.search.get_or_insert_with(begin);
+    let mut guard = Guard::default();
     while let Step::Probe { concurrency, until } = search.next() {
         let number = task.next_number;
         let load = LoadPlan::new(&ladder.workload, &slas, concurrency, &until);
@@ -98,16 +108,22 @@ async fn search_ladder(
             Err(error) if error.engine_lives => return Ok(End::Failed(error)),
             Err(error) => return Ok(End::EngineLost(error)),
         };
-        let tallies: Vec<Tally> = slas.iter().map(|sla| Tally::of(sla, &measured.requests)).collect();
-        search.observe(Observation::new(load.load, concurrency, &measured, &slas));
-        (around.show)(Happening::ProbeDone { ladder, concurrency, measured: &measured, tallies: &tallies });
-        let (ladder, measured) = (ladder.key, Box::new(measured));
-        (around.record)(Entry::Probed { ladder, number, concurrency, until, tallies, measured })?;
+        let taken = Taken { number, concurrency, until: until.clone() };
+        let mut probe = Probe::judge(ladder, &slas, engine.resolved, taken, measured);
+        probe.counts = guard.counts(&probe);
+        if probe.counts {
+            search.observe(Observation::new(&load, &until, &probe.measured, &slas));
+        }
+        (around.show)(Happening::ProbeDone { ladder, probe: &probe });
+        (around.record)(Entry::Probed(Box::new(probe)))?;
         task.next_number += 1;
+        if let Some(reason) = guard.gives_up() {
+            return Ok(End::Failed(SessionError { kind: FailureKind::Engine, reason, engine_lives: true }));
+        }
     }
     let answers = search.answers();
     (around.show)(Happening::LadderDone { ladder, answers: &answers });
-    (around.record)(Entry::Answered { ladder: ladder.key, answers })?;
+    (around.record)(Entry::Answered { ladder: ladder.key, cells: plan.cell_keys(task.ladder), answers })?;
     Ok(End::Answered)
 }
 
@@ -124,6 +140,45 @@ fn probe_ask(ladder: &Ladder, group: &EngineGroup, probe: u32, load: LoadPlan) -
         },
         output_tokens: workload.output_tokens,
         silence: group.execution.probe_timeout,
+    }
+}
+
+/// Keeps what did not measure the engine from being taken for evidence.
+#[derive(Default)]
+struct Guard {
+    /// Void probes in a row.
+    void: u32,
+    /// The level whose last probe is being repeated, the harness having been late.
+    repeating: Option<Concurrency>,
+    /// The harness was late again in a repeated probe: on this ladder it always may be, and probes are flagged only.
+    is_always_late: bool,
+}
+
+impl Guard {
+    /// Whether a probe is evidence. One that is not is asked for again by the search.
+    fn counts(&mut self, probe: &Probe) -> bool {
+        let repeated = self.repeating.take() == Some(probe.concurrency);
+        self.void = if matches!(probe.audit, Audit::Void { .. }) { self.void + 1 } else { 0 };
+        match probe.audit {
+            Audit::Clean => true,
+            Audit::Void { .. } => false,
+            Audit::HarnessBound { .. } if repeated || self.is_always_late => {
+                self.is_always_late = true;
+                true
+            }
+            Audit::HarnessBound { .. } => {
+                self.repeating = Some(probe.concurrency);
+                false
+            }
+        }
+    }
+
+    /// Why the ladder cannot be measured, after too many void probes.
+    fn gives_up(&self) -> Option<String> {
+        const MOST: u32 = 3;
+        let reason = "the engine keeps taking prompts from its prefix cache that no two requests share: set \
+                      engine.enable_prefix_caching = false, or workload.shared_prefix if that is meant";
+        (self.void >= MOST).then(|| reason.to_owned())
     }
 }
 

@@ -6,6 +6,7 @@
 //!                 session: worker_process (vLLM)        entries -> store, happenings -> progress
 //! ```
 
+mod apart;
 mod devices;
 mod events;
 mod group;
@@ -13,18 +14,25 @@ mod ladder;
 mod log_tail;
 mod preflight;
 mod session;
+mod slots;
 mod worker_library;
 mod worker_process;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use ceiling_core::plan::Plan;
 use ceiling_core::record::Entry;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use slots::Slots;
 
 pub use events::Happening;
 pub use ladder::LadderTask;
 pub use preflight::check;
+pub use session::SessionError;
 pub use worker_library::WorkerLibrary;
 
 /// What the executor needs from around it.
@@ -41,7 +49,7 @@ pub struct Surroundings<'a> {
     pub show: &'a dyn Fn(Happening<'_>),
 }
 
-/// Carries out the tasks, group by group.
+/// Carries out the tasks: groups side by side where GPUs or slots allow, ladders of a group one after the other.
 ///
 /// A failure of an engine is a result and is recorded; the error is for what cannot be recorded.
 pub async fn execute(plan: &Plan, tasks: Vec<LadderTask>, around: &Surroundings<'_>) -> Result<()> {
@@ -49,10 +57,28 @@ pub async fn execute(plan: &Plan, tasks: Vec<LadderTask>, around: &Surroundings<
     for task in tasks {
         by_group[plan.ladders[task.ladder].group].push(task);
     }
-    for (group, tasks) in by_group.into_iter().enumerate() {
-        if !tasks.is_empty() {
-            group::run_group(plan, group, tasks, around).await?;
+    let gpus = devices::gpus(devices::callers_devices().as_deref(), devices::installed);
+    let mut asked = Vec::new();
+    for (group, tasks) in by_group.iter_mut().enumerate().filter(|(_, tasks)| !tasks.is_empty()) {
+        match devices::needs(&plan.groups[group], &gpus) {
+            Ok(needs) => asked.push((group, needs)),
+            Err(reason) => group::refuse(plan, group, std::mem::take(tasks), &reason, around)?,
         }
     }
-    Ok(())
+    let (mut slots, mut running) = (Slots::default(), FuturesUnordered::new());
+    let mut waiting: VecDeque<_> = slots::order(&asked).into();
+    loop {
+        while let Some((group, lease)) = waiting.front().and_then(|(group, needs)| Some((*group, slots.take(needs)?))) {
+            waiting.pop_front();
+            let tasks = std::mem::take(&mut by_group[group]);
+            running.push(async move {
+                let result = group::run_group(plan, group, tasks, &lease, around).await;
+                (lease, result)
+            });
+        }
+        // What waits fits once nothing runs: that was made sure of above.
+        let Some((lease, result)) = running.next().await else { return Ok(()) };
+        result?;
+        slots.give_back(&lease);
+    }
 }

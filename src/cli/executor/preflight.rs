@@ -7,9 +7,9 @@ use ceiling_core::experiment::{Engine, VllmEngine};
 use ceiling_core::plan::{EngineGroup, Plan};
 use ceiling_core::protocol::Resolved;
 
+use super::WorkerLibrary;
 use super::session::SessionError;
 use super::worker_process::{Launch, WorkerProcess};
-use super::{WorkerLibrary, devices};
 
 /// What vLLM says of one engine group.
 pub struct Finding<'a> {
@@ -50,7 +50,7 @@ async fn check_environment<'a>(
         // A worker that was lost over one configuration leaves the others to a new one.
         let alive = match worker.take() {
             Some(worker) => Ok(worker),
-            None => greeted(group, engine, library, log.clone()).await,
+            None => greeted(engine, library, log.clone()).await,
         };
         let result = match alive {
             Ok(mut alive) => {
@@ -68,15 +68,8 @@ async fn check_environment<'a>(
     findings
 }
 
-async fn greeted(
-    group: &EngineGroup,
-    engine: &VllmEngine,
-    library: &WorkerLibrary,
-    log: PathBuf,
-) -> Result<WorkerProcess, SessionError> {
-    let callers = devices::callers_devices();
-    let devices = devices::visible_devices(&group.execution.gpus, callers.as_deref());
-    let mut worker = WorkerProcess::spawn(Launch { engine, library, log, devices })?;
+async fn greeted(engine: &VllmEngine, library: &WorkerLibrary, log: PathBuf) -> Result<WorkerProcess, SessionError> {
+    let mut worker = WorkerProcess::spawn(Launch { engine, library, log, env: Vec::new() })?;
     worker.greet().await?;
     Ok(worker)
 }

@@ -52,8 +52,8 @@ pub struct Launch<'a> {
     pub library: &'a WorkerLibrary,
     /// Where the worker's and the engine's output goes; appended.
     pub log: PathBuf,
-    /// `CUDA_VISIBLE_DEVICES`, where it is not the caller's.
-    pub devices: Option<String>,
+    /// Environment variables beside the caller's and, where both set one, below the experiment's.
+    pub env: Vec<(String, String)>,
 }
 
 /// A running worker.
@@ -86,8 +86,8 @@ impl WorkerProcess {
             .args(["-c", BOOTSTRAP])
             .arg(launch.library.path())
             .args([COMMAND_FD.to_string(), EVENT_FD.to_string()])
+            .envs(launch.env)
             .envs(&launch.engine.env)
-            .envs(launch.devices.iter().map(|devices| ("CUDA_VISIBLE_DEVICES", devices)))
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(log_for_stderr)

@@ -61,7 +61,7 @@ impl<'a> Ladders<'a> {
     /// stopped shows less.
     pub fn probe_at_ceiling(&self, cell: &CellRecord) -> Option<&'a ProbeRecord> {
         let probes = &self.of_cell(cell)?.probes;
-        let at_ceiling = |probe: &&ProbeRecord| Some(probe.concurrency) == cell.highest_pass;
+        let at_ceiling = |probe: &&ProbeRecord| probe.counts && Some(probe.concurrency) == cell.highest_pass;
         let to_its_end = |probe: &&ProbeRecord| at_ceiling(probe) && probe.output_tokens_per_s.is_some();
         probes.iter().rfind(to_its_end).or_else(|| probes.iter().rfind(at_ceiling))
     }
@@ -86,7 +86,7 @@ fn row(run: &Run, cell: &CellRecord, axes: &[String], ladders: &Ladders<'_>) -> 
         shown(cell.highest_pass),
         shown(cell.lowest_fail),
         shown(cell.confidence),
-        text(cell.limited_by.as_deref().unwrap_or_default()),
+        shown(cell.limited_by),
         shown(ttft.and_then(|ttft| ttft.p50_s)),
         shown(ttft.and_then(|ttft| ttft.p99_s)),
         shown(probe.and_then(|probe| probe.output_tokens_per_s)),

@@ -1,5 +1,6 @@
 //! The tables of a run, as rows of text that terminal and Markdown both show.
 
+use ceiling_core::attribution::LimitedBy;
 use ceiling_core::record::{CellRecord, Run};
 use ceiling_core::search::Status;
 use ceiling_core::units::Concurrency;
@@ -61,7 +62,7 @@ pub fn table(run: &Run) -> Table {
         row.extend([percent(cell.sla.ok_rate.get()), cell.sla.ttft.to_string()]);
         row.extend(has_further_limits.then(|| further_limits(cell).unwrap_or_default()));
         row.extend([ceiling(cell), bracket(cell)]);
-        row.extend(has_reasons.then(|| cell.limited_by.clone().unwrap_or_default()));
+        row.extend(has_reasons.then(|| cell.limited_by.map_or_else(String::new, |limit| limit.to_string())));
         row.extend([seconds(ttft.and_then(|ttft| ttft.p50_s)), seconds(ttft.and_then(|ttft| ttft.p99_s))]);
         row.push(
             probe.and_then(|probe| probe.output_tokens_per_s).map_or_else(String::new, |rate| format!("{rate:.0}")),
@@ -93,6 +94,19 @@ pub fn bracket(cell: &CellRecord) -> String {
         (None, Some(fail)) => format!("… {fail}"),
         (Some(pass), Some(fail)) => format!("{pass} … {fail}{confidence}"),
     }
+}
+
+/// What says that a limit binds, at the lowest level that failed.
+pub fn figures(by: &LimitedBy) -> String {
+    let figures = [
+        by.running_peak.map(|count| format!("{count} running")),
+        by.waiting_peak.map(|count| format!("{count} waiting")),
+        by.kv_peak.map(|share| format!("KV cache {:.0}% full", share.get() * 100.0)),
+        by.queued_share.map(|share| format!("{:.0}% of TTFT queued", share * 100.0)),
+        (by.preemptions > 0).then(|| format!("{} preempted", by.preemptions)),
+        (by.errors > 0).then(|| format!("{} failed by the engine", by.errors)),
+    ];
+    figures.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The limits of an SLA beside that on TTFT.

@@ -29,15 +29,20 @@ pub fn run_json() -> Value {
         "ladders": [ladder(64, json!([probe(0, 1, true), probe(1, 8, true), probe(2, 16, false)])), ladder(256, json!([]))],
         "cells": [
             cell(64, "1s", json!({ "status": "found", "ceiling": 8, "highest_pass": 8, "lowest_fail": 9,
-                "confidence": 0.95, "limited_by": "kv-cache", "failure": null })),
+                "confidence": 0.95, "limited_by": "kv-cache", "limit": limit(), "failure": null })),
             cell(64, "3s", json!({ "status": "above-cap", "ceiling": null, "highest_pass": 16, "lowest_fail": null,
-                "confidence": null, "limited_by": null, "failure": null })),
+                "confidence": null, "limited_by": null, "limit": null, "failure": null })),
             cell(256, "1s", json!({ "status": "failed", "ceiling": null, "highest_pass": null, "lowest_fail": null,
-                "confidence": null, "limited_by": null, "failure": failure() })),
+                "confidence": null, "limited_by": null, "limit": null, "failure": failure() })),
             cell(256, "3s", json!({ "status": "failed", "ceiling": null, "highest_pass": null, "lowest_fail": null,
-                "confidence": null, "limited_by": null, "failure": failure() })),
+                "confidence": null, "limited_by": null, "limit": null, "failure": failure() })),
         ],
     })
+}
+
+fn limit() -> Value {
+    json!({ "limit": "kv-cache", "running_peak": 8, "waiting_peak": 4, "kv_peak": 0.995, "preemptions": 2,
+        "queued_share": 0.75, "errors": 0 })
 }
 
 fn failure() -> Value {
@@ -72,7 +77,7 @@ fn probe(number: u32, level: u32, passes: bool) -> Value {
     let fail = json!({ "ok": 0, "failed": level, "undetermined": 0 });
     let quantiles = |p50: f64| json!({ "count": level, "min_s": 0.1, "p50_s": p50, "p90_s": p50 * 1.5, "p99_s": p50 * 2.0, "max_s": p50 * 2.5 });
     json!({ "number": number, "concurrency": level, "until": { "decided": [0, 1] }, "seconds": 5.5, "requests": level,
-        "slas": [if passes { &pass } else { &fail }, &pass], "ttft": quantiles(0.0625 * f64::from(level)),
+        "slas": [if passes { &pass } else { &fail }, &pass], "audit": "clean", "counts": true, "ttft": quantiles(0.0625 * f64::from(level)),
         "queued": quantiles(0.03125 * f64::from(level)), "tpot": quantiles(0.008), "e2e": null,
         "output_tokens_per_s": 100.0 + f64::from(level), "cached_tokens": 0, "prompt_tokens": 5000, "errors": [],
         "scheduler": { "running_peak": level, "waiting_peak": 0, "kv_peak": 0.01 * f64::from(level), "steps": 7,

@@ -1,18 +1,19 @@
 //! Keeps the books of a run: what happened goes to the journal first, then into the state, then into what is published.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Result;
-use ceiling_core::plan::{Key, Plan};
-use ceiling_core::record::{Entry, Heading, Provenance, Run, State};
+use anyhow::{Context, Result, bail};
+use ceiling_core::plan::{ExperimentHead, Key, Plan};
+use ceiling_core::record::{Entry, Heading, Provenance, Replay, Run, State};
 use jiff::Timestamp;
 
-use super::journal::Journal;
+use super::journal::{self, Journal, Past};
+use super::lock::Lock;
 use super::replace;
 use super::requests;
-use super::run_dir::RunDir;
+use super::run_dir::{RunDir, read_run};
 use crate::report;
 
 /// The books of a run: one directory for each of its experiments.
@@ -28,28 +29,81 @@ pub struct Ledger {
 struct Book {
     directory: RunDir,
     journal: Journal,
+    _lock: Lock,
+}
+
+/// A run that goes on, and what it had come to.
+pub struct Resumed {
+    /// Its books.
+    pub ledger: Ledger,
+    /// What is left to do.
+    pub replay: Replay,
+    /// What a person should know: what was lost, what is not as it was.
+    pub notes: Vec<String>,
 }
 
 impl Ledger {
     /// Begins a run in directories of its own under `results`.
     pub fn create(plan: Arc<Plan>, results: &Path, provenance: Provenance, now: Timestamp) -> Result<Self> {
         let run_id = run_id(&provenance, now);
-        let open = |head: &ceiling_core::plan::ExperimentHead| {
-            let directory = RunDir::create(results, &head.name, &run_id)?;
-            let journal = Journal::create(&directory.file("journal.jsonl"), &run_id)?;
-            Ok(Book { directory, journal })
-        };
+        let open = |head: &ExperimentHead| Book::create(results, head, &run_id);
         let books = plan.experiments.iter().map(open).collect::<Result<_>>()?;
         let heading = Heading { run_id, started: rfc3339(now), finished: None, interrupted: false, provenance };
         let owners = owners(&plan);
-        Ok(Self { plan, state: State::default(), heading, books, owners })
+        let ledger = Self { plan, state: State::default(), heading, books, owners };
+        ledger.publish_all()?;
+        Ok(ledger)
+    }
+
+    /// Goes on with a run that ended before everything was measured. An experiment that it did not have begins now.
+    pub fn resume(plan: Arc<Plan>, results: &Path, run_id: &str, provenance: &Provenance) -> Result<Resumed> {
+        let (mut books, mut entries, mut notes, mut earlier) = (Vec::new(), Vec::new(), Vec::new(), None);
+        for head in &plan.experiments {
+            let Some(directory) = RunDir::find(results, &head.name, run_id) else {
+                notes.push(format!("{} was not part of run {run_id}: it is measured from the start", head.name));
+                books.push(Book::create(results, head, run_id)?);
+                continue;
+            };
+            let lock = Lock::take(directory.path())?;
+            let run = read_run(directory.path())?;
+            let (book, past) = Book::reopen(directory, lock)?;
+            if past.lost_lines > 0 {
+                let path = book.directory.file("journal.jsonl");
+                notes.push(format!("{}: {} damaged lines at the end were dropped", path.display(), past.lost_lines));
+            }
+            if run.experiment.digest != head.digest {
+                notes.push(format!("{} is not as it was: cells that changed are measured again", head.name));
+            }
+            if past.head.run_id != run_id {
+                bail!("{} holds the journal of run {}", book.directory.path().display(), past.head.run_id);
+            }
+            books.push(book);
+            // What belongs to several experiments stands in the journal of each.
+            let known: HashSet<Key> = entries.iter().map(|(line, _)| *line).collect();
+            entries.extend(past.entries.into_iter().filter(|(line, _)| !known.contains(line)));
+            earlier.get_or_insert(run);
+        }
+        let run = earlier.with_context(|| format!("no experiment of this plan is part of run {run_id}"))?;
+        notes.extend(changed(&run.provenance, provenance));
+        let replay = Replay::of(&plan, entries.into_iter().map(|(_, entry)| entry));
+        let heading = Heading {
+            run_id: run_id.to_owned(),
+            started: run.started,
+            finished: None,
+            interrupted: false,
+            provenance: run.provenance,
+        };
+        let owners = owners(&plan);
+        let ledger = Self { plan, state: replay.state.clone(), heading, books, owners };
+        ledger.publish_all()?;
+        Ok(Resumed { ledger, replay, notes })
     }
 
     /// Keeps what happened. Published files follow whenever a cell is answered.
     pub fn record(&mut self, entry: &Entry) -> Result<()> {
         let (key, publishes) = match entry {
             Entry::Loaded { group, .. } | Entry::EngineFailed { group, .. } => (group, true),
-            Entry::Probed { ladder, .. } => (ladder, false),
+            Entry::Probed(probe) => (&probe.ladder, false),
             Entry::Answered { ladder, .. } | Entry::LadderFailed { ladder, .. } => (ladder, true),
         };
         let owners = self.owners.get(key).cloned().unwrap_or_default();
@@ -67,11 +121,15 @@ impl Ledger {
     pub fn finish(&mut self, interrupted: bool, now: Timestamp) -> Result<Vec<Run>> {
         self.heading.finished = Some(rfc3339(now));
         self.heading.interrupted = interrupted;
-        let runs: Vec<Run> = (0..self.books.len()).map(|experiment| self.publish(experiment)).collect::<Result<_>>()?;
+        let runs = self.publish_all()?;
         for (book, run) in self.books.iter().zip(&runs) {
             requests::write(book.directory.path(), run)?;
         }
         Ok(runs)
+    }
+
+    fn publish_all(&self) -> Result<Vec<Run>> {
+        (0..self.books.len()).map(|experiment| self.publish(experiment)).collect()
     }
 
     /// The directories of all experiments.
@@ -92,6 +150,42 @@ impl Ledger {
         replace(&directory.file("cells.csv"), report::csv::render(&run)?.as_bytes())?;
         Ok(run)
     }
+}
+
+impl Book {
+    fn create(results: &Path, head: &ExperimentHead, run_id: &str) -> Result<Self> {
+        let directory = RunDir::create(results, &head.name, run_id)?;
+        let lock = Lock::take(directory.path())?;
+        let journal = Journal::create(&directory.file("journal.jsonl"), run_id)?;
+        Ok(Self { directory, journal, _lock: lock })
+    }
+
+    fn reopen(directory: RunDir, lock: Lock) -> Result<(Self, Past)> {
+        let path = directory.file("journal.jsonl");
+        let past = journal::read(&path)?;
+        let journal = Journal::reopen(&path, &past)?;
+        Ok((Self { directory, journal, _lock: lock }, past))
+    }
+}
+
+/// What is not as it was when a run began, of what its numbers may depend on.
+fn changed(before: &Provenance, now: &Provenance) -> Vec<String> {
+    let commit = |from: &Provenance| from.git.as_ref().map(|git| format!("{}, dirty: {}", git.commit, git.dirty));
+    let memory = |from: &Provenance| from.memory_bytes.map(|bytes| bytes.to_string());
+    let number = |count: Option<u32>| count.map(|count| count.to_string());
+    let pairs = [
+        ("ceiling", Some(before.ceiling.clone()), Some(now.ceiling.clone())),
+        ("commit", commit(before), commit(now)),
+        ("platform", Some(before.platform.clone()), Some(now.platform.clone())),
+        ("CPU", before.cpu.clone(), now.cpu.clone()),
+        ("number of CPUs", number(before.cpus), number(now.cpus)),
+        ("memory", memory(before), memory(now)),
+        ("NVIDIA driver", before.nvidia_driver.clone(), now.nvidia_driver.clone()),
+        ("CUDA_VISIBLE_DEVICES", before.cuda_visible_devices.clone(), now.cuda_visible_devices.clone()),
+    ];
+    let shown = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+    let differs = pairs.into_iter().filter(|(_, before, now)| before != now);
+    differs.map(|(what, before, now)| format!("{what} was {}, is {}", shown(before), shown(now))).collect()
 }
 
 fn owners(plan: &Plan) -> HashMap<Key, Vec<usize>> {

@@ -10,17 +10,20 @@
 //! ```
 
 mod atomic;
+mod earlier;
 mod git;
 mod journal;
 mod ledger;
+mod lock;
 mod log_tails;
 mod machine;
 mod requests;
 mod run_dir;
 
 pub use atomic::replace;
-pub use ledger::Ledger;
+pub use earlier::measurements;
+pub use ledger::{Ledger, Resumed};
 pub use log_tails::{LogTails, log_tails};
 pub use machine::provenance;
 pub use requests::complete as complete_requests;
-pub use run_dir::{read_run, resolve_run, runs};
+pub use run_dir::{newest_unfinished, read_run, resolve_run, runs};

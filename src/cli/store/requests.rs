@@ -11,10 +11,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ceiling_core::plan::Key;
-use ceiling_core::protocol::Measured;
-use ceiling_core::record::{Entry, Run};
+use ceiling_core::record::{Entry, Probe, Run};
 use ceiling_core::request::{RequestEnd, RequestRecord};
-use ceiling_core::units::{Concurrency, Seconds};
+use ceiling_core::units::Seconds;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -33,6 +32,8 @@ struct Row<'a> {
     ladder: &'a str,
     probe: u32,
     concurrency: u32,
+    /// Whether the probe is evidence.
+    counts: bool,
     request: u32,
     judged: bool,
     planned_s: f64,
@@ -68,20 +69,12 @@ pub fn write(directory: &Path, run: &Run) -> Result<()> {
     let context = || format!("cannot write {}", path.display());
     let mut table = Table::create(&new, run, ids).with_context(context)?;
     for entry in journal::entries(&directory.join("journal.jsonl"))? {
-        if let Entry::Probed { ladder, number, concurrency, measured, .. } = entry? {
-            table.add(Probe { ladder, number, concurrency, measured }).with_context(context)?;
+        if let (_, Entry::Probed(probe)) = entry? {
+            table.add(*probe).with_context(context)?;
         }
     }
     table.finish().and_then(|file| Ok(file.sync_all()?)).with_context(context)?;
     std::fs::rename(&new, &path).with_context(context)
-}
-
-/// The requests of one probe.
-struct Probe {
-    ladder: Key,
-    number: u32,
-    concurrency: Concurrency,
-    measured: Box<Measured>,
 }
 
 /// A table that is being written.
@@ -113,10 +106,15 @@ impl<'a> Table<'a> {
         if self.rows >= ROW_GROUP { self.flush() } else { Ok(()) }
     }
 
+    /// The id of a ladder; one that is no longer part of the experiment is named by its key.
+    fn name(&self, probe: &Probe) -> String {
+        self.ids.get(&probe.ladder).map_or_else(|| probe.ladder.to_string(), |id| (*id).to_owned())
+    }
+
     fn flush(&mut self) -> Result<()> {
-        let id = |probe: &Probe| self.ids.get(&probe.ladder).copied().unwrap_or_default();
-        let rows = |probe| probe_rows(id(probe), probe);
-        let rows: Vec<Row<'_>> = self.waiting.iter().flat_map(rows).collect();
+        let names: Vec<String> = self.waiting.iter().map(|probe| self.name(probe)).collect();
+        let rows = names.iter().zip(&self.waiting).flat_map(|(name, probe)| probe_rows(name, probe));
+        let rows: Vec<Row<'_>> = rows.collect();
         let mut group = self.writer.next_row_group()?;
         rows.as_slice().write_to_row_group(&mut group)?;
         group.close()?;
@@ -134,11 +132,11 @@ impl<'a> Table<'a> {
 }
 
 fn probe_rows<'a>(ladder: &'a str, probe: &'a Probe) -> impl Iterator<Item = Row<'a>> {
-    probe.measured.requests.iter().map(move |request| Row::new(ladder, probe.number, probe.concurrency, request))
+    probe.measured.requests.iter().map(move |request| Row::new(ladder, probe, request))
 }
 
 impl<'a> Row<'a> {
-    fn new(ladder: &'a str, probe: u32, concurrency: Concurrency, request: &'a RequestRecord) -> Self {
+    fn new(ladder: &'a str, probe: &Probe, request: &'a RequestRecord) -> Self {
         let (end, reason) = match &request.end {
             RequestEnd::Finished => ("finished", None),
             RequestEnd::Held => ("held", None),
@@ -147,8 +145,9 @@ impl<'a> Row<'a> {
         };
         Self {
             ladder,
-            probe,
-            concurrency: concurrency.get(),
+            probe: probe.number,
+            concurrency: probe.concurrency.get(),
+            counts: probe.counts,
             request: request.index,
             judged: request.judged,
             planned_s: request.planned_s.get(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::experiment::ExperimentName;
-use ceiling_core::record::{RUN_SCHEMA, Run};
+use ceiling_core::record::{RUN_SCHEMA, Run, RunStatus};
 use serde::Deserialize;
 
 /// `results/<experiment>/<run id>`.
@@ -20,6 +20,12 @@ impl RunDir {
             .and_then(|()| std::fs::create_dir(&path))
             .with_context(|| format!("cannot create {}; name a writable place with --results", path.display()))?;
         Ok(Self(path))
+    }
+
+    /// The directory of a run that is there.
+    pub fn find(results: &Path, experiment: &ExperimentName, run_id: &str) -> Option<Self> {
+        let path = results.join(experiment.as_str()).join(run_id);
+        path.is_dir().then_some(Self(path))
     }
 
     /// The directory.
@@ -68,6 +74,19 @@ pub fn resolve_run(results: &Path, name: &str) -> Result<PathBuf> {
             bail!("`{name}` is the id of {} runs; name one: {}", several.len(), several.join(", "))
         }
     }
+}
+
+/// The newest run of an experiment that has not measured everything.
+pub fn newest_unfinished(results: &Path, experiment: &ExperimentName) -> Result<String> {
+    let directory = results.join(experiment.as_str());
+    let mine = runs(results).into_iter().rev().filter(|run| run.parent() == Some(&directory));
+    for path in mine {
+        let run = read_run(&path)?;
+        if run.status != RunStatus::Complete {
+            return Ok(run.run_id);
+        }
+    }
+    bail!("every run of {experiment} under {} is complete, or there is none", results.display())
 }
 
 /// Reads what a run has published.

@@ -3,12 +3,13 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Workplace, is_alive, send, stderr, stdout, wait_for, wait_until};
+use support::{Workplace, is_alive, read_requests, send, stderr, stdout, wait_for, wait_until};
 
 /// A workplace with a fake worker that behaves as told, and an experiment on it.
 ///
@@ -30,7 +31,7 @@ fn workplace(behaviour: &str, execution: &str) -> Workplace {
         [engine]
         kind = "vllm"
         python = "{}"
-        env = {{ FAKE = "{behaviour}", FAKE_STARTS = "{}", FAKE_VERSION = "{}" }}
+        env = {{ FAKE = "{}", FAKE_STARTS = "{}", FAKE_VERSION = "{}" }}
 
         [workload]
         input_tokens = 512
@@ -51,6 +52,7 @@ fn workplace(behaviour: &str, execution: &str) -> Workplace {
         {execution}
         "#,
         python.display(),
+        behave(&place, behaviour).display(),
         place.path("starts").display(),
         env!("CARGO_PKG_VERSION"),
     );
@@ -58,8 +60,22 @@ fn workplace(behaviour: &str, execution: &str) -> Workplace {
     place
 }
 
+/// Tells the next fake worker how to behave; nothing that an experiment says changes with it.
+fn behave(place: &Workplace, behaviour: &str) -> PathBuf {
+    place.write("behaviour", behaviour)
+}
+
 fn run(place: &Workplace) -> Output {
-    place.ceiling(&["run", "fake.toml"]).env("CEILING_WORKER", place.path("libceiling_worker.so")).output().unwrap()
+    run_with(place, &[])
+}
+
+fn run_with(place: &Workplace, arguments: &[&str]) -> Output {
+    let arguments = [&["run", "fake.toml"], arguments].concat();
+    place.ceiling(&arguments).env("CEILING_WORKER", place.path("libceiling_worker.so")).output().unwrap()
+}
+
+fn levels(run: &Value) -> Vec<u64> {
+    run["ladders"][0]["probes"].as_array().unwrap().iter().map(|p| p["concurrency"].as_u64().unwrap()).collect()
 }
 
 /// What the fake workers noted when they started.
@@ -171,9 +187,7 @@ fn a_ladder_goes_on_with_another_engine() {
     let run = place.run_json();
     assert_eq!(statuses(&run), ["found", "found"]);
     assert_eq!(run["engines"][0]["loads"], 2);
-    let levels: Vec<u64> =
-        run["ladders"][0]["probes"].as_array().unwrap().iter().map(|p| p["concurrency"].as_u64().unwrap()).collect();
-    assert_eq!(levels[..4], [1, 2, 4, 8], "no probe was repeated");
+    assert_eq!(levels(&run)[..4], [1, 2, 4, 8], "no probe was repeated");
     assert_nothing_is_left(&place);
 }
 
@@ -254,4 +268,122 @@ fn gpus_narrow_what_the_caller_can_see() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(starts(&place)[0]["devices"], "6");
+}
+
+/// What a run measured and answered. Keys are left out: they hold the directory that the fake worker lies in.
+fn outcome(run: &Value) -> Value {
+    let bracket = |cell: &Value| [&cell["status"], &cell["highest_pass"], &cell["lowest_fail"]].map(Value::clone);
+    let answers: Vec<_> = run["cells"].as_array().unwrap().iter().map(bracket).collect();
+    serde_json::json!({ "answers": answers, "probes": run["ladders"][0]["probes"], "status": run["status"] })
+}
+
+#[test]
+fn a_resumed_run_repeats_nothing_and_ends_like_one_that_was_not_interrupted() {
+    let whole = workplace("well", "retries = 0");
+    assert_eq!(run(&whole).status.code(), Some(0));
+
+    let place = workplace("dies", "retries = 0");
+    assert_eq!(run(&place).status.code(), Some(1));
+    assert_eq!(levels(&place.run_json()), [1, 2]);
+    behave(&place, "well");
+    let output = run_with(&place, &["--resume"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let resumed = place.run_json();
+    assert!(outcome(&resumed) == outcome(&whole.run_json()), "{:?}", levels(&resumed));
+    assert_eq!(resumed["engines"][0]["loads"], 2);
+    assert!(!place.run_directory().join("run.lock").exists());
+
+    let requests = read_requests(&place.run_directory().join("requests.parquet"));
+    let rows: u64 = requests["probes"].as_array().unwrap().iter().map(|probe| probe[3].as_u64().unwrap()).sum();
+    assert_eq!(rows, levels(&resumed).iter().sum::<u64>(), "one row per request");
+    let again = run_with(&place, &["--resume"]);
+    assert_eq!(again.status.code(), Some(2), "nothing is left to go on with");
+    assert!(stderr(&again).contains("complete"), "{}", stderr(&again));
+}
+
+#[test]
+fn a_torn_journal_costs_the_torn_entry_only() {
+    let place = workplace("dies", "retries = 0");
+    run(&place);
+    let journal = place.run_directory().join("journal.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let second_probe = text.match_indices("\"entry\":\"probed\"").nth(1).unwrap().0;
+    std::fs::write(&journal, &text[..second_probe + 30]).unwrap();
+    behave(&place, "well");
+    let output = run_with(&place, &["--resume"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("1 damaged line"), "{}", stderr(&output));
+    assert_eq!(levels(&place.run_json())[..4], [1, 2, 4, 8]);
+}
+
+#[test]
+fn a_resumed_run_judges_old_probes_under_a_new_sla() {
+    let place = workplace("dies", "retries = 0");
+    run(&place);
+    behave(&place, "well");
+    let output = run_with(&place, &["--resume", "--set", "sla.ttft=[\"1s\", \"2s\"]"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is not as it was"), "{}", stderr(&output));
+    let run = place.run_json();
+    assert_eq!(levels(&run)[..4], [1, 2, 4, 8], "no probe was repeated");
+    assert_eq!([&run["cells"][0]["ceiling"], &run["cells"][1]["ceiling"]], [33, 66]);
+}
+
+#[test]
+fn a_run_that_goes_on_is_not_resumed_by_another() {
+    let place = workplace("falls-silent", "");
+    let library = place.path("libceiling_worker.so");
+    let mut child = place.ceiling(&["run", "fake.toml"]).env("CEILING_WORKER", library).spawn().unwrap();
+    let lock = || glob::glob(&format!("{}/*/*/run.lock", place.path("results").display())).unwrap().next();
+    wait_until("the run is locked", Duration::from_secs(20), || lock().is_some());
+    let output = run_with(&place, &["--resume"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains(&format!("belongs to process {}", child.id())), "{}", stderr(&output));
+    send(Signal::SIGINT, child.id().into());
+    wait_for(&mut child, Duration::from_secs(15));
+}
+
+/// Runs with these GPUs in sight and with an axis of parallel sizes.
+fn run_parallel(place: &Workplace, gpus: &str, sizes: &str) -> Output {
+    let axis = format!("matrix.\"engine.tensor_parallel_size\"={sizes}");
+    place
+        .ceiling(&["run", "fake.toml", "--set", &axis])
+        .env("CEILING_WORKER", place.path("libceiling_worker.so"))
+        .env("CUDA_VISIBLE_DEVICES", gpus)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn groups_side_by_side_have_gpus_of_their_own() {
+    let place = workplace("well", "");
+    let output = run_parallel(&place, "4,5,6,7", "[1, 2, 4]");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    // The first start is that of the check. The widest group goes first; then the other two run side by side.
+    let devices: Vec<_> =
+        starts(&place)[1..].iter().map(|start| start["devices"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(devices[0], "4,5,6,7");
+    assert_eq!(std::collections::BTreeSet::from(["4,5", "6"]), devices[1..].iter().map(String::as_str).collect());
+    assert!(place.run_json()["cells"].as_array().unwrap().iter().all(|cell| cell["status"] == "found"));
+}
+
+#[test]
+fn a_group_that_is_too_wide_costs_only_itself() {
+    let place = workplace("well", "");
+    let output = run_parallel(&place, "0", "[1, 2]");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let run = place.run_json();
+    let of = |status: &str| run["cells"].as_array().unwrap().iter().filter(|cell| cell["status"] == status).count();
+    assert_eq!((of("found"), of("failed")), (2, 2));
+    assert!(stdout(&output).contains("takes 2 GPUs"), "{}", stdout(&output));
+}
+
+#[test]
+fn what_vllm_refuses_is_said_before_anything_is_loaded() {
+    let place = workplace("bad-argument", "");
+    let output = run_parallel(&place, "0,1", "[1, 2]");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(stderr(&output).matches("max_num_sqs is not an engine argument").count(), 2, "{}", stderr(&output));
+    assert_eq!(starts(&place).len(), 1);
+    assert!(!place.path("results").exists());
 }

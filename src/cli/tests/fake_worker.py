@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stands in for the Python of a vLLM environment: speaks the worker's protocol, drives nothing.
 
-It is started as `fake_worker.py -c <bootstrap> <library> <command fd> <event fd>` and behaves as FAKE says. The k-th
+It is started as `fake_worker.py -c <bootstrap> <library> <command fd> <event fd>` and behaves as the file FAKE says. The k-th
 request of a burst gets its first token after k x 30.1 ms of pretended time, and no real time passes. Each start is noted
 in the file FAKE_STARTS with the pid of this process and of a child that would outlive it.
 """
@@ -14,7 +14,21 @@ import time
 
 COMMANDS = os.fdopen(int(sys.argv[-2]), "r")
 EVENTS = os.fdopen(int(sys.argv[-1]), "w")
-BEHAVIOUR = os.environ.get("FAKE", "well")
+with open(os.environ["FAKE"]) as file:
+    BEHAVIOUR = file.read().strip()
+RESOLVED = {
+    "version": "0.0-fake",
+    "packages": {},
+    "devices": [],
+    "kv_cache_tokens": 1000,
+    "max_num_seqs": None,
+    "max_num_batched_tokens": None,
+    "block_size": None,
+    "max_model_len": None,
+    "dtype": None,
+    "model_commit": None,
+    "load_seconds": 0.0,
+}
 STEP_S = 0.0301
 
 
@@ -97,10 +111,12 @@ def main():
             case "load" if BEHAVIOUR == "bad-argument":
                 say("load-failed", kind="arguments", message="max_num_sqs is not an engine argument")
                 return
+            case "check" if BEHAVIOUR == "bad-argument":
+                say("load-failed", kind="arguments", message="max_num_sqs is not an engine argument")
+            case "check":
+                say("checked", **RESOLVED)
             case "load":
-                say("loaded", version="0.0-fake", packages={}, devices=[], kv_cache_tokens=1000, max_num_seqs=None,
-                    max_num_batched_tokens=None, block_size=None, max_model_len=None, dtype=None, model_commit=None,
-                    load_seconds=0.0)
+                say("loaded", **RESOLVED)
             case "probe":
                 probes += 1
                 if BEHAVIOUR == "dies" and probes == 3 or BEHAVIOUR == "dies-once" and starts() == 1 and probes == 3:

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Workplace, stderr, workspace};
+use support::{Workplace, read_requests, stderr, workspace};
 
 /// Runs an experiment on the simulator, with these fields in its tables `[sla]` and `[matrix]`.
 fn simulated(place: &Workplace, sla: &str, matrix: &str, search: &str) {
@@ -45,16 +45,6 @@ fn report(place: &Workplace, arguments: &[&str]) {
     let output = place.run(&[&["report", "latest"], arguments].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(stderr(&output), "");
-}
-
-/// What DuckDB finds in a table of requests.
-fn read_requests(table: &Path) -> Value {
-    let python = workspace().join(".venv-tests/bin/python");
-    assert!(python.exists(), "{} is not there: run `make setup-tests`", python.display());
-    let script = workspace().join("src/cli/tests/read_requests.py");
-    let output = Command::new(python).arg(script).arg(table).output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]

@@ -90,6 +90,31 @@ fn the_quickstart_finds_every_ceiling_with_the_frontend() {
     assert_went_well(&place.run_json());
 }
 
+#[test]
+fn what_limits_a_ceiling_is_named() {
+    let _alone = alone();
+    let place = Workplace::new();
+    // Requests outlast the TTFT limit, so that one without a seat, or without room for its prompt, misses it.
+    let changes = [
+        "matrix.engine=[{ max_num_seqs = 4 }, { num_gpu_blocks_override = 40 }]",
+        "search.strategy=\"bisect\"",
+        "search.max_concurrency=24",
+        "search.resolution=1",
+        "workload.output_tokens=400",
+        "workload.hold=\"2s\"",
+        "sla.ok_rate=1.0",
+        "sla.ttft=\"900ms\"",
+    ];
+    let output = quickstart(&place, &changes).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = place.run_json();
+    let limits: Vec<&str> = cells(&run).iter().map(|cell| cell["limited_by"].as_str().unwrap_or("none")).collect();
+    assert_eq!(limits, ["max-num-seqs", "kv-cache"], "{}", stderr(&output));
+    assert_eq!(cells(&run)[0]["ceiling"], 4);
+    assert_eq!(cells(&run)[0]["limit"]["running_peak"], 4);
+    assert!(cells(&run)[1]["limit"]["kv_peak"].as_f64().unwrap() > 0.8, "{}", cells(&run)[1]);
+}
+
 /// Runs a quickstart that cannot load its engine and gives the reason it states.
 fn refused(changes: &[&str]) -> String {
     let _alone = alone();
@@ -133,9 +158,11 @@ struct Running {
 }
 
 impl Running {
+    /// Every probe takes some seconds, so that there is always one to interfere with.
     fn start(changes: &[&str]) -> Self {
         let place = Workplace::new();
-        let child = quickstart(&place, changes).spawn().unwrap();
+        let slow = ["workload.hold=\"2s\"", "workload.output_tokens=2000", "engine.max_model_len=4096"];
+        let child = quickstart(&place, &[&slow, changes].concat()).spawn().unwrap();
         Self { place, child }
     }
 
@@ -184,7 +211,7 @@ fn assert_gone(pids: &[u64]) {
 fn a_killed_worker_is_replaced_and_ctrl_c_keeps_what_was_measured() {
     let _alone = alone();
     // Enough to measure that the second engine is still busy when it is interrupted.
-    let mut run = Running::start(&["execution.retries=1", "workload.hold=\"2s\"", "workload.output_tokens=2000"]);
+    let mut run = Running::start(&["execution.retries=1"]);
     run.wait_for("probed", 2);
     let first = run.descendants();
     assert!(first.len() >= 2, "a worker and its engine core: {first:?}");
@@ -211,7 +238,7 @@ fn a_killed_worker_is_replaced_and_ctrl_c_keeps_what_was_measured() {
 #[test]
 fn a_killed_executor_leaves_no_process() {
     let _alone = alone();
-    let mut run = Running::start(&["workload.hold=\"2s\"", "workload.output_tokens=2000"]);
+    let mut run = Running::start(&[]);
     run.wait_for("probed", 1);
     let processes = run.descendants();
     assert!(processes.len() >= 2, "a worker and its engine core: {processes:?}");

@@ -125,6 +125,8 @@ pub(super) struct Axes {
     pub base_row: Vec<Option<u32>>,
     /// Whether each can be told from the others: then two equal cells, or none at all, are a fault of their own.
     pub is_sound: bool,
+    /// Whether each exclusion must match something.
+    pub is_as_written: bool,
 }
 
 /// Splits dotted keys and nested tables of `[matrix]` into one entry for each axis, named by its dotted field.
@@ -162,7 +164,7 @@ fn leaves(path: &[String], key_at: Span, node: &Node, is_column: &dyn Fn(&[Strin
         Value::Table(table) if !whole && !table.is_empty() => {
             for entry in table.iter() {
                 let mut inner = path.to_vec();
-                inner.extend(split(&entry.key));
+                inner.push(entry.key.clone());
                 leaves(&inner, entry.key_at, &entry.node, is_column, out);
             }
         }
@@ -170,8 +172,28 @@ fn leaves(path: &[String], key_at: Span, node: &Node, is_column: &dyn Fn(&[Strin
     }
 }
 
+/// What the command line says of an experiment.
+#[derive(Debug)]
+pub(super) struct CommandLine {
+    /// Fields that it sets, those of `[matrix]` aside; of two for one field, the one that holds comes first.
+    fixed: Vec<Setting>,
+    /// Whether it sets anything: then axes may have been narrowed, and an exclusion need not match anything.
+    is_heard: bool,
+}
+
+impl CommandLine {
+    pub fn new(settings: &[Setting]) -> Self {
+        let mut fixed = Vec::new();
+        for setting in settings.iter().rev().filter(|setting| setting.path[0] != "matrix") {
+            leaves(&setting.path, setting.key_at, &setting.node, &|_| false, &mut fixed);
+        }
+        Self { fixed, is_heard: !settings.is_empty() }
+    }
+}
+
 /// Collects the axes of a file, and takes the lists that make axes out of its tables.
-pub(super) fn collect(root: &mut Table, fixed: &[Setting], found: &mut Found) -> Axes {
+pub(super) fn collect(root: &mut Table, command_line: &CommandLine, found: &mut Found) -> Axes {
+    let fixed = &command_line.fixed;
     let before = found.count();
     let matrix = root.get("matrix").and_then(|node| node.as_table().cloned()).unwrap_or_default();
     let mut axes: Vec<Axis> = matrix
@@ -188,7 +210,7 @@ pub(super) fn collect(root: &mut Table, fixed: &[Setting], found: &mut Found) ->
         fill_columns(&mut axes, index, &mut columns, &mut owners, found);
     }
     let mut rules = |name: &str, found: &mut Found| match matrix.get(name) {
-        Some(node) => rules(name, node, fixed, &mut columns, owners.len(), found),
+        Some(node) => rules(name, node, command_line, &mut columns, owners.len(), found),
         None => Vec::new(),
     };
     let excludes = rules("exclude", found);
@@ -196,7 +218,15 @@ pub(super) fn collect(root: &mut Table, fixed: &[Setting], found: &mut Found) ->
     let paths: Vec<_> = columns.list.iter().map(|column| column.path.clone()).collect();
     let base = |(column, path): (usize, &Vec<String>)| root.at_path(path).map(|node| columns.value(column, node));
     let base_row = paths.iter().enumerate().map(base).collect();
-    Axes { axes, columns, excludes, includes, base_row, is_sound: found.count() == before }
+    Axes {
+        axes,
+        columns,
+        excludes,
+        includes,
+        base_row,
+        is_sound: found.count() == before,
+        is_as_written: !command_line.is_heard,
+    }
 }
 
 fn matrix_axis(dotted: &str, key_at: Span, node: &Node, fixed: &[Setting], found: &mut Found) -> Option<Axis> {
@@ -403,7 +433,7 @@ fn fill_columns(
 fn rules(
     name: &str,
     node: &Node,
-    fixed: &[Setting],
+    command_line: &CommandLine,
     columns: &mut Columns,
     of_axes: usize,
     found: &mut Found,
@@ -413,13 +443,13 @@ fn rules(
         found.push(Fault::new(node.at, message, format!("expected entries under [[matrix.{name}]]")));
         return Vec::new();
     };
-    entries.iter().filter_map(|entry| rule(name, entry, fixed, columns, of_axes, found)).collect()
+    entries.iter().filter_map(|entry| rule(name, entry, command_line, columns, of_axes, found)).collect()
 }
 
 fn rule(
     name: &str,
     entry: &Node,
-    fixed: &[Setting],
+    command_line: &CommandLine,
     columns: &mut Columns,
     of_axes: usize,
     found: &mut Found,
@@ -435,7 +465,7 @@ fn rule(
         leaves(&split(&field.key), field.key_at, &field.node, &is_column, &mut settings);
     }
     let single = |setting: &&Setting| !(is_listed(&setting.path) && matches!(setting.node.value, Value::Array(_)));
-    let fixed_at = |path: &[String]| fixed.iter().filter(single).find(|fixed| fixed.path == path);
+    let fixed_at = |path: &[String]| command_line.fixed.iter().filter(single).find(|fixed| fixed.path == path);
     let contradicts = |setting: &Setting| {
         fixed_at(&setting.path).is_some_and(|fixed| fixed.node.canonical() != setting.node.canonical())
     };
@@ -454,7 +484,7 @@ fn rule(
             }
             Some(&column) if column < of_axes => match columns.index_of(column, &setting.node) {
                 Some(value) => rule.conditions.push((column, value)),
-                None if fixed.is_empty() => found.push(no_such_value(&setting, &columns.list[column])),
+                None if !command_line.is_heard => found.push(no_such_value(&setting, &columns.list[column])),
                 None => return None,
             },
             _ if name == "exclude" => found.push(no_such_axis(&setting, &columns.list[..of_axes])),

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use codespan_reporting::diagnostic::{Diagnostic, Label};
 use codespan_reporting::files::SimpleFiles;
@@ -113,12 +114,8 @@ impl Found {
     }
 
     /// Nothing, or all faults in the order of their places.
-    pub fn finish(mut self, sources: Sources) -> Result<(), Faults> {
-        if self.faults.is_empty() {
-            return Ok(());
-        }
-        self.faults.sort_by_key(|fault| fault.at);
-        Err(Faults { faults: self.faults, sources })
+    pub fn finish(self, sources: &Arc<Sources>) -> Result<(), Faults> {
+        if self.faults.is_empty() { Ok(()) } else { Err(Faults::new(self.faults, Arc::clone(sources))) }
     }
 }
 
@@ -126,10 +123,15 @@ impl Found {
 #[derive(Debug)]
 pub struct Faults {
     faults: Vec<Fault>,
-    sources: Sources,
+    sources: Arc<Sources>,
 }
 
 impl Faults {
+    pub(super) fn new(mut faults: Vec<Fault>, sources: Arc<Sources>) -> Self {
+        faults.sort_by_key(|fault| fault.at);
+        Self { faults, sources }
+    }
+
     /// The faults, in the order of the files and of the places in them.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.faults.iter()

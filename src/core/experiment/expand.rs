@@ -3,8 +3,9 @@
 //! A section (engine, workload, search, SLA) is read once for each distinct combination of the axes that touch it, not
 //! once for each cell: a million cells of a hundred engines read a hundred engines.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::axes::{Axes, Axis, Rule, Section, Setting};
 use super::error::{Fault, Found, Span};
@@ -18,27 +19,16 @@ use crate::sla::Sla;
 /// More cells than this are a mistake: at a minute each they would take seven years.
 pub(super) const MAX_CELLS: u64 = 4_000_000;
 
-/// Expands the axes of a file over its tables. The command line may narrow an axis, so with `lenient` an exclusion need
-/// not match anything.
-pub(super) fn expand(
-    root: &Table,
-    axes: Axes,
-    lenient: bool,
-    resolver: &mut Resolver<'_>,
-    found: &mut Found,
-) -> Option<Grid> {
+/// Expands the axes of a file over its tables.
+pub(super) fn expand(root: &Table, axes: Axes, resolver: &mut Resolver<'_>, found: &mut Found) -> Option<Grid> {
     let before = found.count();
-    let size = axes.axes.iter().try_fold(1u64, |size, axis| size.checked_mul(axis.values.len() as u64));
-    if size.is_none_or(|size| size > MAX_CELLS) {
-        let at = axes.axes.first().map_or(resolver.home, |axis| axis.key_at);
-        let size = size.map_or("far more".to_owned(), |size| size.to_string());
-        let label = format!("the product of all axes has {size} cells; expected at most {MAX_CELLS}");
-        found.push(Fault::new(at, "the matrix is too large", label));
+    if let Some(fault) = too_large(&axes, resolver.home) {
+        found.push(fault);
         return None;
     }
     let mut expansion = Expansion::new(root, &axes, resolver);
     expansion.product(found);
-    if !lenient {
+    if axes.is_as_written {
         expansion.report_idle_excludes(found);
     }
     expansion.included(found);
@@ -49,10 +39,27 @@ pub(super) fn expand(
     if found.count() > before {
         return None;
     }
-    let Expansion { parts, points, rows, .. } = expansion;
+    let Expansion { pools, points, rows, .. } = expansion;
     let columns = axes.columns.list.into_iter();
     let columns = columns.map(|column| AxisColumn { name: column.path.join("."), values: column.values }).collect();
-    Some(parts.into_grid(Arc::new(AxisTable::new(columns, rows)), points))
+    Some(pools.into_grid(Arc::new(AxisTable::new(columns, rows)), points))
+}
+
+/// A matrix that is a mistake. Each inclusion may run through all lists.
+fn too_large(axes: &Axes, home: Span) -> Option<Fault> {
+    let product = |mut axes: std::slice::Iter<'_, Axis>, of: fn(&Axis) -> bool| {
+        axes.try_fold(1u64, |size, axis| if of(axis) { size.checked_mul(axis.values.len() as u64) } else { Some(size) })
+    };
+    let lists = product(axes.axes.iter(), |axis| axis.is_list);
+    let included = lists.and_then(|size| size.checked_mul(axes.includes.len() as u64));
+    let size = product(axes.axes.iter(), |_| true).and_then(|size| size.checked_add(included?));
+    if size.is_some_and(|size| size <= MAX_CELLS) {
+        return None;
+    }
+    let at = axes.axes.first().map_or(home, |axis| axis.key_at);
+    let size = size.map_or("far more".to_owned(), |size| size.to_string());
+    let label = format!("axes and inclusions make up to {size} cells; expected at most {MAX_CELLS}");
+    Some(Fault::new(at, "the matrix is too large", label))
 }
 
 /// Where a point comes from.
@@ -67,31 +74,31 @@ enum Origin {
 struct Expansion<'a, 'r> {
     axes: &'a Axes,
     resolver: &'a mut Resolver<'r>,
-    parts: Parts,
+    pools: Pools,
     points: Vec<Point>,
     rows: Vec<u32>,
     /// Sets of inclusions that apply to a point, by number; the first is empty.
     patches: Vec<Vec<u32>>,
-    patch_numbers: HashMap<Vec<u32>, u32>,
+    patch_numbers: FxHashMap<Vec<u32>, u32>,
     /// Whether each exclusion takes a point away.
     excluded: Vec<bool>,
     /// Whether each inclusion fits a point of the product.
     fitted: Vec<bool>,
-    origins: HashMap<Point, Origin>,
-    too_long: HashSet<(u32, u32)>,
+    origins: FxHashMap<Point, Origin>,
+    too_long: FxHashSet<(u32, u32)>,
     /// Whether there is any point, legal or not.
     is_any_left: bool,
 }
 
 /// The distinct values of all sections.
-struct Parts {
-    engines: Part<Engine>,
-    workloads: Part<Workload>,
-    searches: Part<SearchSettings>,
-    slas: Part<Sla>,
+struct Pools {
+    engines: Pool<Engine>,
+    workloads: Pool<Workload>,
+    searches: Pool<SearchSettings>,
+    slas: Pool<Sla>,
 }
 
-impl Parts {
+impl Pools {
     fn into_grid(self, axes: Arc<AxisTable>, points: Vec<Point>) -> Grid {
         Grid {
             axes,
@@ -105,20 +112,20 @@ impl Parts {
 }
 
 /// The distinct values of one section.
-struct Part<T> {
+struct Pool<T> {
     /// Its tables as the file gives them, without axes.
     base: Table,
     /// The axes that touch it, by index.
     touching: Vec<usize>,
     /// By place on these axes and set of inclusions; no value where it cannot be read.
-    known: HashMap<(u64, u32), Option<u32>>,
+    known: FxHashMap<(u64, u32), Option<u32>>,
     latest: Option<((u64, u32), Option<u32>)>,
-    by_key: HashMap<Key, u32>,
+    by_key: FxHashMap<Key, u32>,
     distinct: Vec<Distinct<T>>,
     tokens: Vec<Option<(u64, Span)>>,
 }
 
-impl<T: FromTables> Part<T> {
+impl<T: FromTables> Pool<T> {
     fn new(root: &Table, axes: &[Axis]) -> Self {
         let mut base = Table::default();
         for entry in root.iter().filter(|entry| Section::of_table(&entry.key) == Some(T::SECTION)) {
@@ -128,9 +135,9 @@ impl<T: FromTables> Part<T> {
         Self {
             base,
             touching,
-            known: HashMap::new(),
+            known: FxHashMap::default(),
             latest: None,
-            by_key: HashMap::new(),
+            by_key: FxHashMap::default(),
             distinct: Vec::new(),
             tokens: Vec::new(),
         }
@@ -191,31 +198,35 @@ struct Where<'a> {
 
 impl<'a, 'r> Expansion<'a, 'r> {
     fn new(root: &Table, axes: &'a Axes, resolver: &'a mut Resolver<'r>) -> Self {
-        let parts = Parts {
-            engines: Part::new(root, &axes.axes),
-            workloads: Part::new(root, &axes.axes),
-            searches: Part::new(root, &axes.axes),
-            slas: Part::new(root, &axes.axes),
+        let pools = Pools {
+            engines: Pool::new(root, &axes.axes),
+            workloads: Pool::new(root, &axes.axes),
+            searches: Pool::new(root, &axes.axes),
+            slas: Pool::new(root, &axes.axes),
         };
         Self {
             axes,
             resolver,
-            parts,
+            pools,
             points: Vec::new(),
             rows: Vec::new(),
             patches: vec![Vec::new()],
-            patch_numbers: HashMap::from([(Vec::new(), 0)]),
+            patch_numbers: FxHashMap::from_iter([(Vec::new(), 0)]),
             excluded: vec![false; axes.excludes.len()],
             fitted: vec![false; axes.includes.len()],
-            origins: HashMap::new(),
-            too_long: HashSet::new(),
+            origins: FxHashMap::default(),
+            too_long: FxHashSet::default(),
             is_any_left: false,
         }
     }
 
-    /// The points of the product, the last axis fastest. Without an axis in `[matrix]`, inclusions are all there is.
+    /// The points of the product, the last axis fastest. Where inclusions are all that `[matrix]` says, they are the
+    /// matrix.
     fn product(&mut self, found: &mut Found) {
-        if !self.axes.includes.is_empty() && self.axes.axes.iter().all(|axis| axis.is_list) {
+        let axes = self.axes;
+        let speaks_of_axes = |rule: &Rule| !rule.conditions.is_empty();
+        let is_only_lists = axes.axes.iter().all(|axis| axis.is_list);
+        if is_only_lists && !axes.includes.is_empty() && !axes.includes.iter().any(speaks_of_axes) {
             return;
         }
         let mut choice = vec![Some(0); self.axes.axes.len()];
@@ -311,10 +322,10 @@ impl<'a, 'r> Expansion<'a, 'r> {
             }
         }
         let place = Where { axes: &axes.axes, choice, patch, settings };
-        let engine = self.parts.engines.at(&place, self.resolver, found);
-        let workload = self.parts.workloads.at(&place, self.resolver, found);
-        let search = self.parts.searches.at(&place, self.resolver, found);
-        let sla = self.parts.slas.at(&place, self.resolver, found);
+        let engine = self.pools.engines.at(&place, self.resolver, found);
+        let workload = self.pools.workloads.at(&place, self.resolver, found);
+        let search = self.pools.searches.at(&place, self.resolver, found);
+        let sla = self.pools.slas.at(&place, self.resolver, found);
         let (Some(engine), Some(workload), Some(search), Some(sla)) = (engine, workload, search, sla) else { return };
         let point = Point { engine, workload, search, sla };
         self.check_length(point, found);
@@ -332,8 +343,8 @@ impl<'a, 'r> Expansion<'a, 'r> {
 
     /// A request must fit into the longest context that the engine allows.
     fn check_length(&mut self, point: Point, found: &mut Found) {
-        let limit = self.parts.engines.tokens[point.engine as usize];
-        let needed = self.parts.workloads.tokens[point.workload as usize];
+        let limit = self.pools.engines.tokens[point.engine as usize];
+        let needed = self.pools.workloads.tokens[point.workload as usize];
         let (Some((limit, limit_at)), Some((needed, needed_at))) = (limit, needed) else { return };
         if needed > limit && self.too_long.insert((point.engine, point.workload)) {
             let message = format!("`input_tokens` + `output_tokens` is {needed}, and `max_model_len` is {limit}");

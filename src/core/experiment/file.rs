@@ -1,8 +1,9 @@
 //! The shape of an experiment file: its tables and keys, with the words that its schema shows for them.
 
-use super::field::{
-    Axis, BigCount, Choice, Count, EngineKind, Environment, Length, Maybe, Natural, Need, Part, Positive,
-    PositiveLength, Prompt, Ratio, SchemaNumber, Seed, Sub, Text, table,
+use super::field::{Axis, Maybe, Need, Sub, table};
+use super::kind::{
+    BigCount, Choice, Count, EngineKind, Environment, Length, Natural, Part, Positive, PositiveLength, Prompt, Ratio,
+    SchemaNumber, Seed, Text,
 };
 use super::{ExperimentName, Gpus, Resolution, Strategy};
 use crate::load::Load;

@@ -1,14 +1,13 @@
 //! From the tables of a file to legal values, each with the digest of what it means.
 
-use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
-
 use serde_json::{Map, Value as Json, json};
 
 use super::axes::Section;
-use super::error::{Fault, Found, Sources, Span, nearest};
-use super::field::{Choice, EngineKind, Given, Key as _, Need, Prompt, Scope, Whole};
+use super::error::{Fault, Found, Sources, Span};
+use super::field::{Key as _, Need, Scope};
 use super::file::{EngineTable, ExecutionTable, ModelTable, SearchTable, SimTable, SlaTable, VllmTable, WorkloadTable};
+use super::kind::{Choice, EngineKind, Prompt, Whole};
+use super::locate::{Located, Locator};
 use super::read::Files;
 use super::tree::{Table, Value};
 use super::{Engine, Execution, SearchSettings, VllmEngine, Workload};
@@ -68,27 +67,17 @@ impl FromTables for Sla {
     }
 }
 
-/// A model, a tokenizer or a set of texts: how it is reached, and what it is wherever it lies.
-#[derive(Clone, Debug)]
-struct Located<T> {
-    reach: T,
-    identity: Json,
-}
-
 /// Turns tables into legal values.
 pub(super) struct Resolver<'a> {
-    pub sources: &'a Sources,
-    pub files: &'a dyn Files,
     pub defaults: &'a Table,
     /// Where to point at for a table that is missing.
     pub home: Span,
-    models: HashMap<(u32, String), Option<Located<String>>>,
-    texts: HashMap<(u32, String), Option<Located<Vec<PathBuf>>>>,
+    locator: Locator<'a>,
 }
 
 impl<'a> Resolver<'a> {
     pub fn new(sources: &'a Sources, files: &'a dyn Files, defaults: &'a Table, home: Span) -> Self {
-        Self { sources, files, defaults, home, models: HashMap::new(), texts: HashMap::new() }
+        Self { defaults, home, locator: Locator::new(sources, files) }
     }
 
     /// The table of that name within `root`, with the defaults of `defaults`.
@@ -160,69 +149,13 @@ impl<'a> Resolver<'a> {
         let scope = self.scope(root, "model", "model");
         scope.refuse_unknown(ModelTable::KEYS, found);
         let table = ModelTable::read(scope, found);
-        let id = table.id.given().map(|id| self.locate_model(id.at, &id.value.0, found));
-        let tokenizer = table.tokenizer.given().map(|id| self.locate_model(id.at, &id.value.0, found));
+        let id = table.id.given().map(|id| self.locator.model(id.at, &id.value.0, found));
+        let tokenizer = table.tokenizer.given().map(|id| self.locator.model(id.at, &id.value.0, found));
         let tokenizer = match tokenizer {
             None => None,
             Some(located) => Some(located?),
         };
         Some(Model { id: id??, tokenizer, revision: table.revision.take().map(|revision| revision.0) })
-    }
-
-    fn locate_model(&mut self, at: Span, id: &str, found: &mut Found) -> Option<Located<String>> {
-        let memo = (at.source, id.to_owned());
-        if let Some(known) = self.models.get(&memo) {
-            return known.clone();
-        }
-        let located = self.find_model(at, id, found);
-        self.models.insert(memo, located.clone());
-        located
-    }
-
-    /// A directory beside the file that names it, or a hub id.
-    fn find_model(&self, at: Span, id: &str, found: &mut Found) -> Option<Located<String>> {
-        let path = join(self.sources.directory(at), Path::new(id));
-        if self.files.is_dir(&path) || self.files.exists(&path) {
-            return Some(Located { reach: path.to_string_lossy().into_owned(), identity: self.model_identity(&path) });
-        }
-        if let Some(fault) = self.not_a_hub_id(at, id, &path) {
-            found.push(fault);
-            return None;
-        }
-        Some(Located { reach: id.to_owned(), identity: Json::from(id) })
-    }
-
-    fn not_a_hub_id(&self, at: Span, id: &str, path: &Path) -> Option<Fault> {
-        let part = |part: &str| {
-            !part.is_empty()
-                && !part.starts_with(['.', '-'])
-                && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-        };
-        let message = format!("there is no directory {}", path.display());
-        let neighbours = self.neighbours(path);
-        let meant = nearest(id.rsplit('/').next().unwrap_or(id), neighbours.iter().map(String::as_str));
-        let label = match meant {
-            Some(name) => format!("did you mean the directory \"{name}\" beside it?"),
-            None => "expected a directory relative to this file, or an id on the Hugging Face hub".to_owned(),
-        };
-        let shaped_like_an_id = id.split('/').count() <= 2 && id.split('/').all(part);
-        let misspelt = meant.is_some() && !id.contains('/');
-        (!shaped_like_an_id || misspelt).then(|| Fault::new(at, message, label))
-    }
-
-    /// Names of the model directories beside a path.
-    fn neighbours(&self, path: &Path) -> Vec<String> {
-        let pattern = path.with_file_name("*").join("config.json");
-        let configs = self.files.glob(&pattern.to_string_lossy()).unwrap_or_default();
-        let name = |config: &PathBuf| Some(config.parent()?.file_name()?.to_string_lossy().into_owned());
-        configs.iter().filter_map(name).collect()
-    }
-
-    /// What a model directory is, wherever it lies: its name and its configuration.
-    fn model_identity(&self, path: &Path) -> Json {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let config = self.files.read(&path.join("config.json")).ok().map(|bytes| Key::of_bytes(&bytes));
-        json!({ "directory": name, "config": config })
     }
 
     fn workload(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Workload>> {
@@ -259,52 +192,14 @@ impl<'a> Resolver<'a> {
         Some(match prompt {
             Prompt::Random => (PromptSource::Random, Json::from("random")),
             Prompt::Corpus(glob) => {
-                let texts = self.locate_texts(&glob, found)?;
+                let texts = self.locator.texts(&glob, found)?;
                 (PromptSource::Corpus(texts.reach), json!({ "corpus": texts.identity }))
             }
             Prompt::Characters(glob) => {
-                let texts = self.locate_texts(&glob, found)?;
+                let texts = self.locator.texts(&glob, found)?;
                 (PromptSource::Characters(texts.reach), json!({ "characters": texts.identity }))
             }
         })
-    }
-
-    fn locate_texts(&mut self, glob: &Given<String>, found: &mut Found) -> Option<Located<Vec<PathBuf>>> {
-        let memo = (glob.at.source, glob.value.clone());
-        if let Some(known) = self.texts.get(&memo) {
-            return known.clone();
-        }
-        let located = self.find_texts(glob, found);
-        self.texts.insert(memo, located.clone());
-        located
-    }
-
-    /// The files that a glob matches, and what they say: wherever they lie, the same texts are the same prompts.
-    fn find_texts(&self, glob: &Given<String>, found: &mut Found) -> Option<Located<Vec<PathBuf>>> {
-        let pattern = join(self.sources.directory(glob.at), Path::new(&glob.value)).to_string_lossy().into_owned();
-        let paths = match self.files.glob(&pattern) {
-            Ok(paths) if paths.is_empty() => {
-                let label = format!("expected files at {pattern}");
-                found.push(Fault::new(glob.at, format!("no file matches \"{}\"", glob.value), label));
-                return None;
-            }
-            Ok(paths) => paths,
-            Err(error) => {
-                found.push(Fault::new(glob.at, format!("this is not a pattern for files: {error}"), "here"));
-                return None;
-            }
-        };
-        let digest = |path: &PathBuf| match self.files.read(path) {
-            Ok(bytes) => Some(Json::from(Key::of_bytes(&bytes).as_str())),
-            Err(_) => None,
-        };
-        let identity: Vec<_> = paths.iter().map(digest).collect();
-        if let Some(unread) = identity.iter().position(Option::is_none) {
-            let message = format!("cannot read {}", paths[unread].display());
-            found.push(Fault::new(glob.at, message, "expected a pattern for text files that can be read"));
-            return None;
-        }
-        Some(Located { reach: paths, identity: identity.into_iter().flatten().collect() })
     }
 
     fn sla(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Sla>> {
@@ -441,19 +336,4 @@ fn impossible_confidence(table: &SearchTable) -> Option<Fault> {
     let label = "expected a probability above 0 and below 1, such as 0.95";
     let possible = confidence.value.0.get() > 0.0 && confidence.value.0.get() < 1.0;
     (!possible).then(|| Fault::new(confidence.at, "no measurement is that sure, or that unsure", label))
-}
-
-/// A path relative to a directory, without `.` and `..` where they can be told away.
-pub(super) fn join(directory: &Path, path: &Path) -> PathBuf {
-    let mut joined = PathBuf::new();
-    for component in directory.join(path).components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir if matches!(joined.components().next_back(), Some(Component::Normal(_))) => {
-                joined.pop();
-            }
-            other => joined.push(other),
-        }
-    }
-    if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
 }

@@ -1,8 +1,9 @@
 //! Engine groups and ladders: one load for each distinct engine configuration, one series of probes for each distinct
 //! workload and search on it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::name::{Names, Unique};
 use super::{Cell, EngineGroup, Key, Ladder};
@@ -12,9 +13,9 @@ use crate::experiment::{Experiment, Point};
 #[derive(Default)]
 pub(super) struct Groups {
     groups: Vec<EngineGroup>,
-    group_of: HashMap<Key, usize>,
+    group_of: FxHashMap<Key, usize>,
     ladders: Vec<Ladder>,
-    ladder_of: HashMap<Key, usize>,
+    ladder_of: FxHashMap<Key, usize>,
     /// For each ladder, the experiment and the row that first asked for it.
     first_asked: Vec<(usize, usize)>,
 }

@@ -1,7 +1,6 @@
 //! From experiments to cells: keys, ids, and the ladder that answers each.
 
-use std::collections::HashMap;
-
+use rustc_hash::FxHashMap;
 use serde_json::json;
 
 use super::group::Groups;
@@ -41,7 +40,7 @@ fn add_cells(index: usize, experiment: &Experiment, groups: &mut Groups, cells: 
 /// The ladder of each point, by its indices: neighbours mostly share one.
 #[derive(Default)]
 struct LadderOf {
-    known: HashMap<(u32, u32, u32), usize>,
+    known: FxHashMap<(u32, u32, u32), usize>,
     latest: Option<((u32, u32, u32), usize)>,
 }
 

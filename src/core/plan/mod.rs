@@ -3,7 +3,10 @@
 //! One engine load serves a group, one series of probes a ladder. Ids and order depend on the experiments' meaning
 //! alone.
 
+mod estimate;
 mod group;
+#[cfg(test)]
+mod laws;
 mod matrix;
 mod name;
 mod only;
@@ -15,6 +18,7 @@ use crate::load::Hold;
 use crate::sla::Sla;
 
 pub use crate::key::Key;
+pub use estimate::{Basis, Estimate, Guess, Measurements, RULE, estimate};
 
 /// Everything that one `run` is to measure.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +44,18 @@ pub struct ExperimentHead {
     pub source: String,
     /// Digest of its resolved meaning: equal where all cells and settings are.
     pub digest: Key,
+}
+
+impl Plan {
+    /// The SLAs of a ladder, in the order of its cells.
+    pub fn slas(&self, ladder: usize) -> Vec<Sla> {
+        self.ladders[ladder].cells.iter().map(|&cell| self.cells[cell].sla).collect()
+    }
+
+    /// The keys of a ladder's cells.
+    pub fn cell_keys(&self, ladder: usize) -> Vec<Key> {
+        self.ladders[ladder].cells.iter().map(|&cell| self.cells[cell].key).collect()
+    }
 }
 
 /// The cells that share one engine configuration: one engine load serves them all.

@@ -1,7 +1,8 @@
 //! Short names for cells, ladders and groups, made from what differs between the cells of an experiment.
 
-use std::collections::HashSet;
+use std::hash::BuildHasher;
 
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use serde_json::Value;
 
 use super::Key;
@@ -20,20 +21,20 @@ pub(super) struct Names<'a> {
 
 struct Column {
     index: usize,
-    part: Part,
+    rank: Rank,
     /// For each value: `max_num_seqs=256`.
     texts: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+enum Rank {
     Engine,
     Workload,
     Search,
     Sla,
 }
 
-impl Part {
+impl Rank {
     fn of(field: &str) -> Self {
         match field.split('.').next() {
             Some("workload") => Self::Workload,
@@ -49,13 +50,13 @@ impl<'a> Names<'a> {
         let columns = grid.axes.columns();
         let differs = differing(grid);
         let mut order: Vec<usize> = (0..columns.len()).filter(|index| differs[*index]).collect();
-        order.sort_by_key(|index| (Part::of(&columns[*index].name), &columns[*index].name));
+        order.sort_by_key(|index| (Rank::of(&columns[*index].name), &columns[*index].name));
         let fields: Vec<&str> = order.iter().map(|index| &*columns[*index].name).collect();
         let column = |index: &usize| {
             let column = &columns[*index];
             let label = label(&column.name, &fields);
             let texts = column.values.iter().map(|value| format!("{label}={}", value_text(value))).collect();
-            Column { index: *index, part: Part::of(&column.name), texts }
+            Column { index: *index, rank: Rank::of(&column.name), texts }
         };
         Self { grid, columns: order.iter().map(column).collect() }
     }
@@ -72,14 +73,14 @@ impl<'a> Names<'a> {
             Engine::Vllm(vllm) => vllm.spec.model.rsplit('/').next().unwrap_or_default(),
             Engine::Sim(_) => "sim",
         };
-        let axes = self.join(row, |part| part == Part::Engine);
+        let axes = self.join(row, |rank| rank == Rank::Engine);
         let name = if axes.is_empty() { model.to_owned() } else { format!("{model},{axes}") };
         for_file(&name)
     }
 
     /// The group where there are several, and on which axes of workload and search it stands where.
     pub fn ladder(&self, row: usize, group: Option<&str>) -> String {
-        let mut name = self.join(row, |part| matches!(part, Part::Workload | Part::Search));
+        let mut name = self.join(row, |rank| matches!(rank, Rank::Workload | Rank::Search));
         if name.is_empty() {
             name = self.plain(row, false);
         }
@@ -96,10 +97,10 @@ impl<'a> Names<'a> {
         name
     }
 
-    fn join(&self, row: usize, wanted: impl Fn(Part) -> bool) -> String {
+    fn join(&self, row: usize, wanted: impl Fn(Rank) -> bool) -> String {
         let axes = &self.grid.axes;
         let texts = || {
-            let wanted = self.columns.iter().filter(|column| wanted(column.part));
+            let wanted = self.columns.iter().filter(|column| wanted(column.rank));
             wanted.filter_map(|column| Some(&*column.texts[axes.value(row, column.index)?]))
         };
         let mut name = String::with_capacity(texts().map(|text| text.len() + 1).sum());
@@ -173,22 +174,21 @@ fn shorten(mut text: String, longest: usize, key: impl FnOnce() -> Key) -> Strin
     text
 }
 
-/// Gives out names, each once.
-pub(super) struct Unique(HashSet<String>);
+/// Gives out names, each once. It keeps their digests only: where two names share one, the second is told apart without
+/// need, and that is all.
+pub(super) struct Unique(FxHashSet<u64>);
 
 impl Unique {
     pub fn with_capacity(names: usize) -> Self {
-        Self(HashSet::with_capacity(names))
+        Self(FxHashSet::with_capacity_and_hasher(names, FxBuildHasher))
     }
 
     /// The name, or where it is taken, the name with a part of the key.
     pub fn name(&mut self, name: String, key: Key) -> String {
-        if self.0.insert(name.clone()) {
+        if self.0.insert(FxBuildHasher.hash_one(&name)) {
             return name;
         }
         let longer = format!("{name}-{}", &key.as_str()[..6]);
-        let longer = if self.0.contains(&longer) { format!("{name}-{key}") } else { longer };
-        self.0.insert(longer.clone());
-        longer
+        if self.0.insert(FxBuildHasher.hash_one(&longer)) { longer } else { format!("{name}-{key}") }
     }
 }

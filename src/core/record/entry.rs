@@ -1,13 +1,14 @@
 //! What happened in a run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Key;
-use crate::protocol::{Measured, Resolved};
+use crate::protocol::Resolved;
 use crate::search::Answer;
-use crate::sla::Tally;
-use crate::units::{Concurrency, Seconds};
-use crate::watch::Until;
+use crate::units::Seconds;
+
+use super::Probe;
 
 /// One thing that happened and that a run must remember. Engine groups and ladders are named by key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,32 +31,23 @@ pub enum Entry {
         failure: Failure,
     },
     /// A probe was measured.
-    Probed {
-        /// The ladder.
-        ladder: Key,
-        /// Number of the probe in its ladder, from 0.
-        number: u32,
-        /// Requests in flight.
-        concurrency: Concurrency,
-        /// What it was measured for.
-        until: Until,
-        /// Its requests under each SLA of the ladder.
-        tallies: Vec<Tally>,
-        /// All that was measured.
-        measured: Box<Measured>,
-    },
+    Probed(Box<Probe>),
     /// A ladder is over.
     Answered {
         /// The ladder.
         ladder: Key,
-        /// What is known of each SLA of the ladder.
+        /// The cells it answers.
+        cells: Vec<Key>,
+        /// What is known of each of them.
         answers: Vec<Answer>,
     },
     /// A ladder could not be measured, or not to its end.
     LadderFailed {
         /// The ladder.
         ladder: Key,
-        /// What was known of each SLA by then.
+        /// The cells it was to answer.
+        cells: Vec<Key>,
+        /// What was known of each of them by then.
         answers: Vec<Answer>,
         /// Why.
         failure: Failure,
@@ -63,7 +55,7 @@ pub enum Entry {
 }
 
 /// Why something could not be measured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Failure {
     /// What kind of failure it was.
     pub kind: FailureKind,
@@ -74,7 +66,7 @@ pub struct Failure {
 }
 
 /// Kinds of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
     /// The Python environment does not hold what is needed.

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::attribution::{Limit, LimitedBy};
+use crate::audit::Audit;
 use crate::experiment::{SearchSettings, Workload};
 use crate::metric::{Metric, Quantiles};
 use crate::plan::Key;
@@ -15,13 +18,13 @@ use crate::sla::{Sla, Tally};
 use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
-use super::{Failure, Provenance};
+use super::{Failure, Probe, Provenance};
 
 /// The schema of `run.json` that this version writes, and the only one that it reads.
 pub const RUN_SCHEMA: u32 = 1;
 
 /// Everything published of one experiment's run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Run {
     /// [`RUN_SCHEMA`].
     pub schema: u32,
@@ -48,7 +51,7 @@ pub struct Run {
 }
 
 /// How far a run came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunStatus {
     /// Every cell is answered.
@@ -70,7 +73,7 @@ impl std::fmt::Display for RunStatus {
 }
 
 /// What was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct ExperimentRecord {
     /// Name of the experiment.
     pub name: String,
@@ -83,7 +86,7 @@ pub struct ExperimentRecord {
 }
 
 /// One engine configuration and how it came up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct EngineRecord {
     /// Digest of the configuration.
     pub key: Key,
@@ -102,7 +105,7 @@ pub struct EngineRecord {
 }
 
 /// One series of probes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct LadderRecord {
     /// Its short name in this run.
     pub id: String,
@@ -127,7 +130,7 @@ pub struct LadderRecord {
 }
 
 /// One level of load, measured once.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ProbeRecord {
     /// Number in its ladder, from 0.
     pub number: u32,
@@ -141,6 +144,13 @@ pub struct ProbeRecord {
     pub requests: u32,
     /// Requests per SLA of the ladder.
     pub slas: Vec<Tally>,
+    /// Whether it measured the engine.
+    pub audit: Audit,
+    /// Whether it is evidence; false for one that was void, or repeated because the harness was late.
+    pub counts: bool,
+    /// What bound the engine, for each SLA that it fails; published with the cell it explains.
+    #[serde(skip)]
+    pub limits: Vec<Option<LimitedBy>>,
     /// Time to first token.
     pub ttft: Option<Quantiles>,
     /// The part of it before the request was first scheduled; absent where the engine did not say.
@@ -166,18 +176,22 @@ pub struct ProbeRecord {
 
 impl ProbeRecord {
     /// Sums a probe up.
-    pub fn new(number: u32, concurrency: Concurrency, until: Until, tallies: &[Tally], measured: &Measured) -> Self {
+    pub fn new(probe: &Probe) -> Self {
+        let measured = &probe.measured;
         let judged = || measured.requests.iter().filter(|request| request.judged);
         let cached: Vec<u64> = judged().filter_map(|request| request.cached_tokens.map(u64::from)).collect();
         let mut prompts: Vec<u32> = judged().filter_map(|request| request.prompt_tokens).collect();
         prompts.dedup();
         Self {
-            number,
-            concurrency,
-            until,
+            number: probe.number,
+            concurrency: probe.concurrency,
+            until: probe.until.clone(),
             seconds: measured.seconds,
             requests: u32::try_from(judged().count()).unwrap_or(u32::MAX),
-            slas: tallies.to_vec(),
+            slas: probe.tallies.clone(),
+            audit: probe.audit,
+            counts: probe.counts,
+            limits: probe.limits.clone(),
             ttft: Quantiles::of(Metric::Ttft, &measured.requests),
             queued: Quantiles::of(Metric::Queued, &measured.requests),
             tpot: Quantiles::of(Metric::Tpot, &measured.requests),
@@ -213,7 +227,7 @@ fn frequent_errors(measured: &Measured, most: usize) -> Vec<String> {
 }
 
 /// One cell: one row of the result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct CellRecord {
     /// Its short name.
     pub id: String,
@@ -238,7 +252,9 @@ pub struct CellRecord {
     /// Probability that the bracket holds the true ceiling; absent where it was not estimated.
     pub confidence: Option<Share>,
     /// What keeps the ceiling from being higher; absent where that is not known.
-    pub limited_by: Option<String>,
+    pub limited_by: Option<Limit>,
+    /// The figures that say so, of the newest probe at `lowest_fail`.
+    pub limit: Option<LimitedBy>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,
 }

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
+use crate::attribution::LimitedBy;
 use crate::experiment::Engine;
 use crate::plan::{Key, Plan};
 use crate::protocol::Resolved;
 use crate::search::{Answer, Status, certificate_seconds};
-use crate::units::Seconds;
-use crate::watch::Until;
+use crate::units::{Concurrency, Seconds};
 
 use super::{
     CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord, Provenance,
-    RUN_SCHEMA, Run, RunStatus,
+    RUN_SCHEMA, Run, RunStatus, secret,
 };
 
 /// What is known of a plan that is being carried out: a fold over its entries.
@@ -34,18 +34,25 @@ struct GroupState {
 pub struct LadderState {
     /// Its probes so far.
     pub probes: Vec<ProbeRecord>,
-    /// Its answers, once it is over.
-    pub answers: Option<Vec<Answer>>,
+    /// The answer to each of its cells, once it is over.
+    pub answers: Option<HashMap<Key, Answer>>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,
 }
 
 impl LadderState {
+    /// What bound the engine in the newest probe at a level that failed this SLA.
+    fn limit_at(&self, level: Concurrency, sla: usize) -> Option<LimitedBy> {
+        let at_level = self.probes.iter().rev().filter(|probe| probe.counts && probe.concurrency == level);
+        at_level.filter_map(|probe| *probe.limits.get(sla)?).next()
+    }
+
     /// Engine time of all probes over that of the least that could prove the answers.
     fn certificate_ratio(&self) -> Option<f64> {
-        let decided = self.probes.iter().filter(|probe| matches!(probe.until, Until::Decided(_)));
-        let costs: Vec<_> = decided.map(|probe| (probe.concurrency, probe.seconds)).collect();
-        let certificate = certificate_seconds(self.answers.as_ref()?, &costs)?;
+        let cost = |probe: &ProbeRecord| (probe.concurrency, probe.until.clone(), probe.seconds);
+        let costs: Vec<_> = self.probes.iter().map(cost).collect();
+        let answers: Vec<Answer> = self.answers.as_ref()?.values().copied().collect();
+        let certificate = certificate_seconds(&answers, &costs)?;
         Some(self.engine_seconds() / certificate.get())
     }
 
@@ -67,21 +74,25 @@ impl State {
             Entry::EngineFailed { group, failure } => {
                 self.groups.entry(*group).or_default().failures.push(failure.clone());
             }
-            Entry::Probed { ladder, number, concurrency, until, tallies, measured } => {
-                let record = ProbeRecord::new(*number, *concurrency, until.clone(), tallies, measured);
-                self.ladders.entry(*ladder).or_default().probes.push(record);
+            Entry::Probed(probe) => {
+                self.ladders.entry(probe.ladder).or_default().probes.push(ProbeRecord::new(probe));
             }
-            Entry::Answered { ladder, answers } => {
+            Entry::Answered { ladder, cells, answers } => {
                 let state = self.ladders.entry(*ladder).or_default();
-                state.answers = Some(answers.clone());
+                state.answers = Some(cells.iter().copied().zip(answers.iter().copied()).collect());
                 state.failure = None;
             }
-            Entry::LadderFailed { ladder, answers, failure } => {
+            Entry::LadderFailed { ladder, cells, answers, failure } => {
                 let state = self.ladders.entry(*ladder).or_default();
-                state.answers = Some(answers.clone());
+                state.answers = Some(cells.iter().copied().zip(answers.iter().copied()).collect());
                 state.failure = Some(failure.clone());
             }
         }
+    }
+
+    /// What the engine of a group made of its configuration, if it has come up.
+    pub fn resolved(&self, group: &Key) -> Option<&Resolved> {
+        self.groups.get(group)?.resolved.as_ref()
     }
 
     /// What is known of a ladder, if anything is.
@@ -119,7 +130,11 @@ impl State {
                 digest: head.digest,
                 source: head.source.clone(),
             },
-            provenance: Provenance { engine: self.engine_version(plan, &engines), ..heading.provenance },
+            provenance: Provenance {
+                engine: self.engine_version(plan, &engines),
+                python: engines.iter().find_map(|engine| engine.resolved.as_ref()?.packages.get("python").cloned()),
+                ..heading.provenance
+            },
             engines,
             ladders: ladders.into_iter().map(|ladder| self.ladder_record(plan, ladder)).collect(),
             cells,
@@ -142,7 +157,7 @@ impl State {
         EngineRecord {
             key: group.key,
             label: group.label.clone(),
-            args: serde_json::to_value(&*group.engine).unwrap_or_default(),
+            args: secret::hide(serde_json::to_value(&*group.engine).unwrap_or_default()),
             resolved: state.resolved,
             load_seconds: state.load_seconds,
             loads: state.loads,
@@ -169,8 +184,9 @@ impl State {
     fn cell_record(&self, plan: &Plan, cell: &crate::plan::Cell) -> CellRecord {
         let ladder = &plan.ladders[cell.ladder];
         let state = self.ladders.get(&ladder.key);
+        let answer = state.and_then(|state| state.answers.as_ref()?.get(&cell.key));
         let place = ladder.cells.iter().position(|&index| plan.cells[index].key == cell.key);
-        let answer = state.and_then(|state| Some(state.answers.as_ref()?[place?]));
+        let limit = answer.and_then(|answer| state?.limit_at(answer.lowest_fail?, place?));
         CellRecord {
             id: cell.id.clone(),
             key: cell.key,
@@ -183,7 +199,8 @@ impl State {
             highest_pass: answer.and_then(|answer| answer.highest_pass),
             lowest_fail: answer.and_then(|answer| answer.lowest_fail),
             confidence: answer.and_then(|answer| answer.confidence),
-            limited_by: None,
+            limited_by: limit.map(|limit| limit.limit),
+            limit,
             failure: state
                 .filter(|_| answer.is_some_and(|a| a.status == Status::Failed))
                 .and_then(|s| s.failure.clone()),

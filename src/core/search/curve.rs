@@ -74,7 +74,7 @@ impl Curve {
     fn share(&self, machine: &Machine, level: u32, limit: f64) -> f64 {
         let wanted = f64::from(level);
         let (mut ok, mut total) = (0.0, 0.0);
-        for pace in machine.paces(level) {
+        for pace in machine.paces(level, 1.0) {
             let time = limit - pace + 1e-9;
             let whole = self.times.partition_point(|first| *first <= time);
             let done = self.done_by(time);

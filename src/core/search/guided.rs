@@ -1,7 +1,7 @@
 //! The guided search: the pace of the machine and the shape of the latency curve choose each level and judge it.
 //!
 //! ```text
-//! 1. ramp     bursts of growing size, measured to their first tokens, until the laxest limit on them is missed
+//! 1. ramp     bursts of growing size, measured to their first tokens, until the ceiling can be foretold from them
 //! 2. bounds   for each SLA, cheapest first: foretell the ceiling, probe a level below it and one above it that are far
 //!             enough apart to be sure of both
 //! 3. pace     where that would be too far apart: small bursts, which tell the machine's pace at little cost
@@ -13,32 +13,48 @@ use std::collections::BTreeMap;
 
 use super::curve::Curve;
 use super::level::{Level, Machine};
-use super::pace::{Pace, Standing};
+use super::pace::{Judged, Pace, Standing};
 use super::{Answer, Observation, Search, Status, Step};
 use crate::experiment::{SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Resolved;
 use crate::sla::{Sla, Verdict};
 use crate::stats::share_bounds;
-use crate::units::{Concurrency, Share};
+use crate::units::Concurrency;
 use crate::watch::Until;
 
 /// Most probes of one ladder, however much engine time is left, for each SLA and beside them.
 const PROBES_PER_SLA: usize = 12;
 const PROBES_BESIDE: usize = 30;
-/// Largest factor between two levels of the ramp.
+/// Factor between two levels of the ramp.
 const RAMP: f64 = 6.0;
-/// How far the last level of the ramp is put beyond the ceiling that is foretold for the laxest limit.
-const BEYOND: f64 = 1.15;
+/// Full steps of a burst from which the curve can be foretold, and how far.
+const STEPS_TO_FORETELL: usize = 4;
+const FORETOLD: f64 = 12.0;
 /// A pace probe is this much smaller than the ceiling that it serves.
 const PACE_PART: f64 = 8.0;
 /// Least requests of a pace probe.
 const PACE_LEAST: u32 = 10;
 /// Most probes that the pace is worth.
 const PACE_PROBES: usize = 16;
+/// Engine time that they may take, as a multiple of that of one probe at each bound.
+const PACE_SPEND: f64 = 0.35;
 /// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
 /// of the time of one probe at each bound.
 const WORTHWHILE: f64 = 1.9;
+/// How much farther out than it must be a bound is probed, as a part of the least width of the bracket: the probe itself
+/// moves the estimate.
+const SLACK: f64 = 0.12;
+/// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
+/// while, is one of this part of the ceiling.
+const ENOUGH: f64 = 1.4;
+const NARROW: f64 = 0.1;
+/// Part of the way to a better bound that a probe must go to be worth it.
+const GAIN: f64 = 0.4;
+/// Levels farther apart than by this factor do not tell what is between them.
+const BLIND: f64 = 1.6;
+/// How far, as a logarithm, a level may be moved to where the engine changes.
+const BEND_NEAR: f64 = 0.5;
 /// Widest bracket, as a part of the ceiling, that is still an answer.
 const WIDEST: f64 = 0.5;
 
@@ -50,6 +66,8 @@ pub struct Guided {
     load: Load,
     hold_s: f64,
     prompts_per_step: Option<f64>,
+    /// Requests that the engine runs at most, by its sequences and by its KV cache.
+    bends: Vec<u32>,
     /// The longest that a first token is waited for.
     patience_s: f64,
     seen: Vec<Observation>,
@@ -93,6 +111,7 @@ impl Guided {
             load: workload.load,
             hold_s,
             prompts_per_step: engine.max_num_batched_tokens.map(prompts),
+            bends: bends(workload, engine),
             patience_s: plan.patience.get(),
             seen: Vec::new(),
             spent: 0.0,
@@ -127,10 +146,18 @@ impl Guided {
         if errors == 0.0 { (0.0, 0.0) } else { share_bounds(errors, requests, self.miss()) }
     }
 
-    /// How an observation's probe stands, luck apart.
-    fn standing(&self, machine: &Machine, seen: &Observation) -> Standing {
+    /// How an observation's probe stands, luck apart, with a view to an SLA.
+    fn standing(&self, machine: &Machine, seen: &Observation, judged: Judged) -> Standing {
         let unknown = Standing { slower: 0.0, shared_variance: 0.0, own_variance: f64::INFINITY };
-        machine.pace.as_ref().map_or(unknown, |pace| pace.standing(seen.full_steps(), seen.concurrency.get()))
+        let standing = |pace: &Pace| pace.standing(seen.full_steps(), seen.concurrency.get(), judged);
+        machine.pace.as_ref().map_or(unknown, standing)
+    }
+
+    /// What of a probe an SLA judges.
+    fn judged(&self, sla: usize) -> Judged {
+        let limits = &self.slas[sla];
+        let first_token_alone = limits.tpot_limit().is_none() && limits.e2e.is_none();
+        if self.load == Load::Burst && first_token_alone { Judged::FirstTokens } else { Judged::Later }
     }
 
     /// The levels that say something of an SLA.
@@ -140,7 +167,7 @@ impl Guided {
             let under = &seen.under[sla];
             if under.total() > 0 && under.unknown < under.total() {
                 let level = seen.concurrency.get();
-                let standing = self.standing(machine, seen);
+                let standing = self.standing(machine, seen, self.judged(sla));
                 levels.entry(level).or_insert_with(|| Level::new(level)).add(under, standing);
             }
         }
@@ -149,9 +176,7 @@ impl Guided {
 
     /// Whether a probe at this level was carried through to a verdict of its own.
     fn is_witnessed(&self, sla: usize, level: u32) -> bool {
-        let rate = self.slas[sla].ok_rate;
-        let decided = |seen: &&Observation| seen.under[sla].tally.verdict(rate) != Verdict::Undecided;
-        self.at(level).any(|seen| decided(&seen))
+        self.at(level).any(|seen| self.decides(sla, seen))
     }
 
     fn at(&self, level: u32) -> impl Iterator<Item = &Observation> {
@@ -160,21 +185,14 @@ impl Guided {
 
     /// What all probes together say of a level.
     fn verdict(&self, machine: &Machine, sla: usize, level: &Level) -> Verdict {
-        let Some(pace) = &machine.pace else { return Verdict::Undecided };
-        let error = level.error();
         let needed = self.slas[sla].ok_rate.get() - 1e-9;
-        let unsure = if error > 0.0 { pace.t(self.miss()) * error } else { 0.0 };
-        if !unsure.is_finite() || (pace.probes() < 2) || !self.is_witnessed(sla, level.concurrency) {
+        if machine.pace.as_ref().is_none_or(|pace| pace.probes() < 2) || !self.is_witnessed(sla, level.concurrency) {
             return Verdict::Undecided;
         }
-        let (least, _) = level.share(machine, unsure);
-        let (_, greatest) = level.share(machine, -unsure);
-        if least * (1.0 - machine.errors.1) >= needed {
-            Verdict::Pass
-        } else if greatest * (1.0 - machine.errors.0) < needed {
-            Verdict::Fail
-        } else {
-            Verdict::Undecided
+        match level.share_bounds(machine, self.miss()) {
+            Some((least, _)) if least * (1.0 - machine.errors.1) >= needed => Verdict::Pass,
+            Some((_, most)) if most * (1.0 - machine.errors.0) < needed => Verdict::Fail,
+            _ => Verdict::Undecided,
         }
     }
 
@@ -222,15 +240,13 @@ impl Guided {
         if self.spent >= self.settings.budget.get() || self.seen.len() >= most {
             return Step::Done;
         }
-        if let Some(level) = self.ramp() {
-            return first_tokens(level);
+        if self.seen.is_empty() {
+            return first_tokens(self.settings.start_concurrency.get());
         }
         let mut open: Vec<(usize, Forecast)> = Vec::new();
         for sla in 0..self.slas.len() {
             let levels = self.levels(&machine, sla);
-            if let Some(forecast) = self.forecast(&machine, sla, &levels) {
-                open.push((sla, forecast));
-            }
+            open.push((sla, self.forecast(&machine, sla, &levels)));
         }
         open.sort_by_key(|(_, forecast)| forecast.ceiling);
         for (sla, forecast) in &open {
@@ -243,34 +259,38 @@ impl Guided {
         Step::Done
     }
 
-    /// The next level of the ramp, until the first tokens of one burst outlasted everyone's patience.
-    fn ramp(&self) -> Option<u32> {
-        let largest = self.seen.iter().max_by_key(|seen| seen.opening.len());
-        let Some(largest) = largest else { return Some(self.settings.start_concurrency.get()) };
+    /// The next level of the ramp, where this one is too far off to be foretold.
+    fn ramp(&self, level: u32) -> Option<u32> {
+        let steps = self.seen.iter().map(|seen| seen.full_steps().len()).max().unwrap_or(0);
+        let outlasted = self.seen.iter().any(|seen| seen.opening.len() < seen.concurrency.get() as usize);
         let highest = self.seen.iter().map(|seen| seen.concurrency.get()).max().unwrap_or(1);
-        let outlasted = self.seen.iter().any(|seen| {
-            seen.opening.len() < seen.concurrency.get() as usize
-                || seen.opening.last().is_some_and(|last| *last > self.patience_s)
-        });
-        if outlasted || highest >= self.cap() {
-            return None;
-        }
-        let complete = largest.opening.len() >= largest.concurrency.get() as usize;
-        let curve = Curve::new(&largest.opening, 0.0, complete, self.prompts_per_step);
-        let foretold = (curve.done_by(self.patience_s.ln()) * BEYOND).ceil() + 1.0;
-        let limited = (f64::from(highest) * RAMP).min(foretold).max(f64::from(highest) + 1.0);
-        Some((limited as u32).min(self.cap()))
+        let reach = if steps < STEPS_TO_FORETELL { 1.0 } else { FORETOLD };
+        let foretold = f64::from(level) <= f64::from(highest) * reach;
+        (!outlasted && !foretold && highest < self.cap())
+            .then(|| ((f64::from(highest) * RAMP) as u32).min(level.max(highest + 1)).min(self.cap()))
     }
 
-    /// Where the ceiling of an SLA is likely to be; `None` where no level can tell.
-    fn forecast(&self, machine: &Machine, sla: usize, levels: &BTreeMap<u32, Level>) -> Option<Forecast> {
-        let limits = &self.slas[sla];
-        let first_token_alone = limits.tpot_limit().is_none() && limits.e2e.is_none();
-        if self.load == Load::Burst && first_token_alone {
-            Some(self.forecast_from_curve(machine, sla))
-        } else {
-            Some(self.forecast_from_margins(machine, sla, levels))
+    /// The curve of first tokens, from the probe that shows most of it.
+    fn curve(&self, machine: &Machine) -> Option<Curve> {
+        let longest = self.seen.iter().max_by_key(|seen| seen.opening.len())?;
+        let complete = longest.opening.len() >= longest.concurrency.get() as usize;
+        let slower = self.standing(machine, longest, Judged::FirstTokens).slower;
+        Some(Curve::new(&longest.opening, slower, complete, self.prompts_per_step))
+    }
+
+    /// Where the ceiling of an SLA is likely to be.
+    fn forecast(&self, machine: &Machine, sla: usize, levels: &BTreeMap<u32, Level>) -> Forecast {
+        if self.load == Load::Sustained {
+            return self.forecast_from_margins(machine, sla, levels);
         }
+        let from_curve = self.forecast_from_curve(machine, sla);
+        let needed = self.needed(machine, sla);
+        let slow_below = |level: &Level| level.concurrency <= from_curve.ceiling && level.margin(machine, needed) < 0.0;
+        if self.judged(sla) == Judged::Later && levels.values().any(slow_below) {
+            // It is not the first token that is missed.
+            return self.forecast_from_margins(machine, sla, levels);
+        }
+        from_curve
     }
 
     fn needed(&self, machine: &Machine, sla: usize) -> f64 {
@@ -280,13 +300,9 @@ impl Guided {
 
     fn forecast_from_curve(&self, machine: &Machine, sla: usize) -> Forecast {
         let (needed, limit, cap) = (self.needed(machine, sla), self.slas[sla].ttft.get(), self.cap());
-        let longest =
-            self.seen.iter().max_by_key(|seen| seen.full_steps().len().max(usize::from(!seen.opening.is_empty())));
-        let curve = longest.map(|seen| {
-            let complete = seen.opening.len() >= seen.concurrency.get() as usize;
-            Curve::new(&seen.opening, self.standing(machine, seen).slower, complete, self.prompts_per_step)
-        });
-        let Some(curve) = curve else { return Forecast { ceiling: 1, low: 1, high: 2, blind: 1.0 } };
+        let Some(curve) = self.curve(machine) else {
+            return Forecast { ceiling: 1, low: 1, high: 2, blind: f64::INFINITY };
+        };
         let ceiling = curve.ceiling(machine, limit, needed, 0.0, cap);
         let unsure = self.unsure(machine, ceiling.max(1));
         let low = curve.ceiling(machine, limit, self.stricter(machine, sla), unsure, cap);
@@ -315,33 +331,40 @@ impl Guided {
     fn forecast_from_margins(&self, machine: &Machine, sla: usize, levels: &BTreeMap<u32, Level>) -> Forecast {
         let needed = self.needed(machine, sla);
         let margins: Vec<(f64, f64)> =
-            levels.values().map(|level| (f64::from(level.concurrency).ln(), level.margin(machine, needed))).collect();
-        let below = margins.iter().rfind(|(_, margin)| *margin >= 0.0);
+            levels.values().map(|level| (f64::from(level.concurrency), level.margin(machine, needed))).collect();
         let above = margins.iter().find(|(_, margin)| *margin < 0.0);
-        let cap = f64::from(self.cap());
+        let lower = |(level, _): &&(f64, f64)| above.is_none_or(|(above, _)| level < above);
+        let below = margins.iter().rfind(lower);
         let (at, slope, blind) = match (below, above) {
-            (Some(a), Some(b)) if a.0 < b.0 => {
-                let slope = (a.1 - b.1) / (b.0 - a.0);
-                (a.0 + a.1 / slope, slope, (b.0 - a.0).exp())
+            (Some(a), Some(b)) => {
+                // Latencies grow in proportion to the level where requests queue: what is interpolated is the latency.
+                let (used_below, used_above) = ((-a.1).exp(), (-b.1).exp());
+                let part = ((1.0 - used_below) / (used_above - used_below)).clamp(0.08, 0.92);
+                (a.0 + part * (b.0 - a.0), (a.1 - b.1) / (b.0 / a.0).ln(), b.0 / a.0)
             }
-            (_, Some(b)) => (b.0 + b.1.max(-1.5), 1.0, f64::INFINITY),
-            (Some(a), None) => (a.0 + a.1.clamp(0.2, 0.7), 1.0, f64::INFINITY),
-            (None, None) => (self.first_guess().ln(), 1.0, f64::INFINITY),
+            (None, Some(b)) => (b.0 * b.1.max(-1.5).exp(), 1.0, f64::INFINITY),
+            // As they grow no faster than that, the ceiling is at least as far off as the margin.
+            (Some(a), None) => (a.0 * a.1.clamp(0.15, 1.4).exp(), 1.0, f64::INFINITY),
+            (None, None) => (self.first_guess(machine), 1.0, f64::INFINITY),
         };
-        let ceiling = at.exp().clamp(0.0, cap);
+        let ceiling = at.clamp(0.0, f64::from(self.cap()));
         let unsure = self.unsure(machine, ceiling.max(1.0) as u32) / slope.clamp(0.5, 20.0);
         Forecast {
             ceiling: (ceiling + 1e-6) as u32,
-            low: ((at - unsure).exp() + 1e-6) as u32,
-            high: ((at + unsure).exp() as u32).saturating_add(1),
+            low: (ceiling * (-unsure).exp() + 1e-6) as u32,
+            high: ((ceiling * unsure.exp()) as u32).saturating_add(1),
             blind,
         }
     }
 
     /// Where to begin with a load that has not been probed at all: as many as are served within their patience.
-    fn first_guess(&self) -> f64 {
-        let largest = self.seen.iter().max_by_key(|seen| seen.opening.len());
-        largest.map_or(1.0, |seen| seen.opening.partition_point(|time| *time <= self.patience_s).max(1) as f64)
+    fn first_guess(&self, machine: &Machine) -> f64 {
+        self.curve(machine).map_or(1.0, |curve| curve.done_by(self.patience_s.ln())).max(1.0)
+    }
+
+    /// A level at which the engine itself changes, strictly between two others: there the curve has a bend.
+    fn bend(&self, from: u32, to: u32) -> Option<u32> {
+        self.bends.iter().copied().filter(|bend| (from + 1..to).contains(bend)).max()
     }
 
     fn next_for(&self, machine: &Machine, sla: usize, forecast: &Forecast) -> Next {
@@ -359,8 +382,13 @@ impl Guided {
         let floor = bracket.pass.unwrap_or(0);
         let top = bracket.fail.unwrap_or(cap + 1);
         let ceiling = forecast.ceiling.clamp(floor, top - 1);
-        if forecast.blind > 1.6 && top - floor > 2 {
-            let level = ceiling.clamp(floor + 1, top - 1).max(1);
+        if let Some(level) = self.ramp(ceiling) {
+            return Next::Pace(level);
+        }
+        if forecast.blind > BLIND && top - floor > 2 {
+            let aim = ceiling.clamp(floor + 1, top - 1).max(1);
+            let near = |bend: &u32| (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR;
+            let level = self.bend(floor, top).filter(near).unwrap_or(aim);
             if !self.is_witnessed(sla, level) {
                 return Next::Level(level);
             }
@@ -371,55 +399,97 @@ impl Guided {
         if !sure && self.is_pace_worthwhile(machine) {
             return Next::Pace(self.pace_level(ceiling));
         }
+        let steady = machine.pace.as_ref().is_some_and(Pace::is_steady);
+        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, steady) {
+            if fail - pass <= self.good_enough(high - low, pass) {
+                return Next::Settled;
+            }
+        }
         let (low, high) = if sure {
             // What the resolution leaves goes to both sides, a little more of it below: rare bad probes lower a ceiling.
             let spare = width - (high - low);
             let low = low.saturating_sub(spare.div_ceil(2));
             (low, low + width)
         } else {
-            let slack = ((high - low) as f64 * 0.08).ceil() as u32;
+            let slack = (f64::from(high - low) * SLACK).ceil() as u32;
             (low.saturating_sub(slack), high + slack)
         };
         let (low, high) = (low.max(floor), high.min(top));
-        if bracket.pass.is_none_or(|pass| pass < low) && low >= 1 {
-            return self.approach(machine, sla, low, floor, -1);
-        }
-        if bracket.fail.is_none_or(|fail| fail > high) {
-            return self.approach(machine, sla, high.min(cap), top, 1);
-        }
-        if low == 0 && bracket.fail.is_none_or(|fail| fail > 1) {
-            return self.approach(machine, sla, 1, 2, 1);
-        }
-        Next::Settled
+        let below = || self.approach(machine, sla, Side::Below, low, ceiling, (floor, top));
+        let above = || self.approach(machine, sla, Side::Above, high.min(cap), ceiling, (floor, top));
+        // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
+        // the upper one: it shows the curve, and is not held.
+        let dark = self.load == Load::Burst && self.seen.iter().all(|seen| seen.opening.len() < ceiling as usize);
+        let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
+        level.map_or(Next::Settled, Next::Level)
     }
 
-    /// This level, or, where it was probed and stays open, one further out.
-    fn approach(&self, machine: &Machine, sla: usize, level: u32, bound: u32, direction: i64) -> Next {
-        let mut level = level;
-        let mut tries = 0;
-        while self.is_witnessed(sla, level) && level != bound && tries < 3 {
-            let mut probes = Level::new(level);
-            self.at(level).for_each(|seen| probes.add(&seen.under[sla], self.standing(machine, seen)));
+    /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
+    fn good_enough(&self, least: u32, pass: u32) -> u32 {
+        let narrow = self.settings.resolution.width_at(pass).max((f64::from(least) * ENOUGH) as u32 + 1);
+        let part = |part: f64| (f64::from(pass) * part) as u32;
+        match self.spent / self.certificate() {
+            cost if cost > 2.0 * WORTHWHILE => narrow.max(part(WIDEST / 2.0)).max(4),
+            cost if cost > WORTHWHILE => narrow.max(part(NARROW)).max(4),
+            _ => narrow,
+        }
+    }
+
+    /// About what one probe at each bound costs.
+    fn certificate(&self) -> f64 {
+        self.slas.iter().map(|sla| 2.0 * sla.patience().get() + self.hold_s).sum::<f64>().max(f64::MIN_POSITIVE)
+    }
+
+    /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to
+    /// the ceiling stay open; `None` where that gains little over the bound that stands.
+    fn approach(
+        &self,
+        machine: &Machine,
+        sla: usize,
+        side: Side,
+        aim: u32,
+        ceiling: u32,
+        (floor, top): (u32, u32),
+    ) -> Option<u32> {
+        let mut target = aim;
+        for (tried, probes) in self.levels(machine, sla).range(floor + 1..top.max(floor + 1)) {
+            let other_side = (*tried > ceiling) == (side == Side::Below);
+            if other_side || !self.is_witnessed(sla, *tried) {
+                continue;
+            }
+            let off = machine.pace.as_ref().map_or(1.0, |pace| pace.t(self.miss())) * probes.error();
             let margin = probes.margin(machine, self.needed(machine, sla));
-            let error = probes.error() * machine.pace.as_ref().map_or(1.0, |pace| pace.t(self.miss()));
-            let missing = (error + margin * direction as f64).clamp(0.0, 0.5);
-            let step = (f64::from(level) * missing * 1.1).ceil().max(1.0) as i64;
-            level = (i64::from(level) + direction * step).clamp(1, i64::from(self.cap())) as u32;
-            level = if direction < 0 { level.max(bound) } else { level.min(bound) };
-            tries += 1;
+            let missing = match side {
+                Side::Below => off - margin,
+                Side::Above => off + margin,
+            };
+            target = side.farther(target, side.beyond(*tried, (missing + off * SLACK).clamp(off * SLACK, 0.5)));
         }
-        if self.at(level).count() >= 4 || level == bound && self.is_witnessed(sla, level) {
-            return Next::Settled;
+        let (wanted, gained, first) = match side {
+            Side::Below => (aim - floor, target.saturating_sub(floor), floor == 0),
+            Side::Above => (top - aim, top.saturating_sub(target), top > self.cap()),
+        };
+        if first {
+            let target = target.clamp(floor + 1, (top - 1).max(floor + 1)).min(self.cap());
+            let tries = self.at(target).filter(|seen| self.decides(sla, seen)).count();
+            return (wanted > 0 && tries < 3).then_some(target);
         }
-        Next::Level(level.max(1))
+        (gained > 0 && f64::from(gained) >= GAIN * f64::from(wanted)).then_some(target)
+    }
+
+    /// Whether a probe was carried through to a verdict of its own.
+    fn decides(&self, sla: usize, seen: &Observation) -> bool {
+        seen.under[sla].tally.verdict(self.slas[sla].ok_rate) != Verdict::Undecided
     }
 
     /// Whether more probes of the pace would pay.
     fn is_pace_worthwhile(&self, machine: &Machine) -> bool {
         let Some(pace) = &machine.pace else { return true };
-        let certificate: f64 = self.slas.iter().map(|sla| 2.0 * sla.patience().get() + self.hold_s).sum();
+        let largest = self.seen.iter().map(|seen| seen.concurrency).max();
+        let small = self.seen.iter().filter(|seen| seen.first_tokens_only && Some(seen.concurrency) != largest);
+        let spent: f64 = small.map(|seen| seen.seconds.get()).sum();
         pace.probes() < 2
-            || (pace.probes() < PACE_PROBES && !pace.is_steady() && self.spent < WORTHWHILE * certificate / 2.0)
+            || (pace.probes() < PACE_PROBES && !pace.is_steady() && spent < PACE_SPEND * self.certificate())
     }
 
     /// A burst that costs little and has enough full steps to show the pace.
@@ -461,6 +531,30 @@ impl Guided {
     }
 }
 
+/// On which side of the ceiling a bound is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Below,
+    Above,
+}
+
+impl Side {
+    fn farther(self, a: u32, b: u32) -> u32 {
+        match self {
+            Self::Below => a.min(b),
+            Self::Above => a.max(b),
+        }
+    }
+
+    /// A level farther out by this logarithm, by one request at least.
+    fn beyond(self, level: u32, by: f64) -> u32 {
+        match self {
+            Self::Below => ((f64::from(level) * (-by).exp()) as u32).min(level.saturating_sub(1)),
+            Self::Above => ((f64::from(level) * by.exp()).ceil() as u32).max(level + 1),
+        }
+    }
+}
+
 enum Next {
     /// Learn more of the pace with a burst of this size.
     Pace(u32),
@@ -468,6 +562,13 @@ enum Next {
     Level(u32),
     /// Nothing more to gain.
     Settled,
+}
+
+/// Levels beyond which requests wait for a sequence, or for KV cache.
+fn bends(workload: &Workload, engine: &Resolved) -> Vec<u32> {
+    let tokens = u64::from(workload.input_tokens) + u64::from(workload.output_tokens);
+    let by_cache = engine.kv_cache_tokens.map(|capacity| (capacity / tokens.max(1)).min(u64::from(u32::MAX)) as u32);
+    engine.max_num_seqs.into_iter().chain(by_cache).collect()
 }
 
 fn first_tokens(level: u32) -> Step {

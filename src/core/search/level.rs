@@ -29,13 +29,10 @@ impl Machine {
         Self { pace, errors, slices: normal_slices(21) }
     }
 
-    pub fn is_steady(&self) -> bool {
-        self.pace.as_ref().is_some_and(Pace::is_steady)
-    }
-
     /// How much slower than the middle the machine is, one value for each of equally likely probes of this size.
-    pub fn paces(&self, concurrency: u32) -> impl Iterator<Item = f64> + '_ {
-        let spread = self.pace.as_ref().map_or(0.0, |pace| pace.spread(concurrency));
+    /// `wider` is a factor on the spread.
+    pub fn paces(&self, concurrency: u32, wider: f64) -> impl Iterator<Item = f64> + '_ {
+        let spread = wider * self.pace.as_ref().map_or(0.0, |pace| pace.spread(concurrency));
         let used = if spread == 0.0 { &self.slices[..1] } else { &self.slices[..] };
         used.iter().map(move |z| if spread == 0.0 { 0.0 } else { z * spread })
     }
@@ -50,11 +47,6 @@ impl<'a> Level<'a> {
         self.probes.push((under, standing));
     }
 
-    /// How many probes this level has.
-    pub fn probes(&self) -> usize {
-        self.probes.len()
-    }
-
     /// Standard error of the logarithm of how slow this level is in the middle.
     pub fn error(&self) -> f64 {
         let count = self.probes.len() as f64;
@@ -64,12 +56,13 @@ impl<'a> Level<'a> {
     }
 
     /// The least and the greatest share of ok requests in the long run if everything took `exp(slower)` times as long;
-    /// they differ by what is unknown of single requests. Engine failures are left out.
-    pub fn share(&self, machine: &Machine, slower: f64) -> (f64, f64) {
+    /// they differ by what is unknown of single requests. `wider` is a factor on the spread. Engine failures are left
+    /// out.
+    pub fn share(&self, machine: &Machine, slower: f64, wider: f64) -> (f64, f64) {
         let (mut ok, mut unknown, mut total) = (0.0, 0.0, 0.0);
         for (under, standing) in &self.probes {
             let requests = f64::from(under.total());
-            for pace in machine.paces(self.concurrency) {
+            for pace in machine.paces(self.concurrency, wider) {
                 let limit = standing.slower - slower - pace;
                 ok += under.used.partition_point(|used| *used <= limit) as f64 / requests;
                 unknown += f64::from(under.unknown) / requests;
@@ -79,17 +72,39 @@ impl<'a> Level<'a> {
         (ok / total, (ok + unknown) / total)
     }
 
+    /// Bounds on the long-run share, each missed with probability `miss`, engine failures left out.
+    ///
+    /// Neither where the middle is nor how wide the spread is, is known: either bound is the worst of the middle as far
+    /// off as it may be, and a little less far off with the spread off as well.
+    pub fn share_bounds(&self, machine: &Machine, miss: f64) -> Option<(f64, f64)> {
+        let pace = machine.pace.as_ref()?;
+        let error = self.error();
+        let unsure = if error > 0.0 { pace.t(miss) * error } else { 0.0 };
+        if !unsure.is_finite() {
+            return None;
+        }
+        let off = SPREAD_OFF * pace.spread_error();
+        let cases = [(unsure, 1.0), (LESS_FAR * unsure, 1.0 + off), (LESS_FAR * unsure, (1.0 - off).max(0.0))];
+        let least = cases.iter().map(|(slower, wider)| self.share(machine, *slower, *wider).0).fold(1.0, f64::min);
+        let most = cases.iter().map(|(slower, wider)| self.share(machine, -slower, *wider).1).fold(0.0, f64::max);
+        Some((least, most))
+    }
+
     /// By which factor, as a logarithm, everything could become slower before too few requests are ok; negative where
     /// too few are. `needed` is the share that must be ok.
     pub fn margin(&self, machine: &Machine, needed: f64) -> f64 {
         let (mut low, mut high) = (-MARGIN, MARGIN);
         for _ in 0..22 {
             let middle = (low + high) / 2.0;
-            if self.share(machine, middle).0 >= needed { low = middle } else { high = middle }
+            if self.share(machine, middle, 1.0).0 >= needed { low = middle } else { high = middle }
         }
         (low + high) / 2.0
     }
 }
 
+/// Two things that may be off are rarely both off by as much as each may be: at four fifths and at three fifths of
+/// that, the two together are as rare as one alone.
+const LESS_FAR: f64 = 0.8;
+const SPREAD_OFF: f64 = 1.2;
 /// Margins beyond this are all alike.
 const MARGIN: f64 = 4.0;

@@ -48,6 +48,15 @@ pub(super) struct Standing {
     pub own_variance: f64,
 }
 
+/// What is judged of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// The first tokens that the pace is taken from.
+    FirstTokens,
+    /// What came after them.
+    Later,
+}
+
 impl Pace {
     /// The pace that these first-token times show, each ascending and of full steps only; `None` where none has any.
     pub fn of(probes: &[&[f64]]) -> Option<Self> {
@@ -96,19 +105,33 @@ impl Pace {
         t_quantile(1.0 - miss, self.probes.saturating_sub(1))
     }
 
-    /// How a probe of `concurrency` requests stands whose first tokens in full steps came at these times.
-    pub fn standing(&self, times: &[f64], concurrency: u32) -> Standing {
+    /// How a probe of `concurrency` requests stands whose first tokens in full steps came at these times, with a view to
+    /// what is judged of it.
+    pub fn standing(&self, times: &[f64], concurrency: u32, judged: Judged) -> Standing {
         if self.is_steady() {
             return Standing { slower: 0.0, shared_variance: 0.0, own_variance: 0.0 };
         }
-        match self.knots.iter().rposition(|rank| *rank as usize <= times.len()) {
-            None => Standing { slower: 0.0, shared_variance: 0.0, own_variance: self.variance(concurrency) },
-            Some(knot) => Standing {
-                slower: times[self.knots[knot] as usize - 1].ln() - self.curve[knot],
-                shared_variance: self.uncertainty[knot],
-                own_variance: (self.noise(self.knots[knot]) - self.noise(concurrency)).max(0.0),
-            },
+        let Some(knot) = self.knots.iter().rposition(|rank| *rank as usize <= times.len()) else {
+            return Standing { slower: 0.0, shared_variance: 0.0, own_variance: self.variance(concurrency) };
+        };
+        let slower = times[self.knots[knot] as usize - 1].ln() - self.curve[knot];
+        let (drift, noise) = (self.scale * self.drift_part, self.noise(self.knots[knot]));
+        let shared_variance = self.uncertainty[knot];
+        match judged {
+            Judged::FirstTokens => {
+                Standing { slower, shared_variance, own_variance: (noise - self.noise(concurrency)).max(0.0) }
+            }
+            // The noise of the opening is not in what came later: only its drift is, as far as the two can be told apart.
+            Judged::Later => {
+                let part = drift / (drift + noise).max(f64::MIN_POSITIVE);
+                Standing { slower: slower * part, shared_variance, own_variance: drift * (1.0 - part) + noise }
+            }
         }
+    }
+
+    /// Relative standard error of the spread.
+    pub fn spread_error(&self) -> f64 {
+        if self.is_steady() { 0.0 } else { (0.5 / (self.probes.max(2) - 1) as f64).sqrt() }
     }
 
     /// Standard error of the curve at the last knot up to this rank.

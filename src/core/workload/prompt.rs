@@ -232,6 +232,18 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(debug_assertions, ignore = "a figure of optimised code")]
+    fn ten_million_tokens_take_a_second_at_most() {
+        let maker = random(128_000, &ask(5000, 0, 5, 0));
+        let begin = std::time::Instant::now();
+        let made: usize = (0..2000).map(|request| tokens(&maker, request).len()).sum();
+        let took = begin.elapsed();
+        assert_eq!(made, 10_000_000);
+        println!("10,000,000 random tokens: {took:?}");
+        assert!(took.as_secs_f64() <= 1.0, "{took:?}");
+    }
+
+    #[test]
     fn random_tokens_are_spread_evenly() {
         let maker = random(10, &ask(100_000, 0, 5, 0));
         let mut counts = [0_u32; 10];

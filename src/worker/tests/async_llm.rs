@@ -59,6 +59,11 @@ fn text_can_be_asked() {
 }
 
 #[test]
+fn a_text_that_runs_out_ends_the_probe() {
+    behaviour::a_text_that_runs_out_ends_the_probe(&mut worker());
+}
+
+#[test]
 fn the_harness_watches_itself() {
     let harness = worker().probe(burst(32, 32, 64)).measured.harness;
     println!("async-llm, 4 running of 32 in flight: {harness:?}");

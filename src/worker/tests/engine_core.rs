@@ -72,6 +72,11 @@ fn text_can_be_asked() {
     behaviour::text_can_be_asked(&mut worker());
 }
 
+#[test]
+fn a_text_that_runs_out_ends_the_probe() {
+    behaviour::a_text_that_runs_out_ends_the_probe(&mut worker());
+}
+
 /// The goal is 5 us; a debug build of ours costs little more, since most of it is vLLM's decoding.
 #[test]
 fn a_token_costs_the_client_five_microseconds_at_most() {

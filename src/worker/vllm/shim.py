@@ -229,11 +229,10 @@ def executor_class(config):
 def resolved(config):
     """`Resolved` of the protocol as JSON; the KV capacity is known once the engine is up."""
     cache, scheduler, model = config.cache_config, config.scheduler_config, config.model_config
-    blocks = cache.num_gpu_blocks
     return json.dumps({
         "version": find("vllm", "__version__"),
         "packages": packages(),
-        "kv_cache_tokens": blocks and (getattr(cache, "kv_cache_size_tokens", None) or blocks * cache.block_size),
+        "kv_cache_tokens": kv_cache_tokens(config),
         "max_num_seqs": scheduler.max_num_seqs,
         "max_num_batched_tokens": scheduler.max_num_batched_tokens,
         "block_size": cache.block_size,
@@ -242,6 +241,17 @@ def resolved(config):
         "devices": devices(config.parallel_config.world_size_across_dp),
         "model_commit": getattr(model.hf_config, "_commit_hash", None),
     })
+
+
+def kv_cache_tokens(config):
+    """Capacity of all ranks together, or None before the engine is up."""
+    cache = config.cache_config
+    if not cache.num_gpu_blocks:
+        return None
+    # Of one rank, where vLLM counts it: blocks of hybrid models do not all hold a block's worth of tokens.
+    of_rank = getattr(cache, "kv_cache_size_tokens", None)
+    # Blocks are of all ranks already.
+    return of_rank * config.parallel_config.data_parallel_size if of_rank else cache.num_gpu_blocks * cache.block_size
 
 
 def packages():
@@ -329,6 +339,13 @@ class EngineCore:
         return self.tokenizer.encode(text)
 
     def prepare(self, request_id, tokens, params):
+        limit = self.config.model_config.max_model_len
+        # The engine core does not check what its frontends check, and ends with a request that does not fit.
+        if len(tokens) + params.max_tokens > limit:
+            raise Refused(
+                "arguments",
+                f"a prompt of {len(tokens)} tokens and output_tokens = {params.max_tokens} are more than max_model_len = {limit}",
+            )
         ours = {
             "request_id": request_id,
             "prompt_token_ids": tokens,

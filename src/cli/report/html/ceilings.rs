@@ -109,8 +109,8 @@ fn tip(cell: &CellRecord) -> String {
     if !bracket.is_empty() {
         tip += &format!("\nbracket {bracket}");
     }
-    if let Some(reason) = &cell.limited_by {
-        tip += &format!("\nlimited by {reason}");
+    if let Some(limit) = &cell.limit {
+        tip += &format!("\nlimited by {}: {}", limit.limit, table::figures(limit));
     }
     if let Some(failure) = &cell.failure {
         tip += &format!("\n{}", failure.reason);

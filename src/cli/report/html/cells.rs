@@ -61,7 +61,7 @@ fn row(cell: &CellRecord, axes: &[String], ladders: &Ladders<'_>, further: bool,
             td { @if let Some(level) = cell.highest_pass { (level) } }
             td { @if let Some(level) = cell.lowest_fail { (level) } }
             td { @if let Some(share) = cell.confidence { (table::percent(share.get()).trim_end_matches('%')) } }
-            td.text { (cell.limited_by.as_deref().unwrap_or_default()) }
+            td.text { @if let Some(limit) = cell.limited_by { (limit) } }
             td { (number(ttft.and_then(|ttft| ttft.p50_s))) }
             td { (number(ttft.and_then(|ttft| ttft.p99_s))) }
             td { (number(probe.and_then(|probe| probe.output_tokens_per_s))) }

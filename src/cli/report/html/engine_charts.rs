@@ -36,7 +36,14 @@ pub fn where_time_went(levels: &[Level<'_>]) -> Markup {
         table::percent((share * 100.0).round() / 100.0)
     );
     let drawing = chart("Where the time of the median first token went", &words, HEIGHT, &drawing);
-    figure("Where it went, median (s)", &[("queued", "queued"), ("prefill", "prefill")], levels, &x, "0 2 5", &drawing)
+    figure(
+        "Where it went, median (s)",
+        &[("queued", "queued"), ("prefill", "prefill")],
+        levels,
+        &x,
+        Some("0 2 5"),
+        &drawing,
+    )
 }
 
 /// How full the KV cache was.
@@ -64,7 +71,7 @@ pub fn kv_use(levels: &[Level<'_>]) -> Markup {
         &[],
         levels,
         &x,
-        "0 6 9",
+        Some("0 6 9"),
         &chart("Use of the KV cache over requests in flight", &words, HEIGHT, &drawing),
     )
 }
@@ -97,5 +104,12 @@ pub fn requests(levels: &[Level<'_>], engine: Option<&EngineRecord>) -> Markup {
     };
     let words = format!("At the highest level {} ran and {} waited at once.", last(&running), last(&waiting));
     let drawing = chart("Most requests running and waiting at once, over requests in flight", &words, HEIGHT, &drawing);
-    figure("Requests at once, most", &[("running", "running"), ("waiting", "waiting")], levels, &x, "0 7 8", &drawing)
+    figure(
+        "Requests at once, most",
+        &[("running", "running"), ("waiting", "waiting")],
+        levels,
+        &x,
+        Some("0 7 8"),
+        &drawing,
+    )
 }

@@ -6,6 +6,7 @@ use ceiling_core::units::Seconds;
 use maud::{Markup, html};
 
 use super::chart::{ACROSS, Frame, HEIGHT, UP, chart, place};
+use super::ladders::Detail;
 use super::level_table::{self, says};
 use super::levels::{Level, OfProbe, TTFT, across, figure};
 use super::scale::{Scale, brief};
@@ -15,7 +16,7 @@ use crate::report::table;
 const STRIP: f64 = 13.0;
 
 /// Time to first token over requests in flight, with the limits; below it what each level says of each SLA.
-pub fn first_tokens(ladder: &LadderRecord, cells: &[&CellRecord], levels: &[Level<'_>]) -> Markup {
+pub fn first_tokens(ladder: &LadderRecord, cells: &[&CellRecord], levels: &[Level<'_>], detail: Detail) -> Markup {
     let mut limits: Vec<Seconds> = ladder.slas.iter().map(|sla| sla.ttft).collect();
     limits.sort_unstable();
     limits.dedup();
@@ -30,14 +31,15 @@ pub fn first_tokens(ladder: &LadderRecord, cells: &[&CellRecord], levels: &[Leve
         @for limit in &limits { (frame.limit(limit.get(), &limit.to_string())) }
         @for (class, of) in TTFT {
             (frame.line(class, levels.iter().map(|level| (level.x(), level.median_time(of)))))
-            (frame.dots(class, points(of)))
+            @if detail == Detail::Full { (frame.dots(class, points(of))) }
         }
         (verdicts(ladder, cells, levels, &x))
     };
     let height = HEIGHT + 6.0 + STRIP * ladder.slas.len() as f64;
     let drawing = chart("Time to first token over requests in flight", &in_words(cells, levels), height, &drawing);
     let legend = TTFT.map(|(class, _)| (class, class));
-    figure("Time to first token (s)", &legend, levels, &x, &level_table::first_token_columns(ladder), &drawing)
+    let columns = (detail == Detail::Full).then(|| level_table::first_token_columns(ladder));
+    figure("Time to first token (s)", &legend, levels, &x, columns.as_deref(), &drawing)
 }
 
 fn in_words(cells: &[&CellRecord], levels: &[Level<'_>]) -> String {

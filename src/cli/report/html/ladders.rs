@@ -13,14 +13,23 @@ use super::scale::brief;
 
 /// Ladders that are shown with everything. Beyond, each keeps its chart of first tokens: the page stays within what a
 /// browser opens and a pull request carries, and the rest is asked for with `--only`.
-const SHOWN_IN_FULL: usize = 250;
+const SHOWN_IN_FULL: usize = 150;
 
 /// Ladders that are open from the start.
 const OPEN: usize = 4;
 
+/// How much of a ladder is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// All charts with every probe, and the data of the charts.
+    Full,
+    /// The lines of its first tokens.
+    Brief,
+}
+
 /// All ladders of a run.
 pub fn ladders(run: &Run) -> Markup {
-    let in_full = run.ladders.len() <= SHOWN_IN_FULL;
+    let detail = if run.ladders.len() <= SHOWN_IN_FULL { Detail::Full } else { Detail::Brief };
     let open = if run.ladders.len() <= 2 * OPEN { OPEN } else { 0 };
     let mut cells: HashMap<&str, Vec<&CellRecord>> = HashMap::new();
     run.cells.iter().for_each(|cell| cells.entry(&cell.ladder).or_default().push(cell));
@@ -33,7 +42,7 @@ pub fn ladders(run: &Run) -> Markup {
                 "One series of probes each. A dot is a probe, a line goes through the middle of each level; a dashed line is a limit. "
                 "Below the first tokens, each SLA has a row: its bracket, the probes that passed and those that failed."
             }
-            @if !in_full {
+            @if detail == Detail::Brief {
                 p.note {
                     (run.ladders.len()) " ladders are too many to show each in full: only their first tokens are drawn. "
                     "For all of some, " code { "ceiling report RUN --format html --only PATTERN" } "."
@@ -43,9 +52,9 @@ pub fn ladders(run: &Run) -> Markup {
                 details.ladder id=(anchor(index)) open[index < open] {
                     summary {
                         span.name { (ladder.id) }
-                        span.facts { (workload(ladder)) ", " (ladder.probes.len()) " probes, " (engine_time(ladder)) }
+                        span.facts { (workload(ladder)) ", " (probes(ladder)) ", " (engine_time(ladder)) }
                     }
-                    (charts(ladder, cells(ladder), engine(ladder), in_full))
+                    (charts(ladder, cells(ladder), engine(ladder), detail))
                 }
             }
         }
@@ -57,21 +66,21 @@ pub fn anchor(index: usize) -> String {
     format!("ladder-{index}")
 }
 
-fn charts(ladder: &LadderRecord, cells: &[&CellRecord], engine: Option<&EngineRecord>, in_full: bool) -> Markup {
+fn charts(ladder: &LadderRecord, cells: &[&CellRecord], engine: Option<&EngineRecord>, detail: Detail) -> Markup {
     let levels = levels(ladder);
     html! {
         @if levels.is_empty() {
             p.note { "Nothing was measured." }
         } @else {
             div.charts {
-                (first_tokens(ladder, cells, &levels))
-                @if in_full {
+                (first_tokens(ladder, cells, &levels, detail))
+                @if detail == Detail::Full {
                     (where_time_went(&levels))
                     (kv_use(&levels))
                     (requests(&levels, engine))
                 }
             }
-            @if in_full { (level_table(ladder, &levels)) }
+            @if detail == Detail::Full { (level_table(ladder, &levels)) }
         }
     }
 }
@@ -84,6 +93,14 @@ pub fn workload(ladder: &LadderRecord) -> String {
         tokens => format!(", {tokens} of them shared"),
     };
     format!("{}, {} tokens in{shared}, {} out", workload.load, workload.input_tokens, workload.output_tokens)
+}
+
+fn probes(ladder: &LadderRecord) -> String {
+    let probes = ladder.probes.len();
+    match ladder.probes.iter().filter(|probe| !probe.counts).count() {
+        0 => format!("{probes} probes"),
+        void => format!("{probes} probes ({void} of them no evidence: see `audit` in run.json)"),
+    }
 }
 
 fn engine_time(ladder: &LadderRecord) -> String {

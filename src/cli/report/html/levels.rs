@@ -21,14 +21,14 @@ pub struct Level<'a> {
 }
 
 /// The levels of a ladder, ascending. Probes of first tokens alone are bursts: under a sustained load they are of another
-/// kind and left out.
+/// kind and left out. So are probes that are no evidence.
 pub fn levels(ladder: &LadderRecord) -> Vec<Level<'_>> {
-    let is_of_its_load = |probe: &&ProbeRecord| match ladder.workload.load {
+    let is_of_its_load = |probe: &ProbeRecord| match ladder.workload.load {
         Load::Burst => true,
         Load::Sustained => probe.until != Until::FirstTokens,
     };
     let mut levels: BTreeMap<u32, Vec<&ProbeRecord>> = BTreeMap::new();
-    for probe in ladder.probes.iter().filter(is_of_its_load) {
+    for probe in ladder.probes.iter().filter(|probe| probe.counts && is_of_its_load(probe)) {
         levels.entry(probe.concurrency.get()).or_default().push(probe);
     }
     levels.into_iter().map(|(n, probes)| Level { n, probes }).collect()
@@ -99,20 +99,20 @@ pub fn across(levels: &[Level<'_>]) -> Option<Scale> {
     Scale::ratios(levels.iter().map(Level::x), ACROSS)
 }
 
-/// A chart over the requests in flight, with the columns of the data table that its tooltip shows.
+/// A chart over the requests in flight, with the columns of the data table that its tooltip shows, where there is one.
 pub fn figure(
     name: &str,
     legend: &[(&str, &str)],
     levels: &[Level<'_>],
     x: &Scale,
-    columns: &str,
+    columns: Option<&str>,
     drawing: &Markup,
 ) -> Markup {
-    let stops: Vec<String> = levels.iter().map(|level| place(x.at(level.x()))).collect();
+    let stops = || levels.iter().map(|level| place(x.at(level.x()))).collect::<Vec<_>>().join(" ");
     html! {
         figure {
             figcaption { (name) @for (class, label) in legend { span class={ "key " (class) } { (label) } } }
-            div.plot data-x=(stops.join(" ")) data-columns=(columns) { (drawing) }
+            div.plot data-x=[columns.map(|_| stops())] data-columns=[columns] { (drawing) }
         }
     }
 }

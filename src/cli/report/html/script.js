@@ -16,7 +16,6 @@ function showTip(text, event) {
 // A chart over requests in flight tells the row of its data table that is nearest to the pointer.
 function rowAt(plot, event) {
   const table = plot.closest("details.ladder").querySelector("details.data table");
-  if (!table) return "";
   const box = plot.getBoundingClientRect();
   const x = ((event.clientX - box.left) / box.width) * 360;
   const stops = plot.dataset.x.split(" ").map(Number);

@@ -1,10 +1,12 @@
 //! What both layers must do alike.
 
+use std::io::Write;
 use std::time::Instant;
 
 use ceiling_core::load::{Hold, Load};
 use ceiling_core::protocol::{Command, EngineErrorKind, Event, PromptSource};
 use ceiling_core::request::{RequestEnd, RequestRecord};
+use tempfile::NamedTempFile;
 
 use super::{Probed, Worker, burst, root, seconds};
 
@@ -151,6 +153,20 @@ pub fn text_can_be_asked(worker: &mut Worker) {
     let Err(error) = worker.probe_with(ask, |_, _| {}) else { panic!("was measured") };
     assert_eq!(error.kind, EngineErrorKind::Arguments);
     assert!(error.message.starts_with("/no/such/file.txt: "), "{}", error.message);
+}
+
+/// A sustained load that runs out of distinct beginnings cannot go on; the engine can.
+pub fn a_text_that_runs_out_ends_the_probe(worker: &mut Worker) {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(b"The quick brown fox jumps over the lazy dog, and the dog does not mind at all.").unwrap();
+    let mut ask = burst(2, 8, 1);
+    ask.prompts.source = PromptSource::Corpus(vec![file.path().to_owned()]);
+    ask.load.load = Load::Sustained;
+    ask.load.hold = Hold::For(seconds(20.0));
+    let Err(error) = worker.probe_with(ask, |_, _| {}) else { panic!("was measured") };
+    assert_eq!(error.kind, EngineErrorKind::Arguments);
+    assert!(error.message.contains("a beginning of its own: add text"), "{}", error.message);
+    assert_engine_is_idle(worker);
 }
 
 fn assert_engine_is_idle(worker: &mut Worker) {

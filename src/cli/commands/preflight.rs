@@ -1,0 +1,57 @@
+//! Asks vLLM about every engine of a plan before one is loaded: what `check --engine` and `run` share.
+
+use anyhow::{Context, Result};
+use ceiling_core::experiment::{Engine, Fault, VllmEngine};
+use ceiling_core::plan::{EngineGroup, Plan};
+use ceiling_core::record::FailureKind;
+
+use super::experiments::{Planned, print_faults};
+use crate::executor::{self, SessionError, WorkerLibrary};
+
+/// Engines of a plan that are real ones.
+pub fn real_engines(plan: &Plan) -> usize {
+    plan.groups.iter().filter(|group| matches!(*group.engine, Engine::Vllm(_))).count()
+}
+
+/// Shows what vLLM refuses, all at once and at the lines of the files; whether there is anything. `on_taken` is told of
+/// each engine that it takes, with the version of vLLM.
+pub fn is_refused(planned: &Planned, library: &WorkerLibrary, on_taken: &dyn Fn(&str, &str)) -> Result<bool> {
+    let plan = &planned.plan;
+    let logs = tempfile::Builder::new().prefix("ceiling-check-").tempdir().context("cannot make a place for logs")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    let findings = runtime.block_on(executor::check(plan, library, logs.path()));
+    let mut faults = Vec::new();
+    for finding in &findings {
+        match &finding.result {
+            Ok(resolved) => on_taken(&finding.group.label, &resolved.version),
+            Err(error) => faults.extend(fault(planned, finding.group, error)),
+        }
+    }
+    let Some(experiment) = planned.experiments.first().filter(|_| !faults.is_empty()) else { return Ok(false) };
+    print_faults(&experiment.fields.faults(faults));
+    eprintln!("what vLLM said lies in {}", logs.keep().display());
+    Ok(true)
+}
+
+/// What vLLM says of an engine, at the line of the first experiment that asks for it.
+fn fault(planned: &Planned, group: &EngineGroup, error: &SessionError) -> Option<Fault> {
+    let Engine::Vllm(engine) = &*group.engine else { return None };
+    let ladder = &planned.plan.ladders[*group.ladders.first()?];
+    let cell = &planned.plan.cells[*ladder.cells.first()?];
+    let fields = &planned.experiments.get(cell.experiment)?.fields;
+    let label = format!("of engine {}", group.label);
+    Some(fields.fault(&blamed(engine, error), error.reason.clone(), label))
+}
+
+/// The field that an error speaks of: the engine argument with the longest name that it mentions, else the model.
+fn blamed(engine: &VllmEngine, error: &SessionError) -> String {
+    if error.kind == FailureKind::Environment {
+        return "engine.python".to_owned();
+    }
+    let mentioned = engine.spec.args.keys().filter(|name| error.reason.contains(name.as_str()));
+    match mentioned.max_by_key(|name| name.len()) {
+        Some(name) => format!("engine.{name}"),
+        None if error.reason.contains(&engine.spec.model) => "model.id".to_owned(),
+        None => "engine".to_owned(),
+    }
+}

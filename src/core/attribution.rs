@@ -1,0 +1,287 @@
+//! Why a ceiling is where it is: what bound the engine in a probe that failed.
+//!
+//! | requests failed by | and | limited by |
+//! | --- | --- | --- |
+//! | the engine | | `engine-error` |
+//! | any limit | the harness was late itself | `harness` |
+//! | their first token | more had to be running than `max_num_seqs` | `max-num-seqs` |
+//! | their first token | more had to be running than the KV cache held, or some were preempted | `kv-cache` |
+//! | their first token | all that had to be in time were running: their prompts took too long | `prefill` |
+//! | later tokens | some were preempted | `kv-cache` |
+//! | later tokens | | `decode` |
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::audit::Audit;
+use crate::experiment::Workload;
+use crate::protocol::{Measured, Resolved};
+use crate::request::{RequestEnd, RequestRecord};
+use crate::sla::{Outcome, Sla, Tally, Verdict};
+use crate::units::Share;
+
+/// Use of the KV cache from which it counts as full, where its size in tokens is not known.
+const FULL: f64 = 0.9;
+
+/// What keeps a ceiling from being higher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// The engine runs no more sequences at once.
+    MaxNumSeqs,
+    /// The KV cache holds no more.
+    KvCache,
+    /// Computing the prompts takes too long.
+    Prefill,
+    /// Computing the output takes too long.
+    Decode,
+    /// The harness could not keep up.
+    Harness,
+    /// The engine failed requests.
+    EngineError,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::MaxNumSeqs => "max-num-seqs",
+            Self::KvCache => "kv-cache",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+            Self::Harness => "harness",
+            Self::EngineError => "engine-error",
+        })
+    }
+}
+
+/// A limit, with the figures that say so. Absent where the engine did not say.
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
+pub struct LimitedBy {
+    /// What binds.
+    pub limit: Limit,
+    /// Most requests running at once.
+    pub running_peak: Option<u32>,
+    /// Most requests waiting at once.
+    pub waiting_peak: Option<u32>,
+    /// Highest use of the KV cache.
+    pub kv_peak: Option<Share>,
+    /// Preemptions of all requests.
+    pub preemptions: u32,
+    /// Mean share of TTFT that requests spent waiting to be scheduled.
+    pub queued_share: Option<f64>,
+    /// Requests that the engine failed.
+    pub errors: u32,
+}
+
+/// What bound the engine in a probe that fails an SLA; `None` where it does not fail it.
+pub fn attribute(
+    measured: &Measured,
+    audit: Audit,
+    sla: &Sla,
+    workload: &Workload,
+    engine: &Resolved,
+) -> Option<LimitedBy> {
+    let judged: Vec<&RequestRecord> = measured.requests.iter().filter(|request| request.judged).collect();
+    let tally = Tally::of(sla, &measured.requests);
+    if tally.verdict(sla.ok_rate) != Verdict::Fail {
+        return None;
+    }
+    let is_error = |request: &&&RequestRecord| matches!(request.end, RequestEnd::Failed { .. });
+    let errors = judged.iter().filter(is_error).count() as u32;
+    let scheduler = measured.scheduler;
+    let limit = if 2 * errors > tally.failed {
+        Limit::EngineError
+    } else if matches!(audit, Audit::HarnessBound { .. }) {
+        Limit::Harness
+    } else if first_tokens_are_late(&judged, sla) {
+        let needed = sla.ok_rate.least_of(tally.total());
+        why_first_tokens_are_late(measured, needed, workload, engine)
+    } else if scheduler.preemptions > 0 {
+        Limit::KvCache
+    } else {
+        Limit::Decode
+    };
+    Some(LimitedBy {
+        limit,
+        running_peak: scheduler.running_peak,
+        waiting_peak: scheduler.waiting_peak,
+        kv_peak: scheduler.kv_peak,
+        preemptions: scheduler.preemptions,
+        queued_share: queued_share(&judged),
+        errors,
+    })
+}
+
+/// Whether most of the requests that failed did so before, or by, their first token.
+fn first_tokens_are_late(judged: &[&RequestRecord], sla: &Sla) -> bool {
+    let failed: Vec<_> = judged.iter().filter(|request| sla.judge(request) == Outcome::Failed).collect();
+    let late = failed.iter().filter(|request| match request.ttft() {
+        None => true,
+        // A request that missed its E2E limit did so by its first token where that took most of its time.
+        Some(ttft) => ttft > sla.ttft || sla.e2e.is_some() && 2.0 * ttft.get() > request.age().get(),
+    });
+    2 * late.count() > failed.len()
+}
+
+/// Why, where `needed` requests had to be in time.
+fn why_first_tokens_are_late(measured: &Measured, needed: u32, workload: &Workload, engine: &Resolved) -> Limit {
+    let scheduler = measured.scheduler;
+    // As long as all that had to be in time ran at once, no room was missing: their prompts took their time.
+    let Some(ran) = scheduler.running_peak.filter(|&ran| ran < needed) else {
+        return if scheduler.preemptions > 0 { Limit::KvCache } else { Limit::Prefill };
+    };
+    match engine.max_num_seqs {
+        Some(most) if ran >= most => Limit::MaxNumSeqs,
+        _ if is_full(measured, workload, engine) => Limit::KvCache,
+        _ => Limit::Prefill,
+    }
+}
+
+/// Whether the KV cache had no room for one more prompt at its fullest.
+fn is_full(measured: &Measured, workload: &Workload, engine: &Resolved) -> bool {
+    let scheduler = measured.scheduler;
+    let Some(peak) = scheduler.kv_peak else { return scheduler.preemptions > 0 };
+    let Some(capacity) = engine.kv_cache_tokens else { return scheduler.preemptions > 0 || peak.get() >= FULL };
+    // A prompt takes whole blocks, and vLLM keeps one for itself.
+    let block = engine.block_size.unwrap_or(1).max(1);
+    let needed = (workload.input_tokens.div_ceil(block) + 1) * block;
+    scheduler.preemptions > 0 || (1.0 - peak.get()) * (capacity as f64) < f64::from(needed)
+}
+
+fn queued_share(judged: &[&RequestRecord]) -> Option<f64> {
+    let share = |request: &&RequestRecord| {
+        let ttft = request.ttft()?.get();
+        (ttft > 0.0).then_some(request.queued_s?.get() / ttft)
+    };
+    let shares: Vec<f64> = judged.iter().filter_map(share).collect();
+    (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::load::{Hold, Load};
+    use crate::protocol::{HarnessSeen, PromptSource, SchedulerSeen};
+    use crate::request::testing::request;
+    use crate::units::Seconds;
+
+    /// A probe whose requests, all submitted at once, got their first token at these moments and were held for 1 s.
+    pub fn measured(first_tokens: &[f64]) -> Measured {
+        let held = |(index, first): (u32, &f64)| RequestRecord {
+            index,
+            ..request(Some(*first), 11, Some(*first + 1.0), RequestEnd::Held, *first + 1.0)
+        };
+        Measured {
+            requests: (0..).zip(first_tokens).map(held).collect(),
+            seconds: Seconds::new(10.0).unwrap(),
+            output_tokens: 11 * first_tokens.len() as u64,
+            output_seconds: Seconds::new(10.0).unwrap(),
+            scheduler: SchedulerSeen::default(),
+            harness: HarnessSeen::default(),
+        }
+    }
+
+    /// Prompts of 100 tokens in a burst.
+    pub fn workload() -> Workload {
+        Workload {
+            input_tokens: 100,
+            output_tokens: 11,
+            load: Load::Burst,
+            hold: Hold::For(Seconds::new(1.0).unwrap()),
+            prompt: PromptSource::Random,
+            shared_prefix: 0,
+            seed: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{measured, workload};
+    use super::*;
+    use crate::protocol::SchedulerSeen;
+    use crate::units::Seconds;
+
+    const LATE: [f64; 4] = [0.5, 0.8, 1.1, 1.4];
+
+    fn sla() -> Sla {
+        Sla {
+            ok_rate: Share::ALL,
+            ttft: Seconds::new(1.0).unwrap(),
+            tpot: None,
+            e2e: None,
+            min_tokens_per_second: None,
+        }
+    }
+
+    fn engine(max_num_seqs: u32) -> Resolved {
+        Resolved { max_num_seqs: Some(max_num_seqs), ..Resolved::default() }
+    }
+
+    /// 3% of its KV cache hold more than a prompt.
+    fn roomy() -> Resolved {
+        Resolved { kv_cache_tokens: Some(10_000), block_size: Some(16), ..engine(8) }
+    }
+
+    fn saw(running: u32, kv: f64, preemptions: u32) -> SchedulerSeen {
+        let (running_peak, kv_peak) = (Some(running), Share::new(kv));
+        SchedulerSeen { running_peak, waiting_peak: Some(4), kv_peak, steps: 10, preemptions }
+    }
+
+    #[test]
+    fn late_first_tokens_are_put_down_to_what_was_missing() {
+        let table = [
+            ("all ran", saw(4, 0.5, 0), engine(8), Limit::Prefill),
+            ("no more were let in", saw(2, 0.5, 0), engine(2), Limit::MaxNumSeqs),
+            ("no more fitted", saw(2, 0.97, 0), engine(8), Limit::KvCache),
+            ("some were thrown out again", saw(4, 0.6, 3), engine(8), Limit::KvCache),
+            ("the token budget let fewer run", saw(2, 0.2, 0), engine(8), Limit::Prefill),
+            ("a prompt still fitted", saw(2, 0.97, 0), roomy(), Limit::Prefill),
+            ("the engine said nothing", SchedulerSeen::default(), Resolved::default(), Limit::Prefill),
+        ];
+        for (what, scheduler, engine, limit) in table {
+            let probe = Measured { scheduler, ..measured(&LATE) };
+            let found = attribute(&probe, Audit::Clean, &sla(), &workload(), &engine).unwrap();
+            assert_eq!(found.limit, limit, "{what}");
+        }
+    }
+
+    #[test]
+    fn slow_tokens_are_put_down_to_decode_or_to_preemption() {
+        let slow = Sla { tpot: Seconds::new(0.05), ttft: Seconds::new(9.0).unwrap(), ..sla() };
+        let of = |scheduler| {
+            let probe = Measured { scheduler, ..measured(&LATE) };
+            attribute(&probe, Audit::Clean, &slow, &workload(), &engine(8)).unwrap().limit
+        };
+        assert_eq!(of(saw(4, 0.5, 0)), Limit::Decode);
+        assert_eq!(of(saw(4, 0.5, 2)), Limit::KvCache);
+    }
+
+    #[test]
+    fn errors_and_a_late_harness_come_first() {
+        let mut probe = measured(&LATE);
+        let late = Audit::HarnessBound { delay_s: Seconds::new(0.1).unwrap() };
+        let found = attribute(&probe, late, &sla(), &workload(), &engine(8)).unwrap();
+        assert_eq!(found.limit, Limit::Harness);
+        for request in &mut probe.requests {
+            request.end = RequestEnd::Failed { reason: "no".into() };
+        }
+        let found = attribute(&probe, late, &sla(), &workload(), &engine(8)).unwrap();
+        assert_eq!((found.limit, found.errors), (Limit::EngineError, 4));
+    }
+
+    #[test]
+    fn a_probe_that_passes_has_no_limit() {
+        assert_eq!(attribute(&measured(&[0.5, 0.6]), Audit::Clean, &sla(), &workload(), &engine(8)), None);
+    }
+
+    #[test]
+    fn the_share_of_waiting_is_a_mean_over_requests() {
+        let mut probe = measured(&LATE);
+        probe.requests[0].queued_s = Seconds::new(0.25);
+        probe.requests[1].queued_s = Seconds::new(0.0);
+        let found = attribute(&probe, Audit::Clean, &sla(), &workload(), &engine(8)).unwrap();
+        let share = found.queued_share.unwrap();
+        assert!((share - 0.25).abs() < 1e-12, "{share}");
+    }
+}

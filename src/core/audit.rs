@@ -1,0 +1,91 @@
+//! Whether a probe measured the engine, or something else.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::experiment::Workload;
+use crate::protocol::Measured;
+use crate::sla::Sla;
+use crate::units::Seconds;
+
+/// The part of the tightest TTFT limit that the harness may add by itself.
+const TOLERANCE: f64 = 0.02;
+
+/// What a look at a probe says of the harness.
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Audit {
+    /// It measured the engine.
+    Clean,
+    /// Requests were handed over, or outputs stamped, so late that the harness is part of what was measured.
+    HarnessBound {
+        /// The longest delay that the harness added.
+        delay_s: Seconds,
+    },
+    /// The engine took prompt tokens from its prefix cache that the workload did not ask to share: they cost nothing, so
+    /// the times are those of shorter prompts.
+    Void {
+        /// Such tokens, over all requests.
+        cached_tokens: u64,
+    },
+}
+
+/// Looks at a probe of a ladder with these SLAs.
+pub fn audit(measured: &Measured, workload: &Workload, slas: &[Sla]) -> Audit {
+    let shared = workload.shared_prefix;
+    let unasked = measured.requests.iter().filter_map(|request| request.cached_tokens?.checked_sub(shared));
+    let cached_tokens: u64 = unasked.map(u64::from).sum();
+    if cached_tokens > 0 {
+        return Audit::Void { cached_tokens };
+    }
+    let harness = &measured.harness;
+    let delay_s = harness.submit_delay_s.max(harness.lag_s).unwrap_or(Seconds::ZERO);
+    let tightest = slas.iter().map(|sla| sla.ttft).min().unwrap_or(Seconds::ZERO);
+    if delay_s.get() > TOLERANCE * tightest.get() { Audit::HarnessBound { delay_s } } else { Audit::Clean }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribution::testing::{measured, workload};
+    use crate::protocol::HarnessSeen;
+    use crate::units::Share;
+
+    fn slas() -> [Sla; 2] {
+        [5.0, 1.0].map(|ttft| Sla {
+            ok_rate: Share::ALL,
+            ttft: Seconds::new(ttft).unwrap(),
+            tpot: None,
+            e2e: None,
+            min_tokens_per_second: None,
+        })
+    }
+
+    #[test]
+    fn the_harness_may_add_two_percent_of_the_tightest_limit() {
+        let with = |submit: Option<f64>, lag: Option<f64>| {
+            let mut measured = measured(&[0.5]);
+            let seconds = |value: Option<f64>| value.and_then(Seconds::new);
+            measured.harness =
+                HarnessSeen { cpu_us_per_token: None, submit_delay_s: seconds(submit), lag_s: seconds(lag) };
+            audit(&measured, &workload(), &slas())
+        };
+        assert_eq!(with(None, None), Audit::Clean);
+        assert_eq!(with(Some(0.02), Some(0.001)), Audit::Clean);
+        assert_eq!(with(Some(0.021), None), Audit::HarnessBound { delay_s: Seconds::new(0.021).unwrap() });
+        assert_eq!(with(Some(0.001), Some(0.5)), Audit::HarnessBound { delay_s: Seconds::new(0.5).unwrap() });
+    }
+
+    #[test]
+    fn cached_tokens_that_nobody_asked_for_void_a_probe() {
+        let cached = |tokens, shared_prefix| {
+            let mut measured = measured(&[0.5, 0.6]);
+            measured.requests[1].cached_tokens = Some(tokens);
+            audit(&measured, &Workload { shared_prefix, ..workload() }, &slas())
+        };
+        assert_eq!(cached(0, 0), Audit::Clean);
+        assert_eq!(cached(16, 0), Audit::Void { cached_tokens: 16 });
+        assert_eq!(cached(16, 16), Audit::Clean);
+        assert_eq!(cached(48, 16), Audit::Void { cached_tokens: 32 });
+    }
+}

@@ -1,0 +1,310 @@
+//! Rehearses the cases that the method is judged by and prints a table.
+//!
+//! `cargo bench -p ceiling-core --bench rehearse -- [--seeds N] [WORD]`: cases whose name holds WORD, all by default.
+
+use std::sync::Arc;
+
+use ceiling_core::experiment::{
+    Engine, Execution, ExperimentName, Gpus, Resolution, SearchSettings, Strategy, Workload,
+};
+use ceiling_core::load::{Hold, Load};
+use ceiling_core::plan::{Cell, EngineGroup, ExperimentHead, Key, Ladder, Plan};
+use ceiling_core::protocol::PromptSource;
+use ceiling_core::rehearse::rehearse;
+use ceiling_core::sim::SimEngine;
+use ceiling_core::sla::{Sla, TokensPerSecond};
+use ceiling_core::units::{Concurrency, Seconds, Share};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let seeds = arguments.iter().position(|argument| argument == "--seeds").and_then(|at| arguments.get(at + 1));
+    let seeds = seeds.map_or(1000, |seeds| seeds.parse().expect("--seeds takes a number"));
+    let word =
+        arguments.iter().filter(|argument| !argument.starts_with("--") && argument.parse::<u32>().is_err()).next_back();
+    println!(
+        "{:<34} {:>5} {:>7} {:>6} {:>6} {:>6} {:>6} | {:>6} {:>6} {:>8} {:>8} {:>6}",
+        "case",
+        "cells",
+        "ceiling",
+        "covers",
+        "worst",
+        "undec.",
+        "width",
+        "probes",
+        "ratio",
+        "engine s",
+        "ref. s",
+        "covers"
+    );
+    let trace = arguments.iter().position(|argument| argument == "--trace").and_then(|at| arguments.get(at + 1));
+    for case in cases().into_iter().filter(|case| word.is_none_or(|word| case.name.contains(word.as_str()))) {
+        match trace {
+            Some(seed) => case.trace(seed.parse().expect("--trace takes a seed")),
+            None => case.print(seeds),
+        }
+    }
+}
+
+struct Case {
+    name: String,
+    engine: SimEngine,
+    workload: Workload,
+    slas: Vec<Sla>,
+    resolution: Resolution,
+}
+
+fn seconds(value: f64) -> Seconds {
+    Seconds::new(value).expect("a length of time")
+}
+
+fn share(value: f64) -> Share {
+    Share::new(value).expect("a share")
+}
+
+/// The engine of the interface's example.
+fn engine() -> SimEngine {
+    SimEngine {
+        prefill_tokens_per_second: 40_000.0,
+        decode_step: seconds(8e-3),
+        decode_step_per_sequence: seconds(20e-6),
+        max_num_seqs: 256,
+        max_num_batched_tokens: 8192,
+        kv_cache_tokens: 400_000,
+        load_time: seconds(90.0),
+        step_noise: 0.0,
+        probe_drift: 0.0,
+        error_rate: share(0.0),
+        stall_rate: share(0.0),
+        stall: Seconds::ZERO,
+    }
+}
+
+/// Prefill alone: first tokens 30 ms apart.
+fn prefill_only() -> SimEngine {
+    SimEngine {
+        prefill_tokens_per_second: 1000.0 / 0.03,
+        decode_step: Seconds::ZERO,
+        decode_step_per_sequence: Seconds::ZERO,
+        max_num_seqs: 100_000,
+        max_num_batched_tokens: 1000,
+        kv_cache_tokens: 1_000_000_000,
+        ..engine()
+    }
+}
+
+fn tiny() -> SimEngine {
+    SimEngine {
+        prefill_tokens_per_second: 20_000.0,
+        decode_step: seconds(2e-3),
+        decode_step_per_sequence: seconds(50e-6),
+        max_num_seqs: 64,
+        max_num_batched_tokens: 4096,
+        kv_cache_tokens: 60_000,
+        ..engine()
+    }
+}
+
+fn workload(load: Load, input_tokens: u32, output_tokens: u32, hold: f64) -> Workload {
+    Workload {
+        input_tokens,
+        output_tokens,
+        load,
+        hold: Hold::For(seconds(hold)),
+        prompt: PromptSource::Random,
+        shared_prefix: 0,
+        seed: 7,
+    }
+}
+
+fn grid(ttfts: &[f64], rates: &[f64]) -> Vec<Sla> {
+    let sla = |ttft: f64, rate: f64| Sla {
+        ok_rate: share(rate),
+        ttft: seconds(ttft),
+        tpot: None,
+        e2e: None,
+        min_tokens_per_second: None,
+    };
+    ttfts.iter().flat_map(|ttft| rates.iter().map(move |rate| sla(*ttft, *rate))).collect()
+}
+
+fn cases() -> Vec<Case> {
+    let engines = [
+        ("prefill", prefill_only(), 1000, 1, 0.0),
+        ("example", engine(), 5000, 256, 5.0),
+        ("tiny", tiny(), 512, 32, 2.0),
+        ("short", SimEngine { max_num_seqs: 1024, kv_cache_tokens: 2_000_000, ..engine() }, 1000, 256, 5.0),
+        ("long", SimEngine { kv_cache_tokens: 2_000_000, ..engine() }, 16_000, 256, 5.0),
+    ];
+    let grids: [(&str, Vec<Sla>); 4] = [
+        ("1", grid(&[3.0], &[0.95])),
+        ("1 strict", grid(&[10.0], &[0.99])),
+        ("3x2", grid(&[1.0, 3.0, 9.0], &[0.95, 0.99])),
+        ("4x2", grid(&[1.0, 3.0, 9.0, 27.0], &[0.9, 0.99])),
+    ];
+    let noises: [(&str, f64, f64, Resolution); 3] = [
+        ("exact", 0.0, 0.0, Resolution::Requests(1)),
+        ("drift 3%", 0.03, 0.05, Resolution::Relative(share(0.05))),
+        ("drift 10%", 0.1, 0.2, Resolution::Relative(share(0.05))),
+    ];
+    let mut cases = Vec::new();
+    for (noise, drift, step, resolution) in noises {
+        for (name, engine, input, output, hold) in engines {
+            for (grid, slas) in &grids {
+                cases.push(Case {
+                    name: format!("{noise} {name} {grid}"),
+                    engine: SimEngine { probe_drift: drift, step_noise: step, ..engine },
+                    workload: workload(Load::Burst, input, output, hold),
+                    slas: slas.clone(),
+                    resolution,
+                });
+            }
+        }
+        let busy = SimEngine { probe_drift: drift, step_noise: step, ..engine() };
+        let sustained = |name: &str, hold: f64, slas: Vec<Sla>| Case {
+            name: format!("{noise} sustained {name}"),
+            engine: SimEngine { kv_cache_tokens: 2_000_000, ..busy },
+            workload: workload(Load::Sustained, 1000, 100, hold),
+            slas,
+            resolution,
+        };
+        cases.push(sustained("1", 5.0, grid(&[1.0], &[0.95])));
+        cases.push(sustained("hold x2", 10.0, grid(&[1.0], &[0.95])));
+        cases.push(sustained("3x2", 5.0, grid(&[0.5, 1.0, 3.0], &[0.95, 0.99])));
+        let tpot = |sla: &Sla| Sla { tpot: Some(seconds(0.05)), ..*sla };
+        let e2e = |sla: &Sla| Sla { e2e: Some(seconds(8.0)), ..*sla };
+        let fast = |sla: &Sla| Sla { min_tokens_per_second: TokensPerSecond::new(25.0), ..*sla };
+        let limits: [(&str, &dyn Fn(&Sla) -> Sla); 3] = [("tpot", &tpot), ("e2e", &e2e), ("rate", &fast)];
+        for (name, limit) in limits {
+            let slas: Vec<Sla> = grid(&[1.0, 3.0], &[0.95]).iter().map(limit).collect();
+            cases.push(sustained(name, 5.0, slas.clone()));
+            cases.push(Case {
+                name: format!("{noise} burst {name}"),
+                workload: workload(Load::Burst, 1000, 100, 5.0),
+                ..sustained(name, 5.0, slas)
+            });
+        }
+    }
+    for (drift, step) in [(0.0, 0.0), (0.03, 0.05)] {
+        for (name, base, input, output, hold) in engines {
+            let noisy = SimEngine { probe_drift: drift, step_noise: step, ..base };
+            let case = |what: &str, engine: SimEngine, slas: Vec<Sla>| Case {
+                name: format!("{what} {name} drift {}%", drift * 100.0),
+                engine,
+                workload: workload(Load::Burst, input, output, hold),
+                slas,
+                resolution: Resolution::Relative(share(0.05)),
+            };
+            let stalling = SimEngine { stall_rate: share(0.05), stall: seconds(6.0), ..noisy };
+            cases.push(case("stall", stalling, grid(&[3.0], &[0.9])));
+            let failing = SimEngine { error_rate: share(0.02), ..noisy };
+            cases.push(case("errors", failing, grid(&[9.0], &[0.95, 0.99])));
+        }
+    }
+    cases
+}
+
+impl Case {
+    fn plan(&self) -> Plan {
+        let key = Key::of(&serde_json::Value::Null);
+        let search = SearchSettings {
+            max_concurrency: Concurrency::new(4096).expect("not zero"),
+            start_concurrency: Concurrency::ONE,
+            resolution: self.resolution,
+            confidence: share(0.95),
+            strategy: Strategy::Guided,
+            budget: seconds(36_000.0),
+        };
+        let cell = |(index, sla): (usize, &Sla)| Cell {
+            key: key.clone(),
+            id: index.to_string(),
+            experiment: 0,
+            ladder: 0,
+            axes: Arc::new([]),
+            sla: *sla,
+        };
+        Plan {
+            experiments: vec![ExperimentHead {
+                name: ExperimentName::new("bench").expect("a name"),
+                description: String::new(),
+                source: String::new(),
+                digest: key.clone(),
+            }],
+            groups: vec![EngineGroup {
+                key: key.clone(),
+                label: self.name.clone(),
+                engine: Arc::new(Engine::Sim(self.engine)),
+                execution: Arc::new(Execution {
+                    gpus: Gpus::None,
+                    slots: 1,
+                    engine_timeout: seconds(60.0),
+                    probe_timeout: seconds(60.0),
+                    cell_timeout: seconds(60.0),
+                    retries: 0,
+                }),
+                ladders: vec![0],
+            }],
+            ladders: vec![Ladder {
+                id: self.name.clone(),
+                key: key.clone(),
+                group: 0,
+                workload: Arc::new(self.workload.clone()),
+                search,
+                cells: (0..self.slas.len()).collect(),
+            }],
+            cells: self.slas.iter().enumerate().map(cell).collect(),
+        }
+    }
+
+    fn trace(&self, seed: u64) {
+        let plan = self.plan();
+        let ladder = &plan.ladders[0];
+        let climb = ceiling_core::rehearse::Climb::run(
+            ceiling_core::sim::SimSession::new(self.engine, seed),
+            &ladder.workload,
+            &ladder.search,
+            &self.slas,
+            0,
+        );
+        println!("{}", self.name);
+        for (level, until, seconds) in &climb.probes {
+            println!("  {level:>5} {:>8.2}s {until:?}", seconds.get());
+        }
+        for (sla, answer) in self.slas.iter().zip(&climb.answers) {
+            println!(
+                "  ttft {} rate {}: {:?} [{:?}, {:?})",
+                sla.ttft,
+                sla.ok_rate,
+                answer.status,
+                answer.highest_pass.map(Concurrency::get),
+                answer.lowest_fail.map(Concurrency::get)
+            );
+        }
+        println!("  ratio {:?}", climb.certificate_ratio());
+    }
+
+    fn print(&self, seeds: u32) {
+        let rehearsal = rehearse(&self.plan(), seeds).expect("a simulated engine");
+        let (cells, ladder) = (&rehearsal.cells, &rehearsal.ladders[0]);
+        let count = cells.len() as f64;
+        let mean =
+            |of: &dyn Fn(&ceiling_core::rehearse::RehearsedCell) -> f64| cells.iter().map(of).sum::<f64>() / count;
+        let ceilings = cells.iter().map(|cell| cell.true_ceiling.map_or(0, Concurrency::get));
+        // A width of at most four requests counts as narrow, whatever part of the ceiling that is.
+        let widest = cells.iter().filter_map(|cell| cell.median_relative_width).fold(0.0, f64::max);
+        println!(
+            "{:<34} {:>5} {:>7} {:>6.3} {:>6.3} {:>6.3} {:>5.1}% | {:>6.1} {:>6.2} {:>8.1} {:>8.1} {:>6.3}",
+            self.name,
+            cells.len(),
+            format!("{}-{}", ceilings.clone().min().unwrap_or(0), ceilings.max().unwrap_or(0)),
+            mean(&|cell| cell.coverage),
+            cells.iter().map(|cell| cell.coverage).fold(1.0, f64::min),
+            mean(&|cell| cell.undecided),
+            widest * 100.0,
+            ladder.probes_mean,
+            ladder.certificate_ratio_mean.unwrap_or(f64::NAN),
+            ladder.engine_s_mean,
+            ladder.reference.engine_s_mean,
+            ladder.reference.coverage,
+        );
+    }
+}

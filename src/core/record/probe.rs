@@ -1,0 +1,63 @@
+//! A probe, measured and judged.
+
+use serde::{Deserialize, Serialize};
+
+use crate::attribution::{LimitedBy, attribute};
+use crate::audit::{Audit, audit};
+use crate::plan::{Key, Ladder};
+use crate::protocol::{Measured, Resolved};
+use crate::sla::{Sla, Tally};
+use crate::units::Concurrency;
+use crate::watch::Until;
+
+/// A probe of a ladder, with what it says under each of the ladder's SLAs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The ladder.
+    pub ladder: Key,
+    /// Its number in the ladder, from 0.
+    pub number: u32,
+    /// Requests in flight.
+    pub concurrency: Concurrency,
+    /// What it was measured for.
+    pub until: Until,
+    /// Whether it measured the engine.
+    pub audit: Audit,
+    /// Whether it is evidence; false for one that was void, or repeated because the harness was late.
+    pub counts: bool,
+    /// Its requests under each SLA.
+    pub tallies: Vec<Tally>,
+    /// What bound the engine, for each SLA that it fails.
+    pub limits: Vec<Option<LimitedBy>>,
+    /// All that was measured.
+    pub measured: Measured,
+}
+
+impl Probe {
+    /// Judges what was measured under the SLAs of a ladder.
+    pub fn judge(ladder: &Ladder, slas: &[Sla], engine: &Resolved, taken: Taken, measured: Measured) -> Self {
+        let audit = audit(&measured, &ladder.workload, slas);
+        Self {
+            ladder: ladder.key,
+            number: taken.number,
+            concurrency: taken.concurrency,
+            until: taken.until,
+            audit,
+            counts: true,
+            tallies: slas.iter().map(|sla| Tally::of(sla, &measured.requests)).collect(),
+            limits: slas.iter().map(|sla| attribute(&measured, audit, sla, &ladder.workload, engine)).collect(),
+            measured,
+        }
+    }
+}
+
+/// Which probe it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Its number in the ladder.
+    pub number: u32,
+    /// Requests in flight.
+    pub concurrency: Concurrency,
+    /// What it was measured for.
+    pub until: Until,
+}
