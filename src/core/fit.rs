@@ -95,8 +95,10 @@ fn parameters(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord]) -> Resu
     let budget = resolved.and_then(|engine| engine.max_num_batched_tokens).unwrap_or(8192);
     let tokens = |probe: &ProbeRecord| f64::from(probe.concurrency.get()) * f64::from(ladder.workload.input_tokens);
     let slowest: Vec<(f64, f64)> = probes.iter().filter_map(|p| Some((tokens(p), p.ttft?.max_s?))).collect();
+    // A probe that was stopped ended among its prompts, and has no throughput: its tokens came no faster than those did.
+    let ran_on = probes.iter().filter(|probe| probe.output_tokens_per_s.is_some());
     let held = |probe: &&ProbeRecord| Some((f64::from(probe.concurrency.get()), probe.tpot?.min_s));
-    let steps: Vec<(f64, f64)> = probes.iter().filter_map(held).filter(|(_, step)| *step > 0.0).collect();
+    let steps: Vec<(f64, f64)> = ran_on.filter_map(held).filter(|(_, step)| *step > 0.0).collect();
 
     let too_few = |found| FitError::TooFew { ladder: ladder.id.clone(), found, needed: POINTS };
     let prefill = Line::through(&slowest).ok_or_else(|| too_few(sizes(&slowest)))?;
