@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use ceiling_core::units::Share;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -32,8 +33,12 @@ pub enum Command {
     Fit(FitArgs),
     /// Show a run
     Report(ReportArgs),
+    /// Compare two runs
+    Diff(DiffArgs),
     /// List the runs under the results directory
     List(ListArgs),
+    /// Show the ceilings of an experiment over all its runs
+    History(HistoryArgs),
     /// Write the JSON schemas
     Schema(SchemaArgs),
     /// Print shell completions
@@ -222,8 +227,11 @@ pub enum RehearseFormat {
 /// `ceiling report`
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A run directory, a run id, or `latest`
+    /// A run directory, a run id, `latest`, or a git revision
     pub run: String,
+    /// Only among the runs of this experiment
+    #[arg(long, value_name = "NAME")]
+    pub experiment: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value_t = ReportFormat::Markdown)]
     pub format: ReportFormat,
@@ -249,6 +257,106 @@ pub enum ReportFormat {
     Json,
     /// One file with charts, for a browser
     Html,
+}
+
+/// `ceiling diff`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0  nothing that the caller asked to fail on
+  1  --fail-on regression, and without --fail-on: a cell regressed; --fail-on change: any cell improved, regressed, \
+was added or removed
+  3  no cell could be compared; with --fail-on also: for some cell what was asked about can be neither told nor excluded")]
+pub struct DiffArgs {
+    /// The run to compare with: a run directory, a run id, `latest`, or a git revision
+    pub baseline: String,
+    /// The run to compare
+    pub candidate: String,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = DiffFormat::Table)]
+    pub format: DiffFormat,
+    /// What to fail on; where it is given, what cannot be decided ends with code 3
+    #[arg(long, value_enum)]
+    pub fail_on: Option<FailOn>,
+    /// The least relative change of a ceiling that matters
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
+    pub threshold: Share,
+    /// Fields that may differ, as in `engine.max_num_seqs,model.revision`; the interpreter and the search always may
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pub across: Vec<String>,
+    /// Only among the runs of this experiment; the baseline is looked for among those of the candidate's
+    #[arg(long, value_name = "NAME")]
+    pub experiment: Option<String>,
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
+/// How a comparison is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DiffFormat {
+    /// For people
+    Table,
+    /// For a pull request
+    Markdown,
+    /// For programs
+    Json,
+    /// One file for a browser
+    Html,
+}
+
+/// What a comparison fails on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// A ceiling that dropped
+    Regression,
+    /// Any ceiling that changed, and any cell that was added or removed
+    Change,
+    /// Nothing
+    Never,
+}
+
+/// A share, as a percentage or as a number between 0 and 1.
+fn share(text: &str) -> Result<Share, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let value = match text.trim().strip_suffix('%') {
+        Some(percent) => number(percent).map(|percent| percent / 100.0),
+        None => number(text),
+    };
+    value.and_then(Share::new).ok_or_else(|| "expected a share such as 5% or 0.05, between 0 and 1".to_owned())
+}
+
+/// `ceiling history`
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Name of the experiment
+    pub experiment: String,
+    /// Only the cells whose id holds this text or matches this glob
+    #[arg(long, value_name = "PATTERN")]
+    pub cell: Option<String>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = HistoryFormat::Table)]
+    pub format: HistoryFormat,
+    /// The least relative change of a ceiling that is a step
+    #[arg(long, value_name = "SHARE", default_value = "5%", value_parser = share)]
+    pub threshold: Share,
+    /// Fields that may differ from run to run; the interpreter and the search always may
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pub across: Vec<String>,
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
+/// How a history is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum HistoryFormat {
+    /// For people
+    Table,
+    /// For a pull request
+    Markdown,
+    /// For programs
+    Json,
 }
 
 /// `ceiling list`

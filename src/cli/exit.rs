@@ -7,10 +7,12 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done; nothing that the caller asked to fail on.
     Done,
-    /// Cells failed.
+    /// Cells failed, or regressed.
     Failed,
     /// The command line or an experiment file is wrong; nothing was started.
     Usage,
+    /// Not comparable, or undecided where a decision was asked for.
+    Undecided,
     /// Interrupted; what was measured is kept.
     Interrupted,
 }
@@ -21,6 +23,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
+            Exit::Undecided => 3,
             Exit::Interrupted => 130,
         })
     }

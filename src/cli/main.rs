@@ -25,7 +25,9 @@ fn main() -> ExitCode {
         Command::Fit(args) => commands::fit::fit(&args),
         Command::Rehearse(args) => commands::rehearse::rehearse(&args),
         Command::Report(args) => commands::report::report(&args),
+        Command::Diff(args) => commands::diff::diff(&args),
         Command::List(args) => commands::list::list(&args),
+        Command::History(args) => commands::history::history(&args),
         Command::Schema(args) => commands::schema::schema(&args),
         Command::Completions { shell } => commands::completions::completions(shell),
     };

@@ -4,10 +4,12 @@
 //!
 //! ```text
 //! experiment -> plan -> (a probe measured elsewhere) -> watch, sla -> search -> record
+//! two records -> compare
 //! ```
 
 pub mod attribution;
 pub mod audit;
+pub mod compare;
 pub mod experiment;
 pub mod fit;
 pub mod key;

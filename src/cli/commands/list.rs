@@ -1,43 +1,69 @@
 //! `ceiling list`
 
+use std::path::PathBuf;
+use std::thread;
+
 use anyhow::Result;
+use ceiling_core::record::RunSummary;
 
 use crate::args::ListArgs;
 use crate::exit::Exit;
 use crate::report::{show, table};
-use crate::store::{read_run, runs};
+use crate::store::{read_summary, runs};
 
 /// Prints the runs under the results directory, newest first.
 pub fn list(args: &ListArgs) -> Result<Exit> {
     let results = &args.results.results;
-    let head = ["experiment", "run", "started", "status", "ceilings"].map(str::to_owned).to_vec();
-    let mut rows = Vec::new();
-    for directory in runs(results).into_iter().rev() {
-        match read_run(&directory) {
-            Ok(run) => {
-                let simulated = if run.simulated { ", simulated" } else { "" };
-                let ceilings: Vec<String> = run.cells.iter().map(table::ceiling).collect();
-                let status = format!("{}{simulated}", run.status);
-                rows.push(vec![run.experiment.name, run.run_id, run.started, status, brief(&ceilings)]);
-            }
-            // A run that cannot be read is shown as such: leaving it out would hide it.
-            Err(error) => {
-                let name = directory.display().to_string();
-                rows.push(vec![name, String::new(), String::new(), "unreadable".to_owned(), format!("{error:#}")]);
-            }
-        }
-    }
+    let mut directories = runs(results);
+    directories.reverse();
+    let rows = rows(&directories);
     if rows.is_empty() {
         println!("no runs under {}", results.display());
     } else {
+        let head = ["experiment", "run", "commit", "started", "status", "ceilings"].map(str::to_owned).to_vec();
         println!("{}", show(&table::Table { head, rows }));
     }
     Ok(Exit::Done)
 }
 
-/// The first few of a list.
-fn brief(ceilings: &[String]) -> String {
+/// One row for each run, read on all processors.
+fn rows(directories: &[PathBuf]) -> Vec<Vec<String>> {
+    let readers = thread::available_parallelism().map_or(1, usize::from);
+    let part = directories.len().div_ceil(readers).max(1);
+    thread::scope(|scope| {
+        let parts: Vec<_> =
+            directories.chunks(part).map(|part| scope.spawn(|| part.iter().map(row).collect::<Vec<_>>())).collect();
+        let joined = parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.flatten().collect()
+    })
+}
+
+fn row(directory: &PathBuf) -> Vec<String> {
+    match read_summary(directory) {
+        Ok(run) => {
+            let simulated = if run.simulated { ", simulated" } else { "" };
+            let status = format!("{}{simulated}", run.status);
+            let (commit, ceilings) = (commit(&run), brief(&run));
+            vec![run.experiment.name, run.run_id, commit, run.started, status, ceilings]
+        }
+        // A run that cannot be read is shown as such: leaving it out would hide it.
+        Err(error) => {
+            let name = directory.display().to_string();
+            vec![name, String::new(), String::new(), String::new(), "unreadable".to_owned(), format!("{error:#}")]
+        }
+    }
+}
+
+fn commit(run: &RunSummary) -> String {
+    let Some(git) = &run.provenance.git else { return String::new() };
+    format!("{}{}", git.commit.get(..7).unwrap_or(&git.commit), if git.dirty { " (dirty)" } else { "" })
+}
+
+/// The first few ceilings.
+fn brief(run: &RunSummary) -> String {
     const MOST: usize = 8;
-    let more = if ceilings.len() > MOST { format!(", … ({} cells)", ceilings.len()) } else { String::new() };
-    format!("{}{more}", ceilings[..ceilings.len().min(MOST)].join(", "))
+    let ceilings: Vec<String> =
+        run.cells.iter().take(MOST).map(|cell| table::ceiling_of(cell.status, cell.highest_pass)).collect();
+    let more = if run.cells.len() > MOST { format!(", … ({} cells)", run.cells.len()) } else { String::new() };
+    format!("{}{more}", ceilings.join(", "))
 }

@@ -2,7 +2,9 @@
 
 pub mod check;
 pub mod completions;
+pub mod diff;
 pub mod fit;
+pub mod history;
 pub mod list;
 pub mod plan;
 pub mod quick;

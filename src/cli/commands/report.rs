@@ -9,16 +9,19 @@ use super::pattern::Pattern;
 use crate::args::{ReportArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::report::{csv, html, json, markdown};
-use crate::store::{complete_requests, log_tails, read_run, replace, resolve_run};
+use crate::store::{Finder, LogTails, complete_requests, log_tails, replace};
 
 /// Prints a run, or writes it to a file.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
-    let directory = resolve_run(&args.results.results, &args.run)?;
-    let mut run = read_run(&directory)?;
+    let found = Finder::new(&args.results.results, args.experiment.as_deref()).find(&args.run)?;
+    let mut run = found.read()?;
     // A report is worth having also where the results cannot be written to.
-    if let Err(error) = complete_requests(&directory, &run) {
+    if let Some(directory) = found.directory()
+        && let Err(error) = complete_requests(directory, &run)
+    {
         eprintln!("warning: the table of requests is not up to date: {error:#}");
     }
+    let logs = found.directory().map_or_else(LogTails::default, |directory| log_tails(directory, &run));
     if let Some(pattern) = &args.only {
         only(&mut run, pattern)?;
     }
@@ -26,7 +29,7 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
         ReportFormat::Markdown => markdown::render(&run),
         ReportFormat::Csv => csv::render(&run)?,
         ReportFormat::Json => json::render(&run)?,
-        ReportFormat::Html => html::render(&run, &log_tails(&directory, &run)),
+        ReportFormat::Html => html::render(&run, &logs),
     };
     match &args.output {
         Some(path) => replace(path, text.as_bytes())?,

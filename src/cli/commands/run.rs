@@ -10,7 +10,7 @@ use super::{experiments, plan};
 use crate::args::{PlanFormat, RunArgs};
 use crate::executor::WorkerLibrary;
 use crate::exit::Exit;
-use crate::store::{newest_unfinished, read_run, resolve_run};
+use crate::store::{Finder, newest_unfinished};
 
 /// The most cells that a run measures without being asked twice.
 const MOST_CELLS: usize = 100_000;
@@ -40,10 +40,11 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         }
     }
     let results = &args.results.results;
+    let experiment = &planned.plan.experiments[0].name;
     let start = match args.resume.as_deref() {
         None => Start::Anew,
-        Some("") => Start::Again(newest_unfinished(results, &planned.plan.experiments[0].name)?),
-        Some(run) => Start::Again(read_run(&resolve_run(results, run)?)?.run_id),
+        Some("") => Start::Again(newest_unfinished(results, experiment)?),
+        Some(run) => Start::Again(Finder::new(results, Some(experiment.as_str())).find(run)?.read()?.run_id),
     };
     let (exit, _) = carry_out(planned.plan, results, start)?;
     Ok(exit)

@@ -72,6 +72,17 @@ pub fn provenance(run: &Run) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// A row of a table whose columns are Markdown already.
+pub fn row(columns: &[String]) -> String {
+    format!("| {} |\n", columns.join(" | "))
+}
+
+/// Text from a file, as code: nothing in it is a link, an image, a tag or a mention. Empty text stays empty.
+pub fn code(text: &str) -> String {
+    let clean = text.replace('`', "'").replace('|', "\\|").replace(char::is_control, " ");
+    if clean.trim().is_empty() { String::new() } else { format!("`{clean}`") }
+}
+
 /// A text in which Markdown finds no markup: no link, no image, no HTML, no end of a table's cell.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

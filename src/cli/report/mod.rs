@@ -1,6 +1,8 @@
 //! Results into bytes. Every reporter is pure: the same run gives the same bytes.
 
 pub mod csv;
+pub mod diff;
+pub mod history;
 pub mod html;
 pub mod json;
 pub mod markdown;

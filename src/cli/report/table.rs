@@ -74,8 +74,13 @@ pub fn table(run: &Run) -> Table {
 
 /// The ceiling, or why there is none.
 pub fn ceiling(cell: &CellRecord) -> String {
-    let pass = cell.highest_pass.map_or(0, Concurrency::get);
-    match cell.status {
+    ceiling_of(cell.status, cell.highest_pass)
+}
+
+/// The ceiling that an end of a search states, or why there is none.
+pub fn ceiling_of(status: Option<Status>, highest_pass: Option<Concurrency>) -> String {
+    let pass = highest_pass.map_or(0, Concurrency::get);
+    match status {
         None => "not yet measured".to_owned(),
         Some(Status::Found) => pass.to_string(),
         Some(Status::AboveCap) => format!("above cap ({pass})"),

@@ -5,7 +5,8 @@ use std::path::Path;
 use ceiling_core::plan::{Measurements, Plan};
 use ceiling_core::search::Status;
 
-use super::run_dir::{read_run, runs};
+use super::find::read_run;
+use super::run_dir::runs;
 
 /// Load times and ladder times of the newest runs that measured a part of this plan.
 ///

@@ -1,24 +1,190 @@
 //! The only place that speaks to git.
+//!
+//! Through the library, so that neither the command nor a checkout is needed, and a bare clone will do.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, anyhow, bail};
 use ceiling_core::record::Git;
+use git2::{ErrorCode, ObjectType, RepositoryOpenFlags, Status, StatusOptions};
 
-/// The state of the repository around a directory; `None` where there is no repository, no commit, or no git.
-///
-/// Files under `results` do not make a tree dirty: a run would otherwise spoil the provenance of the next.
-pub fn state(directory: &Path, results: &Path) -> Option<Git> {
-    let commit = git(directory, &["rev-parse", "HEAD"])?;
-    let branch = git(directory, &["symbolic-ref", "--quiet", "--short", "HEAD"]);
-    let exclude = format!(":(exclude){}", results.display());
-    let changes = git(directory, &["status", "--porcelain", "--untracked-files=no", "--", ".", &exclude])
-        .or_else(|| git(directory, &["status", "--porcelain", "--untracked-files=no"]))?;
-    Some(Git { commit, branch, dirty: !changes.is_empty() })
+/// A repository.
+pub struct Repository(git2::Repository);
+
+/// A commit, by its whole hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit(String);
+
+impl Commit {
+    /// The whole hash.
+    pub fn hash(&self) -> &str {
+        &self.0
+    }
+
+    /// Its first seven digits.
+    pub fn short(&self) -> &str {
+        self.0.get(..7).unwrap_or(&self.0)
+    }
 }
 
-fn git(directory: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg(directory).args(arguments).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
+/// What a revision names.
+pub enum Named {
+    /// A commit.
+    Commit(Commit),
+    /// A file: `HEAD~1:results/…/run.json`.
+    File(Vec<u8>),
+}
+
+/// A `run.json` that git holds.
+pub struct Held {
+    /// Name of the directory that holds the runs of its experiment.
+    pub experiment: String,
+    /// Name of the directory of the run.
+    pub run_id: String,
+    /// Path in the repository.
+    pub path: PathBuf,
+    id: git2::Oid,
+}
+
+impl Repository {
+    /// The repository around a directory; `None` where there is none.
+    pub fn around(directory: &Path) -> Result<Option<Self>> {
+        let no_ceilings: [&Path; 0] = [];
+        match git2::Repository::open_ext(directory, RepositoryOpenFlags::FROM_ENV, no_ceilings) {
+            Ok(repository) => Ok(Some(Self(repository))),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(said(&error)).context("cannot read the git repository here"),
+        }
+    }
+
+    /// Its state; `None` before its first commit.
+    ///
+    /// Files under `results` do not make a tree dirty: a run would otherwise spoil the provenance of the next.
+    pub fn state(&self, results: &Path) -> Result<Option<Git>> {
+        let head = match self.0.head() {
+            Ok(head) => head,
+            Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => return Ok(None),
+            Err(error) => return Err(said(&error)),
+        };
+        let commit = head.peel_to_commit().map_err(|error| said(&error))?.id().to_string();
+        let branch = head.is_branch().then(|| head.shorthand().map(str::to_owned)).flatten();
+        Ok(Some(Git { commit, branch, dirty: self.is_dirty(results)? }))
+    }
+
+    fn is_dirty(&self, results: &Path) -> Result<bool> {
+        if self.0.is_bare() {
+            return Ok(false);
+        }
+        let results = self.inside(results).ok();
+        let mut options = StatusOptions::new();
+        options.include_untracked(false).include_ignored(false);
+        let statuses = self.0.statuses(Some(&mut options)).map_err(|error| said(&error))?;
+        let counts = |entry: &git2::StatusEntry<'_>| {
+            let is_result = entry
+                .path()
+                .zip(results.as_ref())
+                .is_some_and(|(path, results)| !results.as_os_str().is_empty() && Path::new(path).starts_with(results));
+            entry.status() != Status::CURRENT && !is_result
+        };
+        Ok(statuses.iter().any(|entry| counts(&entry)))
+    }
+
+    /// What a revision names: a commit, or a file in one.
+    pub fn named(&self, revision: &str) -> Result<Named> {
+        let object = self.0.revparse_single(revision).map_err(|error| match error.code() {
+            ErrorCode::Ambiguous => anyhow!("`{revision}` begins several hashes: give more digits"),
+            _ if self.0.is_shallow() => anyhow!(
+                "git knows no revision `{revision}`, but this clone is shallow: get the rest with `git fetch --unshallow`"
+            ),
+            _ => anyhow!("git knows no revision `{revision}`"),
+        })?;
+        if let Some(file) = object.as_blob() {
+            return Ok(Named::File(file.content().to_owned()));
+        }
+        match object.peel_to_commit() {
+            Ok(commit) => Ok(Named::Commit(Commit(commit.id().to_string()))),
+            Err(_) => bail!("`{revision}` is neither a commit nor a file; name a run as REVISION:PATH/run.json"),
+        }
+    }
+
+    /// Every run under `results` in a commit, oldest first.
+    pub fn runs_at(&self, commit: &Commit, results: &Path) -> Result<Vec<Held>> {
+        let place = self.inside(results)?;
+        self.find_runs(commit, &place).map_err(|error| match error.code() {
+            ErrorCode::NotFound if self.0.is_shallow() => anyhow!(
+                "this shallow clone lacks objects of commit {}: get them with `git fetch --unshallow`",
+                commit.short()
+            ),
+            _ => said(&error),
+        })
+    }
+
+    fn find_runs(&self, commit: &Commit, place: &Path) -> Result<Vec<Held>, git2::Error> {
+        let tree = self.0.find_commit(git2::Oid::from_str(commit.hash())?)?.tree()?;
+        let results = if place.as_os_str().is_empty() {
+            tree
+        } else {
+            match tree.get_path(place) {
+                Ok(entry) if entry.kind() == Some(ObjectType::Tree) => self.0.find_tree(entry.id())?,
+                Ok(_) => return Ok(Vec::new()),
+                Err(error) if error.code() == ErrorCode::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            }
+        };
+        let mut found = Vec::new();
+        for (experiment, runs) in self.directories(&results)? {
+            for (run_id, run) in self.directories(&runs)? {
+                if let Some(file) = run.get_name("run.json").filter(|file| file.kind() == Some(ObjectType::Blob)) {
+                    let path = place.join(&experiment).join(&run_id).join("run.json");
+                    found.push(Held { experiment: experiment.clone(), run_id, path, id: file.id() });
+                }
+            }
+        }
+        found.sort_by(|a, b| (&a.run_id, &a.experiment).cmp(&(&b.run_id, &b.experiment)));
+        Ok(found)
+    }
+
+    /// The directories in a directory; those whose names are not UTF-8 are none that this program made.
+    fn directories<'r>(&'r self, tree: &git2::Tree<'r>) -> Result<Vec<(String, git2::Tree<'r>)>, git2::Error> {
+        let entries = tree.iter().filter(|entry| entry.kind() == Some(ObjectType::Tree));
+        let named = entries.filter_map(|entry| Some((entry.name()?.to_owned(), entry.id())));
+        named.map(|(name, id)| Ok((name, self.0.find_tree(id)?))).collect()
+    }
+
+    /// Its text.
+    pub fn read(&self, held: &Held) -> Result<Vec<u8>> {
+        let blob = self.0.find_blob(held.id).map_err(|error| said(&error));
+        Ok(blob.with_context(|| format!("git holds no content of {}", held.path.display()))?.content().to_owned())
+    }
+
+    /// Where a path of the file system lies in the repository. In a bare one, a relative path counts from its root.
+    fn inside(&self, path: &Path) -> Result<PathBuf> {
+        let clean = |path: &Path| path.components().filter(|part| *part != std::path::Component::CurDir).collect();
+        let Some(root) = self.0.workdir() else {
+            if path.is_absolute() {
+                bail!("{} is not in the bare repository: name the directory of results from its root", path.display());
+            }
+            return Ok(clean(path));
+        };
+        let root = root.canonicalize().with_context(|| format!("cannot find {}", root.display()))?;
+        let whole = canonical(path).with_context(|| format!("cannot find the directory of {}", path.display()))?;
+        let inside = whole.strip_prefix(&root);
+        Ok(clean(inside.with_context(|| format!("{} lies outside the repository {}", path.display(), root.display()))?))
+    }
+}
+
+/// The canonical path of something that need not be there, below something that is.
+fn canonical(path: &Path) -> std::io::Result<PathBuf> {
+    let whole = std::path::absolute(path)?;
+    let there = whole.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    let rest = whole.strip_prefix(there).unwrap_or(Path::new(""));
+    Ok(there.canonicalize()?.join(rest))
+}
+
+/// The library's own words.
+fn said(error: &git2::Error) -> anyhow::Error {
+    match error.code() {
+        ErrorCode::Owner => anyhow!("{}; allow it with `git config --global --add safe.directory`", error.message()),
+        _ => anyhow!("{}", error.message()),
+    }
 }

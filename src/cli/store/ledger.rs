@@ -9,11 +9,12 @@ use ceiling_core::plan::{ExperimentHead, Key, Plan};
 use ceiling_core::record::{Entry, Heading, Provenance, Replay, Run, State};
 use jiff::Timestamp;
 
+use super::find::read_run;
 use super::journal::{self, Journal, Past};
 use super::lock::Lock;
 use super::replace;
 use super::requests;
-use super::run_dir::{RunDir, read_run};
+use super::run_dir::RunDir;
 use crate::report;
 
 /// The books of a run: one directory for each of its experiments.

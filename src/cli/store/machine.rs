@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use ceiling_core::record::Provenance;
+use ceiling_core::record::{Git, Provenance};
 
-use super::git;
+use super::git::Repository;
 
 /// What is known of this machine and this working tree before any engine is up.
 pub fn provenance(results: &Path) -> Provenance {
@@ -18,7 +18,7 @@ pub fn provenance(results: &Path) -> Provenance {
         read("/proc/meminfo").and_then(|text| field(&text, "MemTotal")?.split_whitespace().next()?.parse::<u64>().ok());
     Provenance {
         ceiling: env!("CARGO_PKG_VERSION").to_owned(),
-        git: git::state(Path::new("."), results),
+        git: git_state(results),
         engine: None,
         python: None,
         platform: format!("{}{kernel} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -28,6 +28,18 @@ pub fn provenance(results: &Path) -> Provenance {
         nvidia_driver: read("/proc/driver/nvidia/version").and_then(|text| driver_version(&text)),
         cuda_visible_devices: std::env::var("CUDA_VISIBLE_DEVICES").ok(),
     }
+}
+
+/// The state of the repository around the working directory, if there is one. A run goes on without it.
+fn git_state(results: &Path) -> Option<Git> {
+    let state = Repository::around(Path::new(".")).and_then(|found| match found {
+        Some(repository) => repository.state(results),
+        None => Ok(None),
+    });
+    state.unwrap_or_else(|error| {
+        eprintln!("warning: the run will not say at which commit it was recorded: {error:#}");
+        None
+    })
 }
 
 /// The version in the driver's own words: the first word of its first line that begins with a digit and has a dot.

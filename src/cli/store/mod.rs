@@ -1,4 +1,4 @@
-//! The only writer of `results/`.
+//! The only writer of `results/`, and how runs are found again: there, or in git.
 //!
 //! ```text
 //! results/<experiment>/<run id>/
@@ -11,6 +11,7 @@
 
 mod atomic;
 mod earlier;
+mod find;
 mod git;
 mod journal;
 mod ledger;
@@ -22,8 +23,9 @@ mod run_dir;
 
 pub use atomic::replace;
 pub use earlier::measurements;
+pub use find::{Finder, Found, read_run, read_summary};
 pub use ledger::{Ledger, Resumed};
 pub use log_tails::{LogTails, log_tails};
 pub use machine::provenance;
 pub use requests::complete as complete_requests;
-pub use run_dir::{newest_unfinished, read_run, resolve_run, runs};
+pub use run_dir::{newest_unfinished, runs};

@@ -1,11 +1,12 @@
-//! The directory of one run, and how runs are found again.
+//! The directory of one run, and all there are.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::experiment::ExperimentName;
-use ceiling_core::record::{RUN_SCHEMA, Run, RunStatus};
-use serde::Deserialize;
+use ceiling_core::record::RunStatus;
+
+use super::find::read_summary;
 
 /// `results/<experiment>/<run id>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,55 +53,15 @@ pub fn runs(results: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The directory that a user means: a path, a run id, or `latest`.
-pub fn resolve_run(results: &Path, name: &str) -> Result<PathBuf> {
-    let path = Path::new(name);
-    if path.join("run.json").is_file() {
-        return Ok(path.to_owned());
-    }
-    if path.file_name().is_some_and(|file| file == "run.json") && path.is_file() {
-        return Ok(path.parent().map_or_else(PathBuf::new, Path::to_owned));
-    }
-    let all = runs(results);
-    if name == "latest" {
-        return all.last().cloned().with_context(|| format!("there is no run under {}", results.display()));
-    }
-    let matching: Vec<_> = all.iter().filter(|run| run.file_name().is_some_and(|id| id == name)).collect();
-    match matching.as_slice() {
-        [one] => Ok((*one).clone()),
-        [] => bail!("`{name}` is neither a run directory, a run id under {}, nor `latest`", results.display()),
-        several => {
-            let several: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
-            bail!("`{name}` is the id of {} runs; name one: {}", several.len(), several.join(", "))
-        }
-    }
-}
-
 /// The newest run of an experiment that has not measured everything.
 pub fn newest_unfinished(results: &Path, experiment: &ExperimentName) -> Result<String> {
     let directory = results.join(experiment.as_str());
     let mine = runs(results).into_iter().rev().filter(|run| run.parent() == Some(&directory));
     for path in mine {
-        let run = read_run(&path)?;
+        let run = read_summary(&path)?;
         if run.status != RunStatus::Complete {
             return Ok(run.run_id);
         }
     }
     bail!("every run of {experiment} under {} is complete, or there is none", results.display())
-}
-
-/// Reads what a run has published.
-pub fn read_run(directory: &Path) -> Result<Run> {
-    #[derive(Deserialize)]
-    struct Head {
-        schema: u32,
-    }
-    let path = directory.join("run.json");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let head: Head = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not a run: it states no schema number", path.display()))?;
-    if head.schema != RUN_SCHEMA {
-        bail!("{} has schema {}; this version reads schema {RUN_SCHEMA}", path.display(), head.schema);
-    }
-    serde_json::from_str(&text).with_context(|| format!("{} is broken", path.display()))
 }

@@ -5,6 +5,7 @@
 //! state    all that entries add up to (a fold: replaying a journal gives the state back)
 //! replay   a state, and what is left to do, out of a journal and the plan that goes on with it
 //! run      what is published of one experiment: `run.json`
+//! summary  the same in brief, for lists
 //! ```
 
 mod entry;
@@ -15,6 +16,7 @@ mod run;
 mod schema;
 mod secret;
 mod state;
+mod summary;
 
 pub use entry::{Entry, Failure, FailureKind};
 pub use probe::{Probe, Taken};
@@ -23,3 +25,4 @@ pub use replay::Replay;
 pub use run::{CellRecord, EngineRecord, ExperimentRecord, LadderRecord, ProbeRecord, RUN_SCHEMA, Run, RunStatus};
 pub use schema::run_schema;
 pub use state::{Heading, LadderState, State};
+pub use summary::{CellSummary, ExperimentSummary, ProvenanceSummary, RunSummary};

@@ -1,0 +1,103 @@
+//! What a list of many runs and a diff of many cells cost: `cargo bench -p ceiling --bench diff`.
+//!
+//! The binary itself runs, on files that are made from one simulated run. The fastest of three repetitions counts.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+const EXPERIMENT: &str = r#"
+schema = 1
+name = "bench"
+[engine]
+kind = "sim"
+prefill_tokens_per_second = 40000
+decode_step = "8ms"
+decode_step_per_sequence = "20us"
+kv_cache_tokens = 400000
+step_noise = "5%"
+probe_drift = "3%"
+[workload]
+input_tokens = 1000
+[sla]
+ok_rate = [0.95, 0.99]
+ttft = ["1s", "2s", "3s", "5s", "9s"]
+[search]
+resolution = "2%"
+"#;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
+    let place = directory.path();
+    std::fs::write(place.join("bench.toml"), EXPERIMENT)?;
+    time(place, &["run", "bench.toml"])?;
+    let run = glob::glob(&format!("{}/results/*/*/run.json", place.display()))?.next().ok_or("no run")??;
+    let text = std::fs::read_to_string(&run)?;
+    let one: Value = serde_json::from_str(&text)?;
+
+    for number in 1..1000 {
+        let copy = place.join(format!("results/bench/20250101T{number:06}Z-1a2b3c4"));
+        std::fs::create_dir_all(&copy)?;
+        std::fs::write(copy.join("run.json"), &text)?;
+    }
+    let kib = text.len() / 1024;
+    println!("list of 1,000 runs of {kib} KiB each: {:.2} s", best(place, &["list"])?.as_secs_f64());
+
+    for (ladders, cells) in [(1, 100_000), (10_000, 10)] {
+        for (name, seed) in [("a", 0), ("b", 0), ("c", 1)] {
+            std::fs::create_dir_all(place.join(name))?;
+            std::fs::write(place.join(name).join("run.json"), many(&one, ladders, cells, seed)?)?;
+        }
+        let mib = std::fs::metadata(place.join("a/run.json"))?.len() / (1 << 20);
+        for (other, how) in [("b", "equal keys"), ("c", "other keys")] {
+            let seconds = best(place, &["diff", "a", other])?.as_secs_f64();
+            let count = ladders * cells;
+            println!("diff of {count} cells on {ladders} ladders, {how}, {mib} MiB each: {seconds:.2} s");
+        }
+    }
+    Ok(())
+}
+
+/// A run of so many ladders with so many cells each, whose keys depend on the seed.
+fn many(one: &Value, ladders: usize, cells: usize, seed: usize) -> Result<String, Box<dyn Error>> {
+    let mut run = one.clone();
+    let take = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let (ladder, cell) = (&take(&one["ladders"])[0], take(&one["cells"]));
+    let key = |kind: usize, index: usize| json!(format!("{:016x}", (index * 2 + kind) * 2 + seed));
+    let (mut all_ladders, mut all_cells) = (Vec::new(), Vec::new());
+    for number in 0..ladders {
+        let mut ladder = ladder.clone();
+        (ladder["id"], ladder["key"]) = (json!(format!("ladder={number}")), key(0, number));
+        ladder["workload"]["input_tokens"] = json!(number + 1);
+        all_ladders.push(ladder);
+        for index in 0..cells {
+            let mut cell = cell[index % cell.len()].clone();
+            let number = number * cells + index;
+            (cell["id"], cell["key"], cell["ladder"]) =
+                (json!(format!("cell={number}")), key(1, number), json!(format!("ladder={}", number / cells)));
+            // Ten SLAs a ladder: where there are more cells, their limits differ.
+            cell["sla"]["ttft"] = json!(1.0 + index as f64);
+            all_cells.push(cell);
+        }
+    }
+    (run["ladders"], run["cells"]) = (Value::Array(all_ladders), Value::Array(all_cells));
+    Ok(serde_json::to_string_pretty(&run)?)
+}
+
+fn best(place: &Path, arguments: &[&str]) -> Result<Duration, Box<dyn Error>> {
+    let times = [time(place, arguments)?, time(place, arguments)?, time(place, arguments)?];
+    Ok(times.into_iter().min().unwrap_or_default())
+}
+
+fn time(place: &Path, arguments: &[&str]) -> Result<Duration, Box<dyn Error>> {
+    let began = Instant::now();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ceiling"));
+    let status = command.args(arguments).current_dir(place).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    if !status.success() {
+        return Err(format!("ceiling {arguments:?} ended with {status}").into());
+    }
+    Ok(began.elapsed())
+}

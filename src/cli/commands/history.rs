@@ -1,0 +1,68 @@
+//! `ceiling history EXPERIMENT`
+
+use anyhow::{Context, Result, bail};
+use ceiling_core::compare::{Across, Options, history as trace};
+use ceiling_core::record::{CellRecord, Run};
+use glob::Pattern;
+
+use crate::args::{HistoryArgs, HistoryFormat};
+use crate::exit::Exit;
+use crate::report::history;
+use crate::store::{read_run, runs};
+
+/// Shows the ceilings of an experiment over all its runs.
+pub fn history(args: &HistoryArgs) -> Result<Exit> {
+    let runs = runs_of(args)?;
+    let glob = args.cell.as_ref().and_then(|pattern| Pattern::new(pattern).ok());
+    let matches = |cell: &CellRecord| match &args.cell {
+        None => true,
+        Some(pattern) => cell.id.contains(pattern) || glob.as_ref().is_some_and(|glob| glob.matches(&cell.id)),
+    };
+    let options = Options { threshold: args.threshold, across: Across::new(args.across.iter().cloned()) };
+    let traces = trace(&runs, matches, &options)?;
+    if let ([], Some(pattern)) = (traces.as_slice(), &args.cell) {
+        let ids: Vec<&str> = runs.iter().next_back().into_iter().flat_map(|run| &run.cells).map(|c| &*c.id).collect();
+        bail!("--cell {pattern} matches none of the {} cells of the newest run: {}", ids.len(), some(&ids));
+    }
+    match args.format {
+        HistoryFormat::Table => print!("{}", history::table(&traces)),
+        HistoryFormat::Markdown => print!("{}", history::markdown(&traces)),
+        HistoryFormat::Json => println!("{}", serde_json::to_string_pretty(&traces)?),
+    }
+    Ok(Exit::Done)
+}
+
+/// All runs of the experiment that can be read, oldest first; what cannot is said.
+fn runs_of(args: &HistoryArgs) -> Result<Vec<Run>> {
+    let results = &args.results.results;
+    let (mut found, mut others) = (Vec::new(), Vec::new());
+    for directory in runs(results) {
+        let name = directory.parent().and_then(|parent| parent.file_name()).unwrap_or_default().to_string_lossy();
+        if name != args.experiment {
+            if !others.contains(&name.to_string()) {
+                others.push(name.to_string());
+            }
+            continue;
+        }
+        match read_run(&directory) {
+            Ok(run) => found.push(run),
+            Err(error) => eprintln!("warning: left out: {error:#}"),
+        }
+    }
+    if found.is_empty() {
+        let names: Vec<&str> = others.iter().map(String::as_str).collect();
+        Err(anyhow::anyhow!("the experiments there: {}", some(&names)))
+            .with_context(|| format!("there is no run of `{}` under {}", args.experiment, results.display()))?;
+    }
+    Ok(found)
+}
+
+/// The first few of a list.
+fn some(names: &[&str]) -> String {
+    const MOST: usize = 10;
+    match names.len() {
+        0 => "none".to_owned(),
+        count if count > MOST => format!("{}, … ({count})", names[..MOST].join(", ")),
+        _ => names.join(", "),
+    }
+}

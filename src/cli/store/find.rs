@@ -1,0 +1,297 @@
+//! Which run a person means: a path, a run id, `latest`, or a git revision.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ceiling_core::record::{RUN_SCHEMA, Run, RunSummary};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::git::{Commit, Held, Named, Repository};
+use super::run_dir::runs;
+
+/// Looks for runs under a directory of results, and in the git repository around the working directory.
+pub struct Finder<'a> {
+    results: &'a Path,
+    /// Only runs of this experiment, where a name could mean several.
+    experiment: Option<&'a str>,
+}
+
+/// A run that was found and not yet understood.
+pub struct Found {
+    /// Where it lies: a path, or a path in a revision.
+    pub place: String,
+    /// Its directory, where it is on the disk.
+    directory: Option<PathBuf>,
+    text: Vec<u8>,
+    /// The commit that it was asked for by.
+    commit: Option<Commit>,
+}
+
+impl Found {
+    fn on_disk(directory: &Path, commit: Option<Commit>) -> Result<Self> {
+        let path = directory.join("run.json");
+        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self { place: path.display().to_string(), directory: Some(directory.to_owned()), text, commit })
+    }
+
+    /// Its directory; `None` where git holds it.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// The run.
+    pub fn read(&self) -> Result<Run> {
+        understand(&self.text, &self.place, |run: &Run| run.schema)
+    }
+
+    /// The name of its experiment.
+    pub fn experiment(&self) -> Result<String> {
+        Ok(understand(&self.text, &self.place, |run: &RunSummary| run.schema)?.experiment.name)
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl<'a> Finder<'a> {
+    /// Looks under `results`, among the runs of one experiment or of all.
+    pub fn new(results: &'a Path, experiment: Option<&'a str>) -> Self {
+        Self { results, experiment }
+    }
+
+    /// The run that a name means.
+    pub fn find(&self, name: &str) -> Result<Found> {
+        let path = Path::new(name);
+        if path.join("run.json").is_file() {
+            return Found::on_disk(path, None);
+        }
+        if path.file_name().is_some_and(|file| file == "run.json") && path.is_file() {
+            return Found::on_disk(path.parent().unwrap_or(Path::new("")), None);
+        }
+        let all = self.on_disk();
+        if name == "latest" {
+            return match newest(&all, id) {
+                [] => bail!("there is no run {}", self.where_looked()),
+                [one] => Found::on_disk(one, None),
+                several => Err(ambiguous(name, several.iter().map(|path| path.display().to_string()))),
+            };
+        }
+        let matching: Vec<&PathBuf> = all.iter().filter(|run| id(run) == name).collect();
+        match matching.as_slice() {
+            [] => self.by_revision(name, &all, None),
+            [one] => Found::on_disk(one, None),
+            several => Err(ambiguous(name, several.iter().map(|path| path.display().to_string()))),
+        }
+    }
+
+    /// The run that a name means as the baseline of another.
+    ///
+    /// A result is checked in by a later commit than it was recorded at, so that a revision can name the very run that is
+    /// to be compared with it. That would say nothing: then the baseline is the next that the revision names.
+    pub fn find_baseline(&self, name: &str, candidate: &Found) -> Result<Found> {
+        let found = self.find(name)?;
+        let by_revision = found.commit.is_some() && found.commit != candidate.commit;
+        if by_revision && found.is(candidate) {
+            return self.by_revision(name, &self.on_disk(), Some(candidate));
+        }
+        Ok(found)
+    }
+
+    fn on_disk(&self) -> Vec<PathBuf> {
+        let of_experiment = |run: &PathBuf| self.experiment.is_none_or(|wanted| experiment(run) == wanted);
+        runs(self.results).into_iter().filter(of_experiment).collect()
+    }
+
+    /// The newest run that was recorded at a revision, else the newest that git holds at it.
+    fn by_revision(&self, name: &str, all: &[PathBuf], but_not: Option<&Found>) -> Result<Found> {
+        let Some(repository) = Repository::around(Path::new("."))? else {
+            bail!(
+                "`{name}` is neither a run directory, a run id {}, nor `latest`, and there is no git repository here in \
+                 which it could be a revision{}",
+                self.where_looked(),
+                listed(all)
+            );
+        };
+        let named = repository.named(name);
+        let named = named.with_context(|| {
+            format!(
+                "`{name}` is neither a run directory, a run id {}, nor `latest`{}",
+                self.where_looked(),
+                listed(all)
+            )
+        })?;
+        let commit = match named {
+            Named::Commit(commit) => commit,
+            Named::File(text) => return Ok(Found { place: name.to_owned(), directory: None, text, commit: None }),
+        };
+        let choose = |leads| choose(name, &commit, &repository, leads, but_not);
+        let found = match choose(self.recorded_at(&commit, all)?)? {
+            Some(found) => Some(found),
+            None => choose(self.held_at(&commit, &repository)?)?,
+        };
+        found.with_context(|| {
+            let another = if but_not.is_some() { " other than the candidate" } else { "" };
+            format!(
+                "`{name}` is commit {}: no run{another} was recorded at it, and git holds none at it {}{}",
+                commit.short(),
+                self.where_looked(),
+                listed(all)
+            )
+        })
+    }
+
+    /// The runs in the working tree that were recorded at a commit. What was recorded with uncommitted changes was not
+    /// recorded at any.
+    fn recorded_at(&self, commit: &Commit, all: &[PathBuf]) -> Result<Vec<Lead>> {
+        let suffix = format!("-{}", commit.short());
+        let mut recorded = Vec::new();
+        for directory in all.iter().filter(|run| id(run).ends_with(&suffix)) {
+            let summary = read_summary(directory)?;
+            if summary.provenance.git.is_some_and(|git| git.commit == commit.hash() && !git.dirty) {
+                recorded.push(Lead::OnDisk(directory.clone()));
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// The runs among the results that git holds at a commit.
+    fn held_at(&self, commit: &Commit, repository: &Repository) -> Result<Vec<Lead>> {
+        let of_experiment = |held: &Held| self.experiment.is_none_or(|wanted| held.experiment == wanted);
+        let held = repository.runs_at(commit, self.results)?.into_iter();
+        Ok(held.filter(of_experiment).map(Lead::Held).collect())
+    }
+
+    fn where_looked(&self) -> String {
+        let of = self.experiment.map_or_else(String::new, |name| format!(" of experiment `{name}`"));
+        format!("under {}{of}", self.results.display())
+    }
+}
+
+/// A run that a revision may mean.
+enum Lead {
+    OnDisk(PathBuf),
+    Held(Held),
+}
+
+impl Lead {
+    fn run_id(&self) -> &str {
+        match self {
+            Self::OnDisk(directory) => id(directory),
+            Self::Held(held) => &held.run_id,
+        }
+    }
+
+    /// How a person can name this run and no other.
+    fn name(&self, revision: &str) -> String {
+        match self {
+            Self::OnDisk(directory) => directory.display().to_string(),
+            Self::Held(held) => format!("{revision}:{}", held.path.display()),
+        }
+    }
+
+    fn follow(&self, commit: &Commit, repository: &Repository) -> Result<Found> {
+        match self {
+            Self::OnDisk(directory) => Found::on_disk(directory, Some(commit.clone())),
+            Self::Held(held) => Ok(Found {
+                place: self.name(commit.short()),
+                directory: None,
+                text: repository.read(held)?,
+                commit: Some(commit.clone()),
+            }),
+        }
+    }
+}
+
+/// The newest of runs that come oldest first, one run apart.
+fn choose(
+    revision: &str,
+    commit: &Commit,
+    repository: &Repository,
+    mut leads: Vec<Lead>,
+    but_not: Option<&Found>,
+) -> Result<Option<Found>> {
+    loop {
+        match newest(&leads, Lead::run_id) {
+            [] => return Ok(None),
+            [one] => {
+                let found = one.follow(commit, repository)?;
+                if but_not.is_none_or(|other| !found.is(other)) {
+                    return Ok(Some(found));
+                }
+            }
+            several => return Err(ambiguous(revision, several.iter().map(|lead| lead.name(revision)))),
+        }
+        leads.pop();
+    }
+}
+
+/// The last of a list that is sorted by run id, with all that share its id.
+fn newest<'t, T>(sorted: &'t [T], id: impl Fn(&'t T) -> &'t str) -> &'t [T] {
+    let Some(last) = sorted.last() else { return &[] };
+    let first = sorted.iter().position(|one| id(one) == id(last)).unwrap_or(0);
+    &sorted[first..]
+}
+
+fn ambiguous(name: &str, candidates: impl Iterator<Item = String>) -> anyhow::Error {
+    let candidates: String = candidates.map(|candidate| format!("\n  {candidate}")).collect();
+    anyhow::anyhow!("`{name}` means several runs; narrow it with --experiment, or name one:{candidates}")
+}
+
+/// The newest runs that there are, to choose from.
+fn listed(all: &[PathBuf]) -> String {
+    const MOST: usize = 5;
+    let lines: String = all.iter().rev().take(MOST).map(|run| format!("\n  {}", run.display())).collect();
+    match all.len() {
+        0 => String::new(),
+        count if count > MOST => format!("; the newest of {count} runs there:{lines}"),
+        _ => format!("; the runs there:{lines}"),
+    }
+}
+
+fn id(run: &PathBuf) -> &str {
+    run.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+fn experiment(run: &Path) -> &str {
+    run.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Reads what a run has published.
+pub fn read_run(directory: &Path) -> Result<Run> {
+    Found::on_disk(directory, None)?.read()
+}
+
+/// Reads the same in brief.
+pub fn read_summary(directory: &Path) -> Result<RunSummary> {
+    let found = Found::on_disk(directory, None)?;
+    understand(&found.text, &found.place, |run: &RunSummary| run.schema)
+}
+
+/// Understands a `run.json`, or says what is wrong with it.
+fn understand<T: DeserializeOwned>(text: &[u8], place: &str, schema: impl Fn(&T) -> u32) -> Result<T> {
+    let broken = match serde_json::from_slice::<T>(text) {
+        Ok(run) if schema(&run) == RUN_SCHEMA => return Ok(run),
+        Ok(run) => return Err(other_schema(place, schema(&run).into())),
+        Err(error) if error.is_eof() => {
+            return Err(error).with_context(|| format!("{place} ends too early: it was cut off"));
+        }
+        Err(error) => error,
+    };
+    let value: Value = serde_json::from_slice(text).with_context(|| format!("{place} is not JSON"))?;
+    match value["schema"].as_u64() {
+        None => bail!("{place} is not a run of ceiling: it states no schema number"),
+        Some(schema) if schema != u64::from(RUN_SCHEMA) => Err(other_schema(place, schema)),
+        Some(_) => Err(broken).with_context(|| format!("{place} is broken")),
+    }
+}
+
+fn other_schema(place: &str, schema: u64) -> anyhow::Error {
+    let remedy = if schema > u64::from(RUN_SCHEMA) {
+        "read it with a newer ceiling"
+    } else {
+        "read it with the ceiling that wrote it"
+    };
+    anyhow::anyhow!("{place} has schema {schema}; this version reads schema {RUN_SCHEMA}: {remedy}")
+}

@@ -1,0 +1,99 @@
+//! Where two runs come from, and what differs in that: the likely cause of a change.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::protocol::Resolved;
+use crate::record::{Run, RunStatus};
+
+/// Which run it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Origin<'a> {
+    /// UTC time and short commit.
+    pub run_id: &'a str,
+    /// Name of the experiment.
+    pub experiment: &'a str,
+    /// Hash of the commit that was checked out.
+    pub commit: Option<&'a str>,
+    /// Whether tracked files differed from it.
+    pub dirty: bool,
+    /// When it was started, UTC, in RFC 3339.
+    pub started: &'a str,
+    /// How far it came.
+    pub status: RunStatus,
+    /// Whether every number comes from the simulator.
+    pub simulated: bool,
+}
+
+impl<'a> Origin<'a> {
+    pub(super) fn new(run: &'a Run) -> Self {
+        let git = run.provenance.git.as_ref();
+        Self {
+            run_id: &run.run_id,
+            experiment: &run.experiment.name,
+            commit: git.map(|git| &*git.commit),
+            dirty: git.is_some_and(|git| git.dirty),
+            started: &run.started,
+            status: run.status,
+            simulated: run.simulated,
+        }
+    }
+}
+
+/// Something that differs between two runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What.
+    pub what: String,
+    /// In the baseline; absent where it is not known.
+    pub baseline: Option<String>,
+    /// In the candidate.
+    pub candidate: Option<String>,
+}
+
+/// What differs in where two runs come from, what is likeliest to matter first.
+pub(super) fn changes(baseline: &Run, candidate: &Run) -> Vec<Change> {
+    let mut found = Vec::new();
+    let mut note = |what: &str, of: &dyn Fn(&Run) -> Option<String>| {
+        let (before, after) = (of(baseline), of(candidate));
+        if before != after {
+            found.push(Change { what: what.to_owned(), baseline: before, candidate: after });
+        }
+    };
+    note("experiment", &|run| Some(run.experiment.name.clone()));
+    note("commit", &commit);
+    note("ceiling", &|run| Some(run.provenance.ceiling.clone()));
+    note("engine", &|run| run.provenance.engine.as_ref().map(|engine| format!("{} {}", engine.kind, engine.version)));
+    let names: BTreeSet<String> =
+        [baseline, candidate].into_iter().filter_map(resolved).flat_map(|r| r.packages.keys().cloned()).collect();
+    for name in &names {
+        note(name, &|run| resolved(run)?.packages.get(name).cloned());
+    }
+    if !names.contains("python") {
+        note("python", &|run| run.provenance.python.clone());
+    }
+    note("NVIDIA driver", &|run| run.provenance.nvidia_driver.clone());
+    note("devices", &|run| Some(resolved(run)?.devices.join(", ")).filter(|devices| !devices.is_empty()));
+    note("CUDA_VISIBLE_DEVICES", &|run| run.provenance.cuda_visible_devices.clone());
+    note("model commit", &|run| resolved(run)?.model_commit.clone());
+    note("processor", &|run| run.provenance.cpu.clone());
+    note("processors", &|run| run.provenance.cpus.map(|count| count.to_string()));
+    note("memory", &|run| {
+        run.provenance.memory_bytes.map(|bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)))
+    });
+    note("platform", &|run| Some(run.provenance.platform.clone()));
+    note("search", &|run| run.ladders.first().map(|ladder| serde_json::json!(ladder.search).to_string()));
+    found
+}
+
+fn commit(run: &Run) -> Option<String> {
+    let git = run.provenance.git.as_ref()?;
+    let dirty = if git.dirty { ", with uncommitted changes" } else { "" };
+    Some(format!("{}{dirty}", git.commit))
+}
+
+/// What the first engine that came up made of its configuration.
+fn resolved(run: &Run) -> Option<&Resolved> {
+    run.engines.iter().find_map(|engine| engine.resolved.as_ref())
+}
