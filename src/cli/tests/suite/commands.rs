@@ -1,11 +1,9 @@
 //! The verbs as a user meets them, on simulated engines and on a fake worker.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::{Workplace, stderr, stdout, workspace};
 use serde_json::Value;
-use support::{Workplace, stderr, stdout, workspace};
 
 const SIMULATED: &str = r#"
     schema = 1

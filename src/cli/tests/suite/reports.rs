@@ -1,12 +1,10 @@
 //! What a run leaves for people and their tools: the table of requests in DuckDB, the report in a browser.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::{Workplace, read_requests, stderr, workspace};
 use serde_json::Value;
-use support::{Workplace, read_requests, stderr, workspace};
 
 /// Runs an experiment on the simulator, with these fields in its tables `[sla]` and `[matrix]`.
 fn simulated(place: &Workplace, sla: &str, matrix: &str, search: &str) {
@@ -116,12 +114,12 @@ fn a_report_gives_back_what_was_published() {
 fn browse(reports: &Path) {
     let node = Command::new("node")
         .arg("--test")
-        .arg("src/cli/tests/browser/report.test.mjs")
+        .arg("src/cli/tests/suite/browser/report.test.mjs")
         .env("CEILING_REPORTS", reports)
         .current_dir(workspace())
         .output()
         .expect("node is there: run `make setup-tests`");
-    assert!(node.status.success(), "{}\n{}", support::stdout(&node), stderr(&node));
+    assert!(node.status.success(), "{}\n{}", crate::support::stdout(&node), stderr(&node));
 }
 
 #[test]

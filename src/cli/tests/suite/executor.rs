@@ -1,15 +1,13 @@
 //! The executor against a worker that is a real process but drives no engine: what it does when things go wrong.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
+use crate::support::{Workplace, is_alive, read_requests, send, stderr, stdout, wait_for, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Workplace, is_alive, read_requests, send, stderr, stdout, wait_for, wait_until};
 
 /// A workplace with a fake worker that behaves as told, and an experiment on it.
 ///
