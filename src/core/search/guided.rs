@@ -54,6 +54,8 @@ const NARROW: f64 = 0.1;
 const RETRY: f64 = 0.3;
 /// Part of the way to a better bound that a probe must go to be worth it.
 const GAIN: f64 = 0.4;
+/// Part of the bracket that a probe must take off it to be worth it.
+const NARROWING: f64 = 0.2;
 /// Levels farther apart than by this factor do not tell what is between them.
 const BLIND: f64 = 1.6;
 /// How far, as a logarithm, a level may be moved to where the engine changes.
@@ -405,8 +407,7 @@ impl Guided {
         if !sure && self.is_pace_worthwhile(machine, ceiling) {
             return Next::Pace(self.pace_level(ceiling));
         }
-        let steady = machine.pace.as_ref().is_some_and(Pace::is_steady);
-        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, steady) {
+        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady()) {
             if fail - pass <= self.good_enough(high - low, pass) {
                 return Next::Settled;
             }
@@ -425,7 +426,11 @@ impl Guided {
         let above = || self.approach(machine, sla, Side::Above, high.min(cap), ceiling, (floor, top));
         // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
         // the upper one: it shows the curve, and is not held.
-        let dark = self.load == Load::Burst && self.seen.iter().all(|seen| seen.opening.len() < ceiling as usize);
+        let limit = self.slas[sla].ttft.get();
+        let shows = |seen: &Observation| {
+            seen.opening.len() >= ceiling as usize || seen.opening.last().is_some_and(|last| *last >= limit)
+        };
+        let dark = self.load == Load::Burst && !self.seen.iter().any(shows);
         let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
         level.map_or(Next::Settled, Next::Level)
     }
@@ -482,9 +487,9 @@ impl Guided {
             let tries = self.at(target).filter(|seen| self.decides(sla, seen)).count();
             return (wanted > 0 && tries < 3).then_some(target);
         }
-        let width = if floor > 0 && top <= self.cap() { GAIN / 2.0 * f64::from(top - floor) } else { 0.0 };
-        (gained > 0 && f64::from(gained) >= (GAIN * f64::from(wanted)).max(width.min(f64::from(wanted))))
-            .then_some(target)
+        let narrowing = if machine.is_steady() { 0.0 } else { NARROWING * f64::from(top - floor) };
+        let least = if floor > 0 && top <= self.cap() { narrowing } else { 0.0 };
+        (gained > 0 && f64::from(gained) >= least.max(GAIN * f64::from(wanted))).then_some(target)
     }
 
     /// Whether a probe was carried through to a verdict of its own.

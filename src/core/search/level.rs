@@ -29,6 +29,10 @@ impl Machine {
         Self { pace, errors, slices: normal_slices(21) }
     }
 
+    pub fn is_steady(&self) -> bool {
+        self.pace.as_ref().is_some_and(Pace::is_steady)
+    }
+
     /// The part by which the spread may be off, beside the middle.
     pub fn spread_off(&self) -> f64 {
         (SPREAD_OFF * self.pace.as_ref().map_or(0.0, Pace::spread_error)).min(1.0)
