@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::curve::Curve;
-use super::level::{Level, Machine};
+use super::level::{LESS_FAR, Level, Machine};
 use super::pace::{Judged, Pace, Standing};
 use super::{Answer, Observation, Search, Status, Step};
 use crate::experiment::{SearchSettings, Workload};
@@ -49,8 +49,13 @@ const SLACK: f64 = 0.12;
 /// while, is one of this part of the ceiling.
 const ENOUGH: f64 = 1.4;
 const NARROW: f64 = 0.1;
+/// How much farther out the next try for a bound is made at least, for each one before it, as a part of what the pace may
+/// be off.
+const RETRY: f64 = 0.3;
 /// Part of the way to a better bound that a probe must go to be worth it.
 const GAIN: f64 = 0.4;
+/// Part of the bracket that a probe must take off it to be worth it.
+const NARROWING: f64 = 0.2;
 /// Levels farther apart than by this factor do not tell what is between them.
 const BLIND: f64 = 1.6;
 /// How far, as a logarithm, a level may be moved to where the engine changes.
@@ -303,10 +308,13 @@ impl Guided {
         let Some(curve) = self.curve(machine) else {
             return Forecast { ceiling: 1, low: 1, high: 2, blind: f64::INFINITY };
         };
-        let ceiling = curve.ceiling(machine, limit, needed, 0.0, cap);
+        let ceiling = curve.ceiling(machine, limit, needed, 0.0, 1.0, cap);
         let unsure = self.unsure(machine, ceiling.max(1));
-        let low = curve.ceiling(machine, limit, self.stricter(machine, sla), unsure, cap);
-        let high = curve.ceiling(machine, limit, self.laxer(machine, sla), -unsure, cap) + 1;
+        let off = machine.spread_off();
+        let bound = |needed: f64, slower: f64, wider: f64| curve.ceiling(machine, limit, needed, slower, wider, cap);
+        let (stricter, laxer) = (self.stricter(machine, sla), self.laxer(machine, sla));
+        let low = bound(stricter, unsure, 1.0).min(bound(stricter, LESS_FAR * unsure, 1.0 + off));
+        let high = bound(laxer, -unsure, 1.0).max(bound(laxer, -LESS_FAR * unsure, 1.0 - off)) + 1;
         Forecast { ceiling, low: low.min(ceiling), high: high.max(ceiling + 1), blind: 1.0 }
     }
 
@@ -396,11 +404,10 @@ impl Guided {
         let (low, high) = (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top));
         let width = self.settings.resolution.width_at(low.max(1));
         let sure = high - low <= width;
-        if !sure && self.is_pace_worthwhile(machine) {
+        if !sure && self.is_pace_worthwhile(machine, ceiling) {
             return Next::Pace(self.pace_level(ceiling));
         }
-        let steady = machine.pace.as_ref().is_some_and(Pace::is_steady);
-        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, steady) {
+        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady()) {
             if fail - pass <= self.good_enough(high - low, pass) {
                 return Next::Settled;
             }
@@ -419,7 +426,11 @@ impl Guided {
         let above = || self.approach(machine, sla, Side::Above, high.min(cap), ceiling, (floor, top));
         // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
         // the upper one: it shows the curve, and is not held.
-        let dark = self.load == Load::Burst && self.seen.iter().all(|seen| seen.opening.len() < ceiling as usize);
+        let limit = self.slas[sla].ttft.get();
+        let shows = |seen: &Observation| {
+            seen.opening.len() >= ceiling as usize || seen.opening.last().is_some_and(|last| *last >= limit)
+        };
+        let dark = self.load == Load::Burst && !self.seen.iter().any(shows);
         let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
         level.map_or(Next::Settled, Next::Level)
     }
@@ -451,7 +462,7 @@ impl Guided {
         ceiling: u32,
         (floor, top): (u32, u32),
     ) -> Option<u32> {
-        let mut target = aim;
+        let (mut target, mut open) = (aim, 0.0);
         for (tried, probes) in self.levels(machine, sla).range(floor + 1..top.max(floor + 1)) {
             let other_side = (*tried > ceiling) == (side == Side::Below);
             if other_side || !self.is_witnessed(sla, *tried) {
@@ -463,7 +474,9 @@ impl Guided {
                 Side::Below => off - margin,
                 Side::Above => off + margin,
             };
-            target = side.farther(target, side.beyond(*tried, (missing + off * SLACK).clamp(off * SLACK, 0.5)));
+            open += 1.0;
+            let farther = (missing + off * SLACK).clamp(off * RETRY * open, 0.5);
+            target = side.farther(target, side.beyond(*tried, farther));
         }
         let (wanted, gained, first) = match side {
             Side::Below => (aim - floor, target.saturating_sub(floor), floor == 0),
@@ -474,7 +487,9 @@ impl Guided {
             let tries = self.at(target).filter(|seen| self.decides(sla, seen)).count();
             return (wanted > 0 && tries < 3).then_some(target);
         }
-        (gained > 0 && f64::from(gained) >= GAIN * f64::from(wanted)).then_some(target)
+        let narrowing = if machine.is_steady() { 0.0 } else { NARROWING * f64::from(top - floor) };
+        let least = if floor > 0 && top <= self.cap() { narrowing } else { 0.0 };
+        (gained > 0 && f64::from(gained) >= least.max(GAIN * f64::from(wanted))).then_some(target)
     }
 
     /// Whether a probe was carried through to a verdict of its own.
@@ -483,13 +498,14 @@ impl Guided {
     }
 
     /// Whether more probes of the pace would pay.
-    fn is_pace_worthwhile(&self, machine: &Machine) -> bool {
+    fn is_pace_worthwhile(&self, machine: &Machine, ceiling: u32) -> bool {
         let Some(pace) = &machine.pace else { return true };
-        let largest = self.seen.iter().map(|seen| seen.concurrency).max();
-        let small = self.seen.iter().filter(|seen| seen.first_tokens_only && Some(seen.concurrency) != largest);
-        let spent: f64 = small.map(|seen| seen.seconds.get()).sum();
+        let spent: f64 = self.seen.iter().filter(|seen| seen.first_tokens_only).map(|seen| seen.seconds.get()).sum();
         pace.probes() < 2
-            || (pace.probes() < PACE_PROBES && !pace.is_steady() && spent < PACE_SPEND * self.certificate())
+            || (2 * self.pace_level(ceiling) <= ceiling
+                && pace.probes() < PACE_PROBES
+                && !pace.is_steady()
+                && spent < PACE_SPEND * self.certificate())
     }
 
     /// A burst that costs little and has enough full steps to show the pace.
