@@ -114,7 +114,7 @@ mod tests {
     fn what_the_engine_does_not_say_is_absent() {
         let silent = request(Some(1.0), 2, Some(1.0), RequestEnd::Held, 9.0);
         let queued = |s| RequestRecord { queued_s: crate::units::Seconds::new(s), ..silent.clone() };
-        assert_eq!(Quantiles::of(Metric::Queued, &[silent.clone()]), None);
+        assert_eq!(Quantiles::of(Metric::Queued, std::slice::from_ref(&silent)), None);
         let quantiles = Quantiles::of(Metric::Queued, &[queued(0.0), queued(0.5)]).unwrap();
         assert_eq!((quantiles.count, quantiles.p50_s), (2, Some(0.25)));
     }

@@ -195,7 +195,7 @@ fn owners(plan: &Plan) -> HashMap<Key, Vec<usize>> {
         for &cell in &ladder.cells {
             let experiment = plan.cells[cell].experiment;
             for key in [&ladder.key, &plan.groups[ladder.group].key] {
-                let owners = owners.entry(key.clone()).or_default();
+                let owners = owners.entry(*key).or_default();
                 if !owners.contains(&experiment) {
                     owners.push(experiment);
                 }

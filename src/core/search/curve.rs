@@ -67,9 +67,9 @@ impl Curve {
         while fail - pass > 1 {
             let level = pass + (fail - pass) / 2;
             if self.share(machine, level, limit.ln() - slower, wider) >= needed - 1e-9 {
-                pass = level
+                pass = level;
             } else {
-                fail = level
+                fail = level;
             }
         }
         pass

@@ -381,10 +381,10 @@ impl Guided {
         if bracket.pass == Some(cap) || bracket.fail == Some(1) {
             return Next::Settled;
         }
-        if let (Some(pass), Some(fail)) = (bracket.pass, bracket.fail) {
-            if fail - pass <= self.settings.resolution.width_at(pass) {
-                return Next::Settled;
-            }
+        if let (Some(pass), Some(fail)) = (bracket.pass, bracket.fail)
+            && fail - pass <= self.settings.resolution.width_at(pass)
+        {
+            return Next::Settled;
         }
         // Look between the bounds that stand.
         let floor = bracket.pass.unwrap_or(0);
@@ -407,10 +407,10 @@ impl Guided {
         if !sure && self.is_pace_worthwhile(machine, ceiling) {
             return Next::Pace(self.pace_level(ceiling));
         }
-        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady()) {
-            if fail - pass <= self.good_enough(high - low, pass) {
-                return Next::Settled;
-            }
+        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady())
+            && fail - pass <= self.good_enough(high - low, pass)
+        {
+            return Next::Settled;
         }
         let (low, high) = if sure {
             // What the resolution leaves goes to both sides, a little more of it below: rare bad probes lower a ceiling.

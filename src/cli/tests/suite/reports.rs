@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{Workplace, read_requests, stderr, workspace};
-use serde_json::Value;
 
 /// Runs an experiment on the simulator, with these fields in its tables `[sla]` and `[matrix]`.
 fn simulated(place: &Workplace, sla: &str, matrix: &str, search: &str) {
