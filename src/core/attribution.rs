@@ -10,6 +10,7 @@
 //! | later tokens | some were preempted | `kv-cache` |
 //! | later tokens | | `decode` |
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
@@ -23,7 +24,7 @@ use crate::units::Share;
 const FULL: f64 = 0.9;
 
 /// What keeps a ceiling from being higher.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Limit {
     /// The engine runs no more sequences at once.
@@ -54,7 +55,7 @@ impl std::fmt::Display for Limit {
 }
 
 /// A limit, with the figures that say so. Absent where the engine did not say.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct LimitedBy {
     /// What binds.
     pub limit: Limit,

@@ -1,5 +1,6 @@
 //! Whether a probe measured the engine, or something else.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::Workload;
@@ -11,7 +12,7 @@ use crate::units::Seconds;
 const TOLERANCE: f64 = 0.02;
 
 /// What a look at a probe says of the harness.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Audit {
     /// It measured the engine.

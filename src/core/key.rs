@@ -1,5 +1,8 @@
 //! Digests of meaning: what names a cell, an engine or a ladder across files, runs and commits.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Hexadecimal digits of a key.
@@ -45,6 +48,20 @@ impl Key {
     /// The digest as a number, for seeds.
     pub fn number(&self) -> u64 {
         u64::from_str_radix(self.as_str(), 16).unwrap_or_default()
+    }
+}
+
+impl JsonSchema for Key {
+    fn schema_name() -> Cow<'static, str> {
+        "Key".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A digest of a resolved meaning.",
+            "pattern": format!("^[0-9a-f]{{{DIGITS}}}$"),
+        })
     }
 }
 

@@ -11,6 +11,7 @@ pub mod attribution;
 pub mod audit;
 pub mod compare;
 pub mod experiment;
+pub mod fit;
 pub mod key;
 pub mod load;
 pub mod metric;

@@ -1,5 +1,6 @@
 //! What is measured of requests, with the unit and the better direction that belong to it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::request::RequestRecord;
@@ -13,6 +14,8 @@ pub enum Metric {
     Tpot,
     /// Time from submission to the last token, of a request that finished.
     E2e,
+    /// Time in the engine before it was first scheduled; what then remains of TTFT is prefill.
+    Queued,
 }
 
 impl Metric {
@@ -22,6 +25,7 @@ impl Metric {
             Self::Ttft => request.ttft().map(crate::units::Seconds::get),
             Self::Tpot => request.tpot(),
             Self::E2e => (request.end == crate::request::RequestEnd::Finished).then(|| request.age().get()),
+            Self::Queued => request.queued_s.map(crate::units::Seconds::get),
         }
     }
 }
@@ -30,7 +34,7 @@ impl Metric {
 ///
 /// A request without a value (its first token never came) counts as later than all others: a quantile that falls
 /// among those is absent, not made up from the fast ones.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Quantiles {
     /// Requests that have a value.
     pub count: u32,
@@ -104,5 +108,14 @@ mod tests {
         let missing = request(None, 0, None, RequestEnd::Stopped, 9.0);
         let quantiles = Quantiles::of(Metric::Ttft, &[came(1.0), came(2.0), came(3.0), missing]).unwrap();
         assert_eq!((quantiles.count, quantiles.p50_s, quantiles.p99_s), (3, Some(2.5), None));
+    }
+
+    #[test]
+    fn what_the_engine_does_not_say_is_absent() {
+        let silent = request(Some(1.0), 2, Some(1.0), RequestEnd::Held, 9.0);
+        let queued = |s| RequestRecord { queued_s: crate::units::Seconds::new(s), ..silent.clone() };
+        assert_eq!(Quantiles::of(Metric::Queued, std::slice::from_ref(&silent)), None);
+        let quantiles = Quantiles::of(Metric::Queued, &[queued(0.0), queued(0.5)]).unwrap();
+        assert_eq!((quantiles.count, quantiles.p50_s), (2, Some(0.25)));
     }
 }

@@ -18,6 +18,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::load::LoadPlan;
@@ -140,7 +141,7 @@ impl std::fmt::Display for Layer {
 }
 
 /// What the engine made of its configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Resolved {
     /// Version of vLLM, or of the simulator.
     pub version: String,
@@ -195,7 +196,7 @@ pub struct PromptAsk {
 }
 
 /// Where prompt tokens come from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PromptSource {
     /// Drawn at random from the vocabulary without its special tokens.
@@ -224,7 +225,7 @@ pub struct Measured {
 }
 
 /// What the engine's scheduler said of itself during a probe. Absent where it said nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct SchedulerSeen {
     /// Most requests running at once.
     pub running_peak: Option<u32>,
@@ -239,7 +240,7 @@ pub struct SchedulerSeen {
 }
 
 /// What the harness saw of itself during a probe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct HarnessSeen {
     /// CPU time of the harness's own process per output token, in microseconds.
     pub cpu_us_per_token: Option<f64>,

@@ -172,7 +172,7 @@ fn probe(
         watch.observe(event);
         watch.advice()
     });
-    Observation::new(load.load, concurrency, &measured, slas)
+    Observation::new(&load, until, &measured, slas)
 }
 
 /// Whether a bracket holds the true ceiling; without a bound on a side nothing is said about that side.

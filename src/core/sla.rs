@@ -1,5 +1,6 @@
 //! The service-level agreement (SLA) and what one request is worth under it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::request::{RequestEnd, RequestRecord};
@@ -8,7 +9,7 @@ use crate::units::{Seconds, Share};
 /// What a level of load must deliver to pass.
 ///
 /// A request is ok where every limit holds; the level passes where at least `ok_rate` of its requests are ok.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sla {
     /// Least share of requests that are ok.
@@ -135,7 +136,7 @@ impl Sla {
 }
 
 /// Requests of one probe under one SLA.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Tally {
     /// Requests for which every limit held.
     pub ok: u32,

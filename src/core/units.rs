@@ -4,12 +4,13 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A length of time in seconds: finite and not negative.
 ///
 /// In JSON it is a plain number of seconds, in an experiment file a string with its unit (`"250ms"`).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(transparent)]
 pub struct Seconds(f64);
 
@@ -134,7 +135,7 @@ impl fmt::Display for Seconds {
 }
 
 /// Requests in flight at once: at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Concurrency(NonZeroU32);
 
@@ -160,7 +161,7 @@ impl fmt::Display for Concurrency {
 }
 
 /// A part of a whole: between 0 and 1, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize)]
 #[serde(transparent)]
 pub struct Share(f64);
 

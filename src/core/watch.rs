@@ -1,5 +1,6 @@
 //! Watches a running probe and says when nothing more can be learnt from it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::load::{Load, LoadPlan};
@@ -18,7 +19,7 @@ pub enum Advice {
 }
 
 /// What a probe is measured for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Until {
     /// The verdicts of these SLAs, by index.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ceiling_core::plan::Plan;
 use ceiling_core::record::{Entry, Replay, Run, RunStatus};
-use ceiling_core::search::Status;
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,7 +14,7 @@ use super::preflight::real_engines;
 use crate::executor::{self, LadderTask, Surroundings, WorkerLibrary};
 use crate::exit::Exit;
 use crate::progress::Progress;
-use crate::report::{markdown, show, table};
+use crate::report::{markdown, printable, show, table};
 use crate::store::{self, Ledger, Resumed};
 
 /// Where a run begins.
@@ -121,18 +120,13 @@ async fn told_to_stop() -> &'static str {
 fn print_run(run: &Run, directory: &Path) {
     let simulated = if run.simulated { " (simulated)" } else { "" };
     println!("\n{}{simulated}: {}", run.experiment.name, run.experiment.description);
+    if let Some(grid) = table::grid(run) {
+        println!("most requests in flight:\n{}", show(&grid));
+    }
     println!("{}", show(&table::table(run)));
-    let failed = run.cells.iter().filter(|cell| cell.status == Some(Status::Failed));
-    let mut reasons: Vec<String> = failed
-        .filter_map(|cell| cell.failure.as_ref())
-        .map(|failure| {
-            let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {log})"));
-            format!("failed: {}{log}", failure.reason)
-        })
-        .collect();
-    reasons.dedup();
-    for reason in reasons {
-        println!("{reason}");
+    for (failure, _) in markdown::failed(run) {
+        let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {log})"));
+        println!("failed: {}", printable(&format!("{}{log}", failure.reason)));
     }
     println!("{}", markdown::provenance(run));
     println!("{}", directory.join("run.json").display());

@@ -63,7 +63,7 @@ fn commit(run: &RunSummary) -> String {
 fn brief(run: &RunSummary) -> String {
     const MOST: usize = 8;
     let ceilings: Vec<String> =
-        run.cells.iter().take(MOST).map(|cell| table::ceiling(cell.status, cell.highest_pass)).collect();
+        run.cells.iter().take(MOST).map(|cell| table::ceiling_of(cell.status, cell.highest_pass)).collect();
     let more = if run.cells.len() > MOST { format!(", … ({} cells)", run.cells.len()) } else { String::new() };
     format!("{}{more}", ceilings.join(", "))
 }

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod completions;
 pub mod diff;
+pub mod fit;
 pub mod history;
 pub mod list;
 pub mod plan;
@@ -14,4 +15,5 @@ pub mod schema;
 
 mod carry_out;
 mod experiments;
+mod pattern;
 mod preflight;

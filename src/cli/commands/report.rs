@@ -1,20 +1,51 @@
 //! `ceiling report RUN`
 
-use anyhow::Result;
+use std::io::Write;
 
+use anyhow::{Context, Result, bail};
+use ceiling_core::record::Run;
+
+use super::pattern::Pattern;
 use crate::args::{ReportArgs, ReportFormat};
 use crate::exit::Exit;
-use crate::report::{csv, json, markdown};
-use crate::store::Finder;
+use crate::report::{csv, html, json, markdown};
+use crate::store::{Finder, LogTails, complete_requests, log_tails, replace};
 
-/// Prints a run.
+/// Prints a run, or writes it to a file.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
-    let run = Finder::new(&args.results.results, args.experiment.as_deref()).find(&args.run)?.read()?;
+    let found = Finder::new(&args.results.results, args.experiment.as_deref()).find(&args.run)?;
+    let mut run = found.read()?;
+    // A report is worth having also where the results cannot be written to.
+    if let Some(directory) = found.directory()
+        && let Err(error) = complete_requests(directory, &run)
+    {
+        eprintln!("warning: the table of requests is not up to date: {error:#}");
+    }
+    let logs = found.directory().map_or_else(LogTails::default, |directory| log_tails(directory, &run));
+    if let Some(pattern) = &args.only {
+        only(&mut run, pattern)?;
+    }
     let text = match args.format {
         ReportFormat::Markdown => markdown::render(&run),
         ReportFormat::Csv => csv::render(&run)?,
         ReportFormat::Json => json::render(&run)?,
+        ReportFormat::Html => html::render(&run, &logs),
     };
-    print!("{text}");
+    match &args.output {
+        Some(path) => replace(path, text.as_bytes())?,
+        None => std::io::stdout().write_all(text.as_bytes()).context("cannot write to the standard output")?,
+    }
     Ok(Exit::Done)
+}
+
+/// Keeps the cells whose ids match, and what belongs to them.
+fn only(run: &mut Run, pattern: &str) -> Result<()> {
+    let (wanted, all) = (Pattern::new(pattern), run.cells.len());
+    run.cells.retain(|cell| wanted.matches(&cell.id));
+    if run.cells.is_empty() {
+        bail!("--only {pattern} matches none of the {all} cells");
+    }
+    run.ladders.retain(|ladder| run.cells.iter().any(|cell| cell.ladder == ladder.id));
+    run.engines.retain(|engine| run.cells.iter().any(|cell| cell.engine == engine.label));
+    Ok(())
 }

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, bail};
 use ceiling_core::plan::Plan;
-use glob::Pattern;
 
 use super::carry_out::{Start, carry_out};
+use super::pattern::Pattern;
 use super::preflight::{is_refused, real_engines};
 use super::{experiments, plan};
 use crate::args::{PlanFormat, RunArgs};
@@ -52,9 +52,8 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
 
 /// The part of a plan whose cells' ids hold a text, or match a glob.
 fn only(plan: &Plan, pattern: &str) -> Result<Plan> {
-    let glob = Pattern::new(pattern).ok();
-    let matches = |id: &str| id.contains(pattern) || glob.as_ref().is_some_and(|glob| glob.matches(id));
-    let part = plan.only(|cell| matches(&cell.id));
+    let wanted = Pattern::new(pattern);
+    let part = plan.only(|cell| wanted.matches(&cell.id));
     if part.cells.is_empty() {
         bail!("--only {pattern} matches none of the {} cells; `ceiling plan` lists their ids", plan.cells.len());
     }

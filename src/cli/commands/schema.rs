@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use ceiling_core::experiment::experiment_schema;
+use ceiling_core::record::run_schema;
 
 use crate::args::SchemaArgs;
 use crate::exit::Exit;
@@ -10,7 +11,7 @@ use crate::store::replace;
 /// Writes the schemas, or says which are stale.
 pub fn schema(args: &SchemaArgs) -> Result<Exit> {
     let mut stale = false;
-    for (name, schema) in [("experiment.schema.json", experiment_schema())] {
+    for (name, schema) in [("experiment.schema.json", experiment_schema()), ("run.schema.json", run_schema())] {
         let text = format!("{}\n", serde_json::to_string_pretty(&schema)?);
         let path = args.directory.join(name);
         if std::fs::read_to_string(&path).is_ok_and(|written| written == text) {

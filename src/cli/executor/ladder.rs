@@ -108,11 +108,11 @@ async fn search_ladder(
             Err(error) if error.engine_lives => return Ok(End::Failed(error)),
             Err(error) => return Ok(End::EngineLost(error)),
         };
-        let taken = Taken { number, concurrency, until };
+        let taken = Taken { number, concurrency, until: until.clone() };
         let mut probe = Probe::judge(ladder, &slas, engine.resolved, taken, measured);
         probe.counts = guard.counts(&probe);
         if probe.counts {
-            search.observe(Observation::new(load.load, concurrency, &probe.measured, &slas));
+            search.observe(Observation::new(&load, &until, &probe.measured, &slas));
         }
         (around.show)(Happening::ProbeDone { ladder, probe: &probe });
         (around.record)(Entry::Probed(Box::new(probe)))?;

@@ -1,24 +1,33 @@
 //! `cells.csv`: one row per cell, one column per axis. Empty means not measured; zero means zero.
+//!
+//! Numbers are written in full. A text that a spreadsheet would take for a formula (it begins with `=`, `+`, `-`, `@`, a
+//! tab or a carriage return) gets an apostrophe in front, which spreadsheets take for "this is text"; so does one that
+//! begins with an apostrophe, so that taking one off gives the text back. Numbers never do.
+
+use std::collections::HashMap;
 
 use anyhow::Result;
 use ceiling_core::record::{CellRecord, LadderRecord, ProbeRecord, Run};
+use ceiling_core::sla::TokensPerSecond;
 use ceiling_core::units::Seconds;
 use serde_json::Value;
 
 const HEAD: [&str; 4] = ["experiment", "run_id", "commit", "cell"];
 const SLA: [&str; 5] = ["ok_rate", "ttft_limit_s", "tpot_limit_s", "e2e_limit_s", "min_tokens_per_second"];
 const RESULT: [&str; 6] = ["status", "ceiling", "highest_pass", "lowest_fail", "confidence", "limited_by"];
-/// Measured by the newest probe at `highest_pass`; probes and engine time are those of the cell's whole ladder.
+/// Measured by the probe at `highest_pass`; probes and engine time are those of the cell's whole ladder.
 const MEASURED: [&str; 5] = ["ttft_p50_s", "ttft_p99_s", "output_tokens_per_s", "probes", "engine_s"];
 
 /// The table of cells.
 pub fn render(run: &Run) -> Result<String> {
-    let axes = axes(run);
+    let (axes, ladders) = (axes(run), Ladders::of(run));
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = HEAD.into_iter().chain(axes.iter().map(String::as_str)).chain(SLA).chain(RESULT).chain(MEASURED);
+    let of_axes = axes.iter().map(|axis| text(axis));
+    let fixed = |names: &'static [&str]| names.iter().map(|name| (*name).to_owned());
+    let header = fixed(&HEAD).chain(of_axes).chain(fixed(&SLA)).chain(fixed(&RESULT)).chain(fixed(&MEASURED));
     writer.write_record(header)?;
     for cell in &run.cells {
-        writer.write_record(row(run, cell, &axes))?;
+        writer.write_record(row(run, cell, &axes, &ladders))?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
@@ -34,20 +43,44 @@ pub fn axes(run: &Run) -> Vec<String> {
     axes
 }
 
-fn row(run: &Run, cell: &CellRecord, axes: &[String]) -> Vec<String> {
-    let ladder = run.ladders.iter().find(|ladder| ladder.id == cell.ladder);
-    let probe = ladder.and_then(|ladder| probe_at_ceiling(ladder, cell));
+/// The ladders of a run by their id.
+pub struct Ladders<'a>(HashMap<&'a str, &'a LadderRecord>);
+
+impl<'a> Ladders<'a> {
+    /// Those of a run.
+    pub fn of(run: &'a Run) -> Self {
+        Self(run.ladders.iter().map(|ladder| (ladder.id.as_str(), ladder)).collect())
+    }
+
+    /// The ladder that answers a cell.
+    pub fn of_cell(&self, cell: &CellRecord) -> Option<&'a LadderRecord> {
+        self.0.get(cell.ladder.as_str()).copied()
+    }
+
+    /// The newest probe at the highest level known to pass; one that ran as planned, if any did, since one that was
+    /// stopped shows less.
+    pub fn probe_at_ceiling(&self, cell: &CellRecord) -> Option<&'a ProbeRecord> {
+        let probes = &self.of_cell(cell)?.probes;
+        let at_ceiling = |probe: &&ProbeRecord| probe.counts && Some(probe.concurrency) == cell.highest_pass;
+        let to_its_end = |probe: &&ProbeRecord| at_ceiling(probe) && probe.output_tokens_per_s.is_some();
+        probes.iter().rfind(to_its_end).or_else(|| probes.iter().rfind(at_ceiling))
+    }
+}
+
+fn row(run: &Run, cell: &CellRecord, axes: &[String], ladders: &Ladders<'_>) -> Vec<String> {
+    let ladder = ladders.of_cell(cell);
+    let probe = ladders.probe_at_ceiling(cell);
     let ttft = probe.and_then(|probe| probe.ttft);
     let sla = &cell.sla;
-    let commit = run.provenance.git.as_ref().map(|git| git.commit.clone());
-    let mut row = vec![run.experiment.name.clone(), run.run_id.clone(), commit.unwrap_or_default(), cell.id.clone()];
-    row.extend(axes.iter().map(|axis| cell.axes.get(axis).map_or_else(String::new, plain)));
+    let commit = run.provenance.git.as_ref().map_or("", |git| git.commit.as_str());
+    let mut row = vec![text(&run.experiment.name), text(&run.run_id), text(commit), text(&cell.id)];
+    row.extend(axes.iter().map(|axis| cell.axes.get(axis).map_or_else(String::new, axis_value)));
     row.extend([
         sla.ok_rate.to_string(),
         sla.ttft.get().to_string(),
         shown(sla.tpot.map(Seconds::get)),
         shown(sla.e2e.map(Seconds::get)),
-        shown(sla.min_tokens_per_second.map(|rate| rate.get())),
+        shown(sla.min_tokens_per_second.map(TokensPerSecond::get)),
         cell.status.and_then(|status| serde_json::to_value(status).ok()).as_ref().map_or_else(String::new, plain),
         shown(cell.ceiling),
         shown(cell.highest_pass),
@@ -63,13 +96,21 @@ fn row(run: &Run, cell: &CellRecord, axes: &[String]) -> Vec<String> {
     row
 }
 
-/// The newest probe at the highest level known to pass.
-pub fn probe_at_ceiling<'a>(ladder: &'a LadderRecord, cell: &CellRecord) -> Option<&'a ProbeRecord> {
-    ladder.probes.iter().rfind(|probe| Some(probe.concurrency) == cell.highest_pass)
-}
-
 fn shown(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
+}
+
+fn axis_value(value: &Value) -> String {
+    match value {
+        Value::String(value) => text(value),
+        other => other.to_string(),
+    }
+}
+
+/// A text that no spreadsheet takes for a formula.
+fn text(value: &str) -> String {
+    let formula = value.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']);
+    if formula { format!("'{value}") } else { value.to_owned() }
 }
 
 /// A value as a person writes it: text without quotes, everything else as JSON.
@@ -77,5 +118,37 @@ pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::testing;
+
+    #[test]
+    fn no_text_reads_as_a_formula() {
+        let mut run = testing::run();
+        run.experiment.name = "-2".to_owned();
+        let evil = json!({ "engine.a": "=cmd|' /C calc'!A0", "engine.b": -5, "@sum": "x" });
+        run.cells[0].axes = evil.as_object().unwrap().clone();
+        let table = render(&run).unwrap();
+        let mut reader = csv::Reader::from_reader(table.as_bytes());
+        assert_eq!(&reader.headers().unwrap()[6], "'@sum");
+        let row = reader.records().next().unwrap().unwrap();
+        assert_eq!([&row[0], &row[4], &row[5]], ["'-2", "'=cmd|' /C calc'!A0", "-5"]);
+    }
+
+    #[test]
+    fn empty_is_not_measured() {
+        let table = render(&testing::run()).unwrap();
+        let mut reader = csv::Reader::from_reader(table.as_bytes());
+        let head = reader.headers().unwrap().clone();
+        let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+        let at = |row: usize, name: &str| rows[row][head.iter().position(|head| head == name).unwrap()].to_owned();
+        assert_eq!([at(0, "ceiling"), at(0, "ttft_p50_s"), at(0, "limited_by")], ["8", "0.5", "kv-cache"]);
+        assert_eq!([at(3, "status"), at(3, "ceiling"), at(3, "ttft_p50_s")], ["failed", "", ""]);
     }
 }

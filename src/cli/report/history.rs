@@ -5,7 +5,7 @@ use ceiling_core::units::Concurrency;
 
 use super::diff::percent;
 use super::markdown::{code, row};
-use super::table::{Table, ceiling};
+use super::table::{Table, ceiling_of};
 use super::{printable, show};
 
 /// The most cells that are shown at once.
@@ -53,7 +53,7 @@ fn point_row(point: &Point<'_>, highest: f64) -> [String; 6] {
     [
         point.run.started.to_owned(),
         if point.run.dirty { format!("{commit} (dirty)") } else { commit },
-        ceiling(point.cell.status, point.cell.highest_pass),
+        ceiling_of(point.cell.status, point.cell.highest_pass),
         bar(point, highest),
         point.change.map_or_else(String::new, percent),
         step(point),

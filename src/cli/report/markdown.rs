@@ -1,12 +1,12 @@
-//! A run as Markdown.
+//! A run as Markdown, for pull requests and notes.
 
 use std::fmt::Write;
 
-use ceiling_core::record::{CellRecord, Run};
+use ceiling_core::record::{Failure, Run};
 
-use super::table::{Table, table};
+use super::table::{Table, grid, table};
 
-/// The table of ceilings, what failed and why, and where it comes from.
+/// The ceilings as a grid and as a table, what failed and why, and where it comes from.
 pub fn render(run: &Run) -> String {
     let mut text = format!("# {}\n\n", escape(&run.experiment.name));
     if !run.experiment.description.is_empty() {
@@ -15,13 +15,17 @@ pub fn render(run: &Run) -> String {
     if run.simulated {
         text += "**Simulated**: these numbers come from a model of an engine, not from an engine.\n\n";
     }
+    if let Some(grid) = grid(run) {
+        text += &format!("Most requests in flight:\n\n{}\n", rows(&grid));
+    }
     text += &rows(&table(run));
     text += &failures(run);
     text += &format!("\n{}\n", escape(&provenance(run)));
     text
 }
 
-fn rows(table: &Table) -> String {
+/// A table in Markdown.
+pub fn rows(table: &Table) -> String {
     let line =
         |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| escape(cell)).collect::<Vec<_>>().join(" | "));
     let rule = format!("|{}\n", " --- |".repeat(table.head.len()));
@@ -29,18 +33,26 @@ fn rows(table: &Table) -> String {
 }
 
 fn failures(run: &Run) -> String {
-    let failed: Vec<_> = run.cells.iter().filter_map(|cell| Some((cell, cell.failure.as_ref()?))).collect();
     let mut text = String::new();
-    for (cell, failure) in &failed {
-        let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (see `{log}`)"));
+    for (failure, cells) in failed(run) {
+        let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {})", escape(log)));
+        let cells = if cells.len() > 3 { format!("{} cells", cells.len()) } else { cells.join("; ") };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "- `{}` failed: {}{log}", cell_name(cell), escape(&failure.reason));
+        let _ = writeln!(text, "- {} failed: {}{log}", escape(&cells), escape(&failure.reason));
     }
-    if failed.is_empty() { text } else { format!("\n{text}") }
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-fn cell_name(cell: &CellRecord) -> String {
-    cell.id.replace('`', "'")
+/// Why cells failed, each reason once with the ids of its cells, in the order of the cells.
+pub fn failed(run: &Run) -> Vec<(&Failure, Vec<&str>)> {
+    let mut reasons: Vec<(&Failure, Vec<&str>)> = Vec::new();
+    for (cell, failure) in run.cells.iter().filter_map(|cell| Some((cell, cell.failure.as_ref()?))) {
+        match reasons.iter_mut().find(|(other, _)| *other == failure) {
+            Some((_, cells)) => cells.push(&cell.id),
+            None => reasons.push((failure, vec![&cell.id])),
+        }
+    }
+    reasons
 }
 
 /// One line on where a result comes from.
@@ -52,9 +64,8 @@ pub fn provenance(run: &Run) -> String {
         format!("commit {}{dirty}", git.commit.get(..7).unwrap_or(&git.commit))
     });
     let cpu = from.cpus.map(|count| format!("{count} x {}", from.cpu.as_deref().unwrap_or("CPU")));
-    let devices: Vec<&str> =
+    let mut devices: Vec<&str> =
         run.engines.iter().filter_map(|e| e.resolved.as_ref()).flat_map(|r| &r.devices).map(String::as_str).collect();
-    let mut devices: Vec<&str> = devices;
     devices.dedup();
     let gpu = (!devices.is_empty()).then(|| devices.join(", "));
     let parts = [Some(format!("run {}", run.run_id)), Some(run.status.to_string()), engine, git, gpu, cpu];
@@ -72,6 +83,40 @@ pub fn code(text: &str) -> String {
     if clean.trim().is_empty() { String::new() } else { format!("`{clean}`") }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('|', "\\|").replace('<', "&lt;").replace(['\n', '\r'], " ")
+/// A text in which Markdown finds no markup: no link, no image, no HTML, no end of a table's cell.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '`' | '*' | '[' | ']' | '|' | '#' | '~' => escaped.extend(['\\', c]),
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing;
+
+    #[test]
+    fn a_run_reads_as_a_page() {
+        insta::assert_snapshot!(render(&testing::run()));
+    }
+
+    #[test]
+    fn what_comes_from_files_stays_text() {
+        let mut run = testing::run();
+        run.experiment.description = "<script>alert(1)</script> ![x](https://example.com/x.png)\n# head".to_owned();
+        let text = render(&run);
+        assert!(
+            text.contains("&lt;script&gt;alert(1)&lt;/script&gt; !\\[x\\](https://example.com/x.png) \\# head"),
+            "{text}"
+        );
+    }
 }

@@ -3,19 +3,24 @@
 pub mod csv;
 pub mod diff;
 pub mod history;
+pub mod html;
 pub mod json;
 pub mod markdown;
+pub mod pivot;
 pub mod table;
+#[cfg(test)]
+pub mod testing;
 
 /// A table for a terminal, as wide as it needs to be.
 pub fn show(table: &table::Table) -> String {
     let mut shown = comfy_table::Table::new();
-    let rows = table.rows.iter().map(|row| row.iter().map(|cell| printable(cell)));
-    shown.load_style(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(&table.head).add_rows(rows);
+    let row = |cells: &[String]| cells.iter().map(|cell| printable(cell)).collect::<Vec<_>>();
+    shown.load_style(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(row(&table.head));
+    shown.add_rows(table.rows.iter().map(|cells| row(cells)));
     shown.to_string()
 }
 
-/// Text from a file as a terminal may have it: without characters that would steer it.
+/// A text without what would steer a terminal: results may come from anywhere.
 pub fn printable(text: &str) -> String {
-    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }

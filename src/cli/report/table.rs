@@ -1,10 +1,15 @@
-//! The table of ceilings, as rows of text that terminal and Markdown both show.
+//! The tables of a run, as rows of text that terminal and Markdown both show.
 
+use ceiling_core::attribution::LimitedBy;
 use ceiling_core::record::{CellRecord, Run};
 use ceiling_core::search::Status;
 use ceiling_core::units::Concurrency;
 
-use super::csv::{axes, plain, probe_at_ceiling};
+use super::csv::{Ladders, axes, plain};
+use super::pivot::Pivot;
+
+/// Columns of a grid, at most: more do not fit a terminal.
+const WIDEST: usize = 8;
 
 /// Column heads and rows.
 pub struct Table {
@@ -14,40 +19,66 @@ pub struct Table {
     pub rows: Vec<Vec<String>>,
 }
 
+/// The ceilings as a grid; `None` where cells differ in one thing at most.
+pub fn grid(run: &Run) -> Option<Table> {
+    let pivot = Pivot::new(run, WIDEST);
+    if !pivot.is_grid() {
+        return None;
+    }
+    let says = |column: &Vec<String>| {
+        let parts: Vec<String> =
+            pivot.across.iter().zip(column).map(|(dimension, value)| dimension.says(value)).collect();
+        parts.join(",\n")
+    };
+    let head =
+        pivot.down.iter().map(|dimension| dimension.name.clone()).chain(pivot.columns.iter().map(says)).collect();
+    let row = |(index, values): (usize, &Vec<String>)| {
+        let ceilings = (0..pivot.columns.len()).map(|column| {
+            let ceilings: Vec<String> = pivot.at(index, column).iter().map(|cell| ceiling(cell)).collect();
+            ceilings.join(" / ")
+        });
+        values.iter().cloned().chain(ceilings).collect()
+    };
+    Some(Table { rows: pivot.rows.iter().enumerate().map(row).collect(), head })
+}
+
 /// The table of a run's cells.
 pub fn table(run: &Run) -> Table {
     let axes = axes(run);
+    let ladders = Ladders::of(run);
+    let has_further_limits = run.cells.iter().any(|cell| further_limits(cell).is_some());
+    let has_reasons = run.cells.iter().any(|cell| cell.limited_by.is_some());
     let mut head: Vec<String> = axes.iter().map(|axis| short(axis).to_owned()).collect();
-    head.extend(["ok rate", "TTFT limit", "ceiling", "bracket", "TTFT p50", "TTFT p99", "tokens/s"].map(str::to_owned));
-    if run.cells.iter().any(|cell| further_limits(cell).is_some()) {
-        head.insert(axes.len() + 2, "further limits".to_owned());
-    }
-    let rows = run.cells.iter().map(|cell| row(run, cell, &axes, head.len())).collect();
-    Table { head, rows }
-}
-
-fn row(run: &Run, cell: &CellRecord, axes: &[String], columns: usize) -> Vec<String> {
-    let ladder = run.ladders.iter().find(|ladder| ladder.id == cell.ladder);
-    let probe = ladder.and_then(|ladder| probe_at_ceiling(ladder, cell));
-    let ttft = probe.and_then(|probe| probe.ttft);
-    let mut row: Vec<String> = axes.iter().map(|axis| cell.axes.get(axis).map_or_else(String::new, plain)).collect();
-    row.extend([format!("{}%", rounded(cell.sla.ok_rate.get() * 100.0)), cell.sla.ttft.to_string()]);
-    let rest = [
-        ceiling(cell.status, cell.highest_pass),
-        bracket(cell),
-        seconds(ttft.and_then(|ttft| ttft.p50_s)),
-        seconds(ttft.and_then(|ttft| ttft.p99_s)),
-        probe.and_then(|probe| probe.output_tokens_per_s).map_or_else(String::new, |rate| format!("{rate:.0}")),
-    ];
-    if row.len() + rest.len() < columns {
-        row.push(further_limits(cell).unwrap_or_default());
-    }
-    row.extend(rest);
-    row
+    head.extend(["ok rate", "TTFT limit"].map(str::to_owned));
+    head.extend(has_further_limits.then(|| "further limits".to_owned()));
+    head.extend(["ceiling", "bracket"].map(str::to_owned));
+    head.extend(has_reasons.then(|| "limited by".to_owned()));
+    head.extend(["TTFT p50", "TTFT p99", "tokens/s"].map(str::to_owned));
+    let row = |cell: &CellRecord| {
+        let probe = ladders.probe_at_ceiling(cell);
+        let ttft = probe.and_then(|probe| probe.ttft);
+        let mut row: Vec<String> =
+            axes.iter().map(|axis| cell.axes.get(axis).map_or_else(String::new, plain)).collect();
+        row.extend([percent(cell.sla.ok_rate.get()), cell.sla.ttft.to_string()]);
+        row.extend(has_further_limits.then(|| further_limits(cell).unwrap_or_default()));
+        row.extend([ceiling(cell), bracket(cell)]);
+        row.extend(has_reasons.then(|| cell.limited_by.map_or_else(String::new, |limit| limit.to_string())));
+        row.extend([seconds(ttft.and_then(|ttft| ttft.p50_s)), seconds(ttft.and_then(|ttft| ttft.p99_s))]);
+        row.push(
+            probe.and_then(|probe| probe.output_tokens_per_s).map_or_else(String::new, |rate| format!("{rate:.0}")),
+        );
+        row
+    };
+    Table { rows: run.cells.iter().map(row).collect(), head }
 }
 
 /// The ceiling, or why there is none.
-pub fn ceiling(status: Option<Status>, highest_pass: Option<Concurrency>) -> String {
+pub fn ceiling(cell: &CellRecord) -> String {
+    ceiling_of(cell.status, cell.highest_pass)
+}
+
+/// The ceiling that an end of a search states, or why there is none.
+pub fn ceiling_of(status: Option<Status>, highest_pass: Option<Concurrency>) -> String {
     let pass = highest_pass.map_or(0, Concurrency::get);
     match status {
         None => "not yet measured".to_owned(),
@@ -60,8 +91,8 @@ pub fn ceiling(status: Option<Status>, highest_pass: Option<Concurrency>) -> Str
 }
 
 /// `[highest pass, lowest fail)` with what is known of it.
-fn bracket(cell: &CellRecord) -> String {
-    let confidence = cell.confidence.map_or_else(String::new, |share| format!(" ({}%)", rounded(share.get() * 100.0)));
+pub fn bracket(cell: &CellRecord) -> String {
+    let confidence = cell.confidence.map_or_else(String::new, |share| format!(" ({})", percent(share.get())));
     match (cell.highest_pass, cell.lowest_fail) {
         (None, None) => String::new(),
         (Some(pass), None) => format!("{pass} …"),
@@ -70,7 +101,21 @@ fn bracket(cell: &CellRecord) -> String {
     }
 }
 
-fn further_limits(cell: &CellRecord) -> Option<String> {
+/// What says that a limit binds, at the lowest level that failed.
+pub fn figures(by: &LimitedBy) -> String {
+    let figures = [
+        by.running_peak.map(|count| format!("{count} running")),
+        by.waiting_peak.map(|count| format!("{count} waiting")),
+        by.kv_peak.map(|share| format!("KV cache {:.0}% full", share.get() * 100.0)),
+        by.queued_share.map(|share| format!("{:.0}% of TTFT queued", share * 100.0)),
+        (by.preemptions > 0).then(|| format!("{} preempted", by.preemptions)),
+        (by.errors > 0).then(|| format!("{} failed by the engine", by.errors)),
+    ];
+    figures.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The limits of an SLA beside that on TTFT.
+pub fn further_limits(cell: &CellRecord) -> Option<String> {
     let sla = &cell.sla;
     let limits = [
         sla.tpot.map(|limit| format!("TPOT {limit}")),
@@ -81,7 +126,7 @@ fn further_limits(cell: &CellRecord) -> Option<String> {
     (!limits.is_empty()).then(|| limits.join(", "))
 }
 
-/// A length of time, short.
+/// A length of time for people.
 pub fn seconds(value: Option<f64>) -> String {
     value.map_or_else(
         String::new,
@@ -89,6 +134,12 @@ pub fn seconds(value: Option<f64>) -> String {
     )
 }
 
+/// A share for people: `99.9%`.
+pub fn percent(share: f64) -> String {
+    format!("{}%", rounded(share * 100.0))
+}
+
+/// Without the digits that binary fractions leave behind.
 fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }

@@ -22,6 +22,8 @@ pub struct Finder<'a> {
 pub struct Found {
     /// Where it lies: a path, or a path in a revision.
     pub place: String,
+    /// Its directory, where it is on the disk.
+    directory: Option<PathBuf>,
     text: Vec<u8>,
     /// The commit that it was asked for by.
     commit: Option<Commit>,
@@ -31,7 +33,12 @@ impl Found {
     fn on_disk(directory: &Path, commit: Option<Commit>) -> Result<Self> {
         let path = directory.join("run.json");
         let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { place: path.display().to_string(), text, commit })
+        Ok(Self { place: path.display().to_string(), directory: Some(directory.to_owned()), text, commit })
+    }
+
+    /// Its directory; `None` where git holds it.
+    pub fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// The run.
@@ -123,7 +130,7 @@ impl<'a> Finder<'a> {
         })?;
         let commit = match named {
             Named::Commit(commit) => commit,
-            Named::File(text) => return Ok(Found { place: name.to_owned(), text, commit: None }),
+            Named::File(text) => return Ok(Found { place: name.to_owned(), directory: None, text, commit: None }),
         };
         let choose = |leads| choose(name, &commit, &repository, leads, but_not);
         let found = match choose(self.recorded_at(&commit, all)?)? {
@@ -195,6 +202,7 @@ impl Lead {
             Self::OnDisk(directory) => Found::on_disk(directory, Some(commit.clone())),
             Self::Held(held) => Ok(Found {
                 place: self.name(commit.short()),
+                directory: None,
                 text: repository.read(held)?,
                 commit: Some(commit.clone()),
             }),

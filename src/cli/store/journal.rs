@@ -38,15 +38,18 @@ pub struct Past {
 
 /// Reads a journal. What comes after the first line that cannot be read is not trusted.
 pub fn read(path: &Path) -> Result<Past> {
+    let mut lines = entries(path)?;
+    let entries = lines.by_ref().collect::<Result<_>>()?;
+    let lost_lines = lines.lost_lines()?;
+    Ok(Past { head: lines.head, entries, whole_bytes: lines.whole_bytes, lost_lines })
+}
+
+/// The entries of a journal one after the other, each with the digest of its line, up to the first line that cannot be
+/// read: a journal may be larger than memory.
+pub fn entries(path: &Path) -> Result<Lines> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut reader = BufReader::new(file);
-    let mut line = Vec::new();
-    let mut whole_bytes = 0;
-    let mut next = |line: &mut Vec<u8>| -> Result<usize> {
-        line.clear();
-        reader.read_until(b'\n', line).with_context(|| format!("cannot read {}", path.display()))
-    };
-    whole_bytes += next(&mut line)? as u64;
+    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+    reader.read_until(b'\n', &mut line).with_context(|| format!("cannot read {}", path.display()))?;
     let no_journal = || format!("{} does not begin as a journal does", path.display());
     let value: serde_json::Value = serde_json::from_slice(&line).with_context(no_journal)?;
     let schema = value.get("schema").and_then(serde_json::Value::as_u64).with_context(no_journal)?;
@@ -54,19 +57,57 @@ pub fn read(path: &Path) -> Result<Past> {
         bail!("{} has schema {schema}; this version reads schema {JOURNAL_SCHEMA}", path.display());
     }
     let head = serde_json::from_value(value).with_context(no_journal)?;
-    let (mut entries, mut lost_lines) = (Vec::new(), 0);
-    loop {
-        let bytes = next(&mut line)?;
-        if bytes == 0 {
-            return Ok(Past { head, entries, whole_bytes, lost_lines });
+    Ok(Lines { head, path: path.to_owned(), reader, whole_bytes: line.len() as u64, damaged: false })
+}
+
+/// A journal that is being read.
+#[derive(Debug)]
+pub struct Lines {
+    head: JournalHead,
+    path: PathBuf,
+    reader: BufReader<File>,
+    whole_bytes: u64,
+    /// Whether a line was met that cannot be read.
+    damaged: bool,
+}
+
+impl Lines {
+    fn next_line(&mut self) -> Result<Vec<u8>> {
+        let mut line = Vec::new();
+        let read = self.reader.read_until(b'\n', &mut line);
+        read.with_context(|| format!("cannot read {}", self.path.display()))?;
+        Ok(line)
+    }
+
+    /// Lines from the first on that cannot be read.
+    fn lost_lines(&mut self) -> Result<usize> {
+        let mut lost = usize::from(self.damaged);
+        while !self.next_line()?.is_empty() {
+            lost += 1;
         }
+        Ok(lost)
+    }
+
+    fn read_entry(&mut self) -> Result<Option<(Key, Entry)>> {
+        let line = self.next_line()?;
         match serde_json::from_slice(&line) {
-            Ok(entry) if lost_lines == 0 && line.ends_with(b"\n") => {
-                entries.push((Key::of_bytes(&line), entry));
-                whole_bytes += bytes as u64;
+            Ok(entry) if line.ends_with(b"\n") => {
+                self.whole_bytes += line.len() as u64;
+                Ok(Some((Key::of_bytes(&line), entry)))
             }
-            _ => lost_lines += 1,
+            _ => {
+                self.damaged = !line.is_empty();
+                Ok(None)
+            }
         }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<(Key, Entry)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.damaged { None } else { self.read_entry().transpose() }
     }
 }
 

@@ -13,7 +13,7 @@ use super::find::read_run;
 use super::journal::{self, Journal, Past};
 use super::lock::Lock;
 use super::replace;
-use super::requests::Requests;
+use super::requests;
 use super::run_dir::RunDir;
 use crate::report;
 
@@ -30,7 +30,6 @@ pub struct Ledger {
 struct Book {
     directory: RunDir,
     journal: Journal,
-    requests: Requests,
     _lock: Lock,
 }
 
@@ -68,7 +67,7 @@ impl Ledger {
             };
             let lock = Lock::take(directory.path())?;
             let run = read_run(directory.path())?;
-            let (book, past) = Book::reopen(directory, lock, &plan)?;
+            let (book, past) = Book::reopen(directory, lock)?;
             if past.lost_lines > 0 {
                 let path = book.directory.file("journal.jsonl");
                 notes.push(format!("{}: {} damaged lines at the end were dropped", path.display(), past.lost_lines));
@@ -110,9 +109,7 @@ impl Ledger {
         };
         let owners = self.owners.get(key).cloned().unwrap_or_default();
         for &experiment in &owners {
-            let book = &mut self.books[experiment];
-            book.journal.append(entry)?;
-            book.requests.append_entry(&self.plan, entry)?;
+            self.books[experiment].journal.append(entry)?;
         }
         self.state.apply(entry);
         if publishes {
@@ -125,7 +122,11 @@ impl Ledger {
     pub fn finish(&mut self, interrupted: bool, now: Timestamp) -> Result<Vec<Run>> {
         self.heading.finished = Some(rfc3339(now));
         self.heading.interrupted = interrupted;
-        self.publish_all()
+        let runs = self.publish_all()?;
+        for (book, run) in self.books.iter().zip(&runs) {
+            requests::write(book.directory.path(), run)?;
+        }
+        Ok(runs)
     }
 
     fn publish_all(&self) -> Result<Vec<Run>> {
@@ -157,20 +158,14 @@ impl Book {
         let directory = RunDir::create(results, &head.name, run_id)?;
         let lock = Lock::take(directory.path())?;
         let journal = Journal::create(&directory.file("journal.jsonl"), run_id)?;
-        let requests = Requests::create(&directory.file("requests.csv"))?;
-        Ok(Self { directory, journal, requests, _lock: lock })
+        Ok(Self { directory, journal, _lock: lock })
     }
 
-    fn reopen(directory: RunDir, lock: Lock, plan: &Plan) -> Result<(Self, Past)> {
+    fn reopen(directory: RunDir, lock: Lock) -> Result<(Self, Past)> {
         let path = directory.file("journal.jsonl");
         let past = journal::read(&path)?;
         let journal = Journal::reopen(&path, &past)?;
-        // The journal is written first, so the table of requests may lack its last ones.
-        let mut requests = Requests::create(&directory.file("requests.csv"))?;
-        for (_, entry) in &past.entries {
-            requests.append_entry(plan, entry)?;
-        }
-        Ok((Self { directory, journal, requests, _lock: lock }, past))
+        Ok((Self { directory, journal, _lock: lock }, past))
     }
 }
 
@@ -200,7 +195,7 @@ fn owners(plan: &Plan) -> HashMap<Key, Vec<usize>> {
         for &cell in &ladder.cells {
             let experiment = plan.cells[cell].experiment;
             for key in [&ladder.key, &plan.groups[ladder.group].key] {
-                let owners = owners.entry(key.clone()).or_default();
+                let owners = owners.entry(*key).or_default();
                 if !owners.contains(&experiment) {
                     owners.push(experiment);
                 }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! results/<experiment>/<run id>/
-//!   run.json       everything published; replaced as a whole
-//!   cells.csv      one row per cell; replaced as a whole
-//!   journal.jsonl  what happened, appended and synced
-//!   requests.csv   one row per request, appended
-//!   logs/          one file per engine group
+//!   run.json          everything published; replaced as a whole
+//!   cells.csv         one row per cell; replaced as a whole
+//!   journal.jsonl     what happened, appended and synced
+//!   requests.parquet  one row per request, made from the journal at the end
+//!   logs/             one file per engine group
 //! ```
 
 mod atomic;
@@ -16,6 +16,7 @@ mod git;
 mod journal;
 mod ledger;
 mod lock;
+mod log_tails;
 mod machine;
 mod requests;
 mod run_dir;
@@ -24,5 +25,7 @@ pub use atomic::replace;
 pub use earlier::measurements;
 pub use find::{Finder, Found, read_run, read_summary};
 pub use ledger::{Ledger, Resumed};
+pub use log_tails::{LogTails, log_tails};
 pub use machine::provenance;
+pub use requests::complete as complete_requests;
 pub use run_dir::{newest_unfinished, runs};

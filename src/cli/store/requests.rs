@@ -1,98 +1,167 @@
-//! `requests.csv`: one row per request. Times are in seconds since the probe began.
+//! `requests.parquet`: one row per request, in columns that pandas, polars and DuckDB read.
+//!
+//! A Parquet file is only a file once its footer is written, so one that grew with the run would be lost with it. The
+//! journal holds every request anyway and survives: the table is made from it when the run ends. Where a run was killed,
+//! its resumption makes the table, or whoever asks for a report.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use ceiling_core::plan::Plan;
-use ceiling_core::record::Entry;
+use ceiling_core::plan::Key;
+use ceiling_core::record::{Entry, Probe, Run};
 use ceiling_core::request::{RequestEnd, RequestRecord};
-use ceiling_core::units::{Concurrency, Seconds};
-use serde::Serialize;
+use ceiling_core::units::Seconds;
+use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::record::RecordWriter;
+use parquet_derive::ParquetRecordWriter;
 
-/// The table of requests of a run that is being written.
-#[derive(Debug)]
-pub struct Requests {
-    writer: csv::Writer<File>,
-    path: PathBuf,
-}
+use super::journal;
 
-#[derive(Serialize)]
+/// Rows that are held in memory and written together: enough for columns to compress, little enough for any machine.
+const ROW_GROUP: usize = 50_000;
+
+/// Times ending in `_s` are in seconds; the moments among them count from the beginning of the probe.
+#[derive(ParquetRecordWriter)]
 struct Row<'a> {
     ladder: &'a str,
     probe: u32,
-    concurrency: Concurrency,
+    concurrency: u32,
+    /// Whether the probe is evidence.
+    counts: bool,
     request: u32,
     judged: bool,
-    planned_s: Seconds,
-    submitted_s: Seconds,
-    first_s: Option<Seconds>,
-    last_s: Option<Seconds>,
-    ended_s: Seconds,
-    end: &'static str,
-    reason: &'a str,
+    planned_s: f64,
+    submitted_s: f64,
+    first_s: Option<f64>,
+    last_s: Option<f64>,
+    ended_s: f64,
+    end: &'a str,
+    reason: Option<&'a str>,
     output_tokens: u32,
-    itl_max_s: Option<Seconds>,
+    itl_max_s: Option<f64>,
     prompt_tokens: Option<u32>,
     cached_tokens: Option<u32>,
-    queued_s: Option<Seconds>,
+    queued_s: Option<f64>,
     preemptions: u32,
 }
 
-impl Requests {
-    /// Begins a new table, in the place of one that is there.
-    pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path);
-        let file = file.with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self { writer: csv::Writer::from_writer(file), path: path.to_owned() })
-    }
-
-    /// Appends the requests of an entry, if it is that of a probe.
-    pub fn append_entry(&mut self, plan: &Plan, entry: &Entry) -> Result<()> {
-        let Entry::Probed(probe) = entry else { return Ok(()) };
-        // A ladder that is no longer part of the plan is named by its key.
-        let known = plan.ladders.iter().find(|known| known.key == probe.ladder);
-        let name = known.map_or_else(|| probe.ladder.to_string(), |known| known.id.clone());
-        self.append(&name, probe.number, probe.concurrency, &probe.measured.requests)
-    }
-
-    fn append(&mut self, ladder: &str, probe: u32, level: Concurrency, requests: &[RequestRecord]) -> Result<()> {
-        let mut write = || -> csv::Result<()> {
-            for request in requests {
-                self.writer.serialize(Row::new(ladder, probe, level, request))?;
-            }
-            Ok(self.writer.flush()?)
-        };
-        write().with_context(|| format!("cannot write {}", self.path.display()))
+/// Makes the table where a journal knows more than it does; a run without a journal was read from elsewhere.
+pub fn complete(directory: &Path, run: &Run) -> Result<()> {
+    let changed = |name: &str| directory.join(name).metadata().and_then(|file| file.modified()).ok();
+    match (changed("journal.jsonl"), changed("requests.parquet")) {
+        (None, _) => Ok(()),
+        (Some(journal), Some(table)) if table >= journal => Ok(()),
+        _ => write(directory, run),
     }
 }
 
+/// Makes the table of a run from its journal; a reader sees the old one or the new.
+pub fn write(directory: &Path, run: &Run) -> Result<()> {
+    let ids = run.ladders.iter().map(|ladder| (ladder.key, ladder.id.as_str())).collect();
+    let path = directory.join("requests.parquet");
+    let new = path.with_added_extension("new");
+    let context = || format!("cannot write {}", path.display());
+    let mut table = Table::create(&new, run, ids).with_context(context)?;
+    for entry in journal::entries(&directory.join("journal.jsonl"))? {
+        if let (_, Entry::Probed(probe)) = entry? {
+            table.add(*probe).with_context(context)?;
+        }
+    }
+    table.finish().and_then(|file| Ok(file.sync_all()?)).with_context(context)?;
+    std::fs::rename(&new, &path).with_context(context)
+}
+
+/// A table that is being written.
+struct Table<'a> {
+    writer: SerializedFileWriter<File>,
+    ids: HashMap<Key, &'a str>,
+    /// Probes of the row group that is being filled, and their requests.
+    waiting: Vec<Probe>,
+    rows: usize,
+}
+
+impl<'a> Table<'a> {
+    fn create(path: &Path, run: &Run, ids: HashMap<Key, &'a str>) -> Result<Self> {
+        let none: &[Row<'_>] = &[];
+        let schema = none.schema()?;
+        let about = [("experiment", &run.experiment.name), ("run_id", &run.run_id)];
+        let about = about.map(|(key, value)| KeyValue::new(key.to_owned(), value.clone())).to_vec();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_key_value_metadata(Some(about))
+            .build();
+        let writer = SerializedFileWriter::new(File::create(path)?, schema, Arc::new(properties))?;
+        Ok(Self { writer, ids, waiting: Vec::new(), rows: 0 })
+    }
+
+    fn add(&mut self, probe: Probe) -> Result<()> {
+        self.rows += probe.measured.requests.len();
+        self.waiting.push(probe);
+        if self.rows >= ROW_GROUP { self.flush() } else { Ok(()) }
+    }
+
+    /// The id of a ladder; one that is no longer part of the experiment is named by its key.
+    fn name(&self, probe: &Probe) -> String {
+        self.ids.get(&probe.ladder).map_or_else(|| probe.ladder.to_string(), |id| (*id).to_owned())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let names: Vec<String> = self.waiting.iter().map(|probe| self.name(probe)).collect();
+        let rows = names.iter().zip(&self.waiting).flat_map(|(name, probe)| probe_rows(name, probe));
+        let rows: Vec<Row<'_>> = rows.collect();
+        let mut group = self.writer.next_row_group()?;
+        rows.as_slice().write_to_row_group(&mut group)?;
+        group.close()?;
+        self.waiting.clear();
+        self.rows = 0;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<File> {
+        if self.rows > 0 {
+            self.flush()?;
+        }
+        Ok(self.writer.into_inner()?)
+    }
+}
+
+fn probe_rows<'a>(ladder: &'a str, probe: &'a Probe) -> impl Iterator<Item = Row<'a>> {
+    probe.measured.requests.iter().map(move |request| Row::new(ladder, probe, request))
+}
+
 impl<'a> Row<'a> {
-    fn new(ladder: &'a str, probe: u32, concurrency: Concurrency, request: &'a RequestRecord) -> Self {
+    fn new(ladder: &'a str, probe: &Probe, request: &'a RequestRecord) -> Self {
         let (end, reason) = match &request.end {
-            RequestEnd::Finished => ("finished", ""),
-            RequestEnd::Held => ("held", ""),
-            RequestEnd::Stopped => ("stopped", ""),
-            RequestEnd::Failed { reason } => ("failed", reason.as_str()),
+            RequestEnd::Finished => ("finished", None),
+            RequestEnd::Held => ("held", None),
+            RequestEnd::Stopped => ("stopped", None),
+            RequestEnd::Failed { reason } => ("failed", Some(reason.as_str())),
         };
         Self {
             ladder,
-            probe,
-            concurrency,
+            probe: probe.number,
+            concurrency: probe.concurrency.get(),
+            counts: probe.counts,
             request: request.index,
             judged: request.judged,
-            planned_s: request.planned_s,
-            submitted_s: request.submitted_s,
-            first_s: request.first_s,
-            last_s: request.last_s,
-            ended_s: request.ended_s,
+            planned_s: request.planned_s.get(),
+            submitted_s: request.submitted_s.get(),
+            first_s: request.first_s.map(Seconds::get),
+            last_s: request.last_s.map(Seconds::get),
+            ended_s: request.ended_s.get(),
             end,
             reason,
             output_tokens: request.tokens,
-            itl_max_s: request.itl_max_s,
+            itl_max_s: request.itl_max_s.map(Seconds::get),
             prompt_tokens: request.prompt_tokens,
             cached_tokens: request.cached_tokens,
-            queued_s: request.queued_s,
+            queued_s: request.queued_s.map(Seconds::get),
             preemptions: request.preemptions,
         }
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use ceiling_core::experiment::{
-    Engine, Execution, ExperimentName, Gpus, Resolution, SearchSettings, Strategy, Workload,
+    Engine, Execution, ExperimentName, Gpus, Place, Resolution, SearchSettings, Strategy, Workload,
 };
 use ceiling_core::load::{Hold, Load};
 use ceiling_core::plan::{Cell, EngineGroup, ExperimentHead, Key, Ladder, Plan};
@@ -215,11 +215,11 @@ impl Case {
             budget: seconds(36_000.0),
         };
         let cell = |(index, sla): (usize, &Sla)| Cell {
-            key: key.clone(),
+            key: key,
             id: index.to_string(),
             experiment: 0,
             ladder: 0,
-            axes: Arc::new([]),
+            axes: Place::new(Arc::default(), 0),
             sla: *sla,
         };
         Plan {
@@ -227,10 +227,10 @@ impl Case {
                 name: ExperimentName::new("bench").expect("a name"),
                 description: String::new(),
                 source: String::new(),
-                digest: key.clone(),
+                digest: key,
             }],
             groups: vec![EngineGroup {
-                key: key.clone(),
+                key: key,
                 label: self.name.clone(),
                 engine: Arc::new(Engine::Sim(self.engine)),
                 execution: Arc::new(Execution {
@@ -245,7 +245,7 @@ impl Case {
             }],
             ladders: vec![Ladder {
                 id: self.name.clone(),
-                key: key.clone(),
+                key: key,
                 group: 0,
                 workload: Arc::new(self.workload.clone()),
                 search,

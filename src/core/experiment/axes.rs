@@ -258,10 +258,10 @@ fn axis_nodes(dotted: &str, node: &Node, fixed: &[Setting], path: &[String], fou
     for setting in fixed.iter().filter(|setting| setting.path.len() > path.len() && setting.path.starts_with(path)) {
         let rest = &setting.path[path.len()..];
         for node in &mut nodes {
-            if let Value::Table(table) = &mut node.value {
-                if table.at_path(rest).is_some() {
-                    table.put(rest, setting.key_at, &setting.node);
-                }
+            if let Value::Table(table) = &mut node.value
+                && table.at_path(rest).is_some()
+            {
+                table.put(rest, setting.key_at, &setting.node);
             }
         }
     }

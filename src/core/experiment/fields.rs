@@ -56,10 +56,10 @@ impl Fields {
 fn add(places: &mut BTreeMap<String, Span>, prefix: &str, table: &Table) {
     for entry in table.iter() {
         let field = if prefix.is_empty() { entry.key.clone() } else { format!("{prefix}.{}", entry.key) };
-        if let Value::Table(inner) = &entry.node.value {
-            if field != "matrix" {
-                add(places, &field, inner);
-            }
+        if let Value::Table(inner) = &entry.node.value
+            && field != "matrix"
+        {
+            add(places, &field, inner);
         }
         places.entry(field).or_insert(entry.key_at);
     }

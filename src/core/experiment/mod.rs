@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::load::{Hold, Load};
@@ -102,7 +103,7 @@ pub struct VllmEngine {
 }
 
 /// What the requests are like.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Workload {
     /// Prompt tokens of each request, at least 1.
     pub input_tokens: u32,
@@ -121,13 +122,14 @@ pub struct Workload {
 }
 
 /// How the ceiling is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct SearchSettings {
     /// The highest concurrency to try.
     pub max_concurrency: Concurrency,
     /// The first concurrency to try; at most `max_concurrency`.
     pub start_concurrency: Concurrency,
     /// How narrow the bracket must be.
+    #[schemars(schema_with = "recorded_resolution")]
     pub resolution: Resolution,
     /// How sure a published bracket must be, as a probability.
     pub confidence: Share,
@@ -147,6 +149,17 @@ pub enum Resolution {
     Relative(Share),
 }
 
+/// A resolution as results hold it; a file writes it otherwise (`1`, `"5%"`).
+fn recorded_resolution(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "description": "How narrow the bracket had to be.",
+        "oneOf": [
+            { "type": "object", "required": ["requests"], "properties": { "requests": { "type": "integer" } } },
+            { "type": "object", "required": ["relative"], "properties": { "relative": { "type": "number" } } },
+        ],
+    })
+}
+
 impl Resolution {
     /// The widest bracket `fail - pass` that is narrow enough at this pass, in requests.
     pub fn width_at(self, pass: u32) -> u32 {
@@ -158,7 +171,7 @@ impl Resolution {
 }
 
 /// How the next level of a ladder is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// By the latencies seen so far, with a confidence from the spread between probes.

@@ -1,9 +1,10 @@
 //! Where a result comes from.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a number may depend on beside its experiment. Absent where it could not be found out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Provenance {
     /// Version of `ceiling`.
     pub ceiling: String,
@@ -28,7 +29,7 @@ pub struct Provenance {
 }
 
 /// The state of a git repository.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Git {
     /// Hash of the commit that is checked out.
     pub commit: String,
@@ -39,7 +40,7 @@ pub struct Git {
 }
 
 /// Which engine was driven.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct EngineVersion {
     /// `vllm` or `sim`.
     pub kind: String,

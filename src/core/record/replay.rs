@@ -71,7 +71,7 @@ impl Replay {
         let slas = plan.slas(at);
         let load = LoadPlan::new(&ladder.workload, &slas, probe.concurrency, &probe.until);
         if let (Some(seen), true) = (&mut self.ladders[at], probe.counts) {
-            seen.push(Observation::new(load.load, probe.concurrency, &probe.measured, &slas));
+            seen.push(Observation::new(&load, &probe.until, &probe.measured, &slas));
         }
         self.next_numbers[at] = self.next_numbers[at].max(probe.number + 1);
         let engine = self.state.resolved(&plan.groups[ladder.group].key).cloned().unwrap_or_default();

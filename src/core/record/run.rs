@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,7 +24,7 @@ use super::{Failure, Probe, Provenance};
 pub const RUN_SCHEMA: u32 = 1;
 
 /// Everything published of one experiment's run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Run {
     /// [`RUN_SCHEMA`].
     pub schema: u32,
@@ -50,7 +51,7 @@ pub struct Run {
 }
 
 /// How far a run came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunStatus {
     /// Every cell is answered.
@@ -72,7 +73,7 @@ impl std::fmt::Display for RunStatus {
 }
 
 /// What was asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct ExperimentRecord {
     /// Name of the experiment.
     pub name: String,
@@ -85,7 +86,7 @@ pub struct ExperimentRecord {
 }
 
 /// One engine configuration and how it came up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct EngineRecord {
     /// Digest of the configuration.
     pub key: Key,
@@ -104,7 +105,7 @@ pub struct EngineRecord {
 }
 
 /// One series of probes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct LadderRecord {
     /// Its short name in this run.
     pub id: String,
@@ -129,7 +130,7 @@ pub struct LadderRecord {
 }
 
 /// One level of load, measured once.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct ProbeRecord {
     /// Number in its ladder, from 0.
     pub number: u32,
@@ -152,6 +153,8 @@ pub struct ProbeRecord {
     pub limits: Vec<Option<LimitedBy>>,
     /// Time to first token.
     pub ttft: Option<Quantiles>,
+    /// The part of it before the request was first scheduled; absent where the engine did not say.
+    pub queued: Option<Quantiles>,
     /// Time per output token after the first.
     pub tpot: Option<Quantiles>,
     /// Time to the last token, of those that finished.
@@ -190,6 +193,7 @@ impl ProbeRecord {
             counts: probe.counts,
             limits: probe.limits.clone(),
             ttft: Quantiles::of(Metric::Ttft, &measured.requests),
+            queued: Quantiles::of(Metric::Queued, &measured.requests),
             tpot: Quantiles::of(Metric::Tpot, &measured.requests),
             e2e: Quantiles::of(Metric::E2e, &measured.requests),
             output_tokens_per_s: throughput(measured),
@@ -223,7 +227,7 @@ fn frequent_errors(measured: &Measured, most: usize) -> Vec<String> {
 }
 
 /// One cell: one row of the result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct CellRecord {
     /// Its short name.
     pub id: String,

@@ -195,7 +195,7 @@ impl State {
             axes: cell.axes.to_map(),
             sla: cell.sla,
             status: answer.map(|answer| answer.status),
-            ceiling: answer.and_then(|answer| answer.ceiling()),
+            ceiling: answer.and_then(super::super::search::Answer::ceiling),
             highest_pass: answer.and_then(|answer| answer.highest_pass),
             lowest_fail: answer.and_then(|answer| answer.lowest_fail),
             confidence: answer.and_then(|answer| answer.confidence),

@@ -61,20 +61,24 @@ impl Curve {
     }
 
     /// The highest level up to `cap` at which a share of `needed` gets its first token within `limit`, if everything
-    /// takes `exp(slower)` times as long.
-    pub fn ceiling(&self, machine: &Machine, limit: f64, needed: f64, slower: f64, cap: u32) -> u32 {
+    /// takes `exp(slower)` times as long and the machine's spread is `wider` than estimated by that factor.
+    pub fn ceiling(&self, machine: &Machine, limit: f64, needed: f64, slower: f64, wider: f64, cap: u32) -> u32 {
         let (mut pass, mut fail) = (0, cap.saturating_add(1));
         while fail - pass > 1 {
             let level = pass + (fail - pass) / 2;
-            if self.share(machine, level, limit.ln() - slower) >= needed - 1e-9 { pass = level } else { fail = level }
+            if self.share(machine, level, limit.ln() - slower, wider) >= needed - 1e-9 {
+                pass = level;
+            } else {
+                fail = level;
+            }
         }
         pass
     }
 
-    fn share(&self, machine: &Machine, level: u32, limit: f64) -> f64 {
+    fn share(&self, machine: &Machine, level: u32, limit: f64, wider: f64) -> f64 {
         let wanted = f64::from(level);
         let (mut ok, mut total) = (0.0, 0.0);
-        for pace in machine.paces(level, 1.0) {
+        for pace in machine.paces(level, wider) {
             let time = limit - pace + 1e-9;
             let whole = self.times.partition_point(|first| *first <= time);
             let done = self.done_by(time);

@@ -1,7 +1,7 @@
 //! The guided search: the pace of the machine and the shape of the latency curve choose each level and judge it.
 //!
 //! ```text
-//! 1. ramp     bursts of growing size, measured to their first tokens, until the laxest limit on them is missed
+//! 1. ramp     bursts of growing size, measured to their first tokens, until the ceiling can be foretold from them
 //! 2. bounds   for each SLA, cheapest first: foretell the ceiling, probe a level below it and one above it that are far
 //!             enough apart to be sure of both
 //! 3. pace     where that would be too far apart: small bursts, which tell the machine's pace at little cost
@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::curve::Curve;
-use super::level::{Level, Machine};
+use super::level::{LESS_FAR, Level, Machine};
 use super::pace::{Judged, Pace, Standing};
 use super::{Answer, Observation, Search, Status, Step};
 use crate::experiment::{SearchSettings, Workload};
@@ -26,21 +26,19 @@ use crate::watch::Until;
 /// Most probes of one ladder, however much engine time is left, for each SLA and beside them.
 const PROBES_PER_SLA: usize = 12;
 const PROBES_BESIDE: usize = 30;
-/// Factor between two levels of the ramp, as long as the last level is farther off than can be foretold.
+/// Factor between two levels of the ramp.
 const RAMP: f64 = 6.0;
-/// How far off the last level may be foretold, once so many full steps have been seen.
-const JUMP: f64 = 40.0;
-const STEEP: usize = 4;
-/// How far the last level of the ramp is put beyond the ceiling that is foretold for the laxest limit, and how near to it
-/// is enough.
-const BEYOND: f64 = 1.05;
-const NEAR: f64 = 0.92;
+/// Full steps of a burst from which the curve can be foretold, and how far.
+const STEPS_TO_FORETELL: usize = 4;
+const FORETOLD: f64 = 12.0;
 /// A pace probe is this much smaller than the ceiling that it serves.
 const PACE_PART: f64 = 8.0;
 /// Least requests of a pace probe.
 const PACE_LEAST: u32 = 10;
 /// Most probes that the pace is worth.
 const PACE_PROBES: usize = 16;
+/// Engine time that they may take, as a multiple of that of one probe at each bound.
+const PACE_SPEND: f64 = 0.35;
 /// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
 /// of the time of one probe at each bound.
 const WORTHWHILE: f64 = 1.9;
@@ -51,8 +49,17 @@ const SLACK: f64 = 0.12;
 /// while, is one of this part of the ceiling.
 const ENOUGH: f64 = 1.4;
 const NARROW: f64 = 0.1;
+/// How much farther out the next try for a bound is made at least, for each one before it, as a part of what the pace may
+/// be off.
+const RETRY: f64 = 0.3;
 /// Part of the way to a better bound that a probe must go to be worth it.
 const GAIN: f64 = 0.4;
+/// Part of the bracket that a probe must take off it to be worth it.
+const NARROWING: f64 = 0.2;
+/// Levels farther apart than by this factor do not tell what is between them.
+const BLIND: f64 = 1.6;
+/// How far, as a logarithm, a level may be moved to where the engine changes.
+const BEND_NEAR: f64 = 0.5;
 /// Widest bracket, as a part of the ceiling, that is still an answer.
 const WIDEST: f64 = 0.5;
 
@@ -64,6 +71,8 @@ pub struct Guided {
     load: Load,
     hold_s: f64,
     prompts_per_step: Option<f64>,
+    /// Requests that the engine runs at most, by its sequences and by its KV cache.
+    bends: Vec<u32>,
     /// The longest that a first token is waited for.
     patience_s: f64,
     seen: Vec<Observation>,
@@ -107,6 +116,7 @@ impl Guided {
             load: workload.load,
             hold_s,
             prompts_per_step: engine.max_num_batched_tokens.map(prompts),
+            bends: bends(workload, engine),
             patience_s: plan.patience.get(),
             seen: Vec::new(),
             spent: 0.0,
@@ -235,8 +245,8 @@ impl Guided {
         if self.spent >= self.settings.budget.get() || self.seen.len() >= most {
             return Step::Done;
         }
-        if let Some(level) = self.ramp() {
-            return first_tokens(level);
+        if self.seen.is_empty() {
+            return first_tokens(self.settings.start_concurrency.get());
         }
         let mut open: Vec<(usize, Forecast)> = Vec::new();
         for sla in 0..self.slas.len() {
@@ -254,25 +264,23 @@ impl Guided {
         Step::Done
     }
 
-    /// The next level of the ramp, until one burst shows the curve up to where the laxest limit is missed.
-    fn ramp(&self) -> Option<u32> {
-        let Some(largest) = self.seen.iter().max_by_key(|seen| seen.opening.len()) else {
-            return Some(self.settings.start_concurrency.get());
-        };
-        let highest = self.seen.iter().map(|seen| seen.concurrency.get()).max().map_or(1.0, f64::from);
-        let complete = largest.opening.len() >= largest.concurrency.get() as usize;
-        let outlasted = !complete || largest.opening.last().is_some_and(|last| *last > self.patience_s);
-        if outlasted || highest >= f64::from(self.cap()) {
-            return None;
-        }
-        let curve = Curve::new(&largest.opening, 0.0, complete, self.prompts_per_step);
-        let foretold = curve.done_by(self.patience_s.ln()).ceil();
-        if foretold * NEAR <= highest {
-            return None;
-        }
-        let farthest = if largest.full_steps().len() < STEEP { RAMP } else { JUMP };
-        let level = if foretold * BEYOND <= highest * farthest { foretold * BEYOND } else { highest * RAMP };
-        Some((level.ceil().max(highest + 1.0) as u32).min(self.cap()))
+    /// The next level of the ramp, where this one is too far off to be foretold.
+    fn ramp(&self, level: u32) -> Option<u32> {
+        let steps = self.seen.iter().map(|seen| seen.full_steps().len()).max().unwrap_or(0);
+        let outlasted = self.seen.iter().any(|seen| seen.opening.len() < seen.concurrency.get() as usize);
+        let highest = self.seen.iter().map(|seen| seen.concurrency.get()).max().unwrap_or(1);
+        let reach = if steps < STEPS_TO_FORETELL { 1.0 } else { FORETOLD };
+        let foretold = f64::from(level) <= f64::from(highest) * reach;
+        (!outlasted && !foretold && highest < self.cap())
+            .then(|| ((f64::from(highest) * RAMP) as u32).min(level.max(highest + 1)).min(self.cap()))
+    }
+
+    /// The curve of first tokens, from the probe that shows most of it.
+    fn curve(&self, machine: &Machine) -> Option<Curve> {
+        let longest = self.seen.iter().max_by_key(|seen| seen.opening.len())?;
+        let complete = longest.opening.len() >= longest.concurrency.get() as usize;
+        let slower = self.standing(machine, longest, Judged::FirstTokens).slower;
+        Some(Curve::new(&longest.opening, slower, complete, self.prompts_per_step))
     }
 
     /// Where the ceiling of an SLA is likely to be.
@@ -297,18 +305,16 @@ impl Guided {
 
     fn forecast_from_curve(&self, machine: &Machine, sla: usize) -> Forecast {
         let (needed, limit, cap) = (self.needed(machine, sla), self.slas[sla].ttft.get(), self.cap());
-        let longest =
-            self.seen.iter().max_by_key(|seen| seen.full_steps().len().max(usize::from(!seen.opening.is_empty())));
-        let curve = longest.map(|seen| {
-            let complete = seen.opening.len() >= seen.concurrency.get() as usize;
-            let slower = self.standing(machine, seen, Judged::FirstTokens).slower;
-            Curve::new(&seen.opening, slower, complete, self.prompts_per_step)
-        });
-        let Some(curve) = curve else { return Forecast { ceiling: 1, low: 1, high: 2, blind: 1.0 } };
-        let ceiling = curve.ceiling(machine, limit, needed, 0.0, cap);
+        let Some(curve) = self.curve(machine) else {
+            return Forecast { ceiling: 1, low: 1, high: 2, blind: f64::INFINITY };
+        };
+        let ceiling = curve.ceiling(machine, limit, needed, 0.0, 1.0, cap);
         let unsure = self.unsure(machine, ceiling.max(1));
-        let low = curve.ceiling(machine, limit, self.stricter(machine, sla), unsure, cap);
-        let high = curve.ceiling(machine, limit, self.laxer(machine, sla), -unsure, cap) + 1;
+        let off = machine.spread_off();
+        let bound = |needed: f64, slower: f64, wider: f64| curve.ceiling(machine, limit, needed, slower, wider, cap);
+        let (stricter, laxer) = (self.stricter(machine, sla), self.laxer(machine, sla));
+        let low = bound(stricter, unsure, 1.0).min(bound(stricter, LESS_FAR * unsure, 1.0 + off));
+        let high = bound(laxer, -unsure, 1.0).max(bound(laxer, -LESS_FAR * unsure, 1.0 - off)) + 1;
         Forecast { ceiling, low: low.min(ceiling), high: high.max(ceiling + 1), blind: 1.0 }
     }
 
@@ -333,33 +339,40 @@ impl Guided {
     fn forecast_from_margins(&self, machine: &Machine, sla: usize, levels: &BTreeMap<u32, Level>) -> Forecast {
         let needed = self.needed(machine, sla);
         let margins: Vec<(f64, f64)> =
-            levels.values().map(|level| (f64::from(level.concurrency).ln(), level.margin(machine, needed))).collect();
-        let below = margins.iter().rfind(|(_, margin)| *margin >= 0.0);
+            levels.values().map(|level| (f64::from(level.concurrency), level.margin(machine, needed))).collect();
         let above = margins.iter().find(|(_, margin)| *margin < 0.0);
-        let cap = f64::from(self.cap());
+        let lower = |(level, _): &&(f64, f64)| above.is_none_or(|(above, _)| level < above);
+        let below = margins.iter().rfind(lower);
         let (at, slope, blind) = match (below, above) {
-            (Some(a), Some(b)) if a.0 < b.0 => {
-                let slope = (a.1 - b.1) / (b.0 - a.0);
-                (a.0 + a.1 / slope, slope, (b.0 - a.0).exp())
+            (Some(a), Some(b)) => {
+                // Latencies grow in proportion to the level where requests queue: what is interpolated is the latency.
+                let (used_below, used_above) = ((-a.1).exp(), (-b.1).exp());
+                let part = ((1.0 - used_below) / (used_above - used_below)).clamp(0.08, 0.92);
+                (a.0 + part * (b.0 - a.0), (a.1 - b.1) / (b.0 / a.0).ln(), b.0 / a.0)
             }
-            (_, Some(b)) => (b.0 + b.1.max(-1.5), 1.0, f64::INFINITY),
-            (Some(a), None) => (a.0 + a.1.clamp(0.2, 0.7), 1.0, f64::INFINITY),
-            (None, None) => (self.first_guess().ln(), 1.0, f64::INFINITY),
+            (None, Some(b)) => (b.0 * b.1.max(-1.5).exp(), 1.0, f64::INFINITY),
+            // As they grow no faster than that, the ceiling is at least as far off as the margin.
+            (Some(a), None) => (a.0 * a.1.clamp(0.15, 1.4).exp(), 1.0, f64::INFINITY),
+            (None, None) => (self.first_guess(machine), 1.0, f64::INFINITY),
         };
-        let ceiling = at.exp().clamp(0.0, cap);
+        let ceiling = at.clamp(0.0, f64::from(self.cap()));
         let unsure = self.unsure(machine, ceiling.max(1.0) as u32) / slope.clamp(0.5, 20.0);
         Forecast {
             ceiling: (ceiling + 1e-6) as u32,
-            low: ((at - unsure).exp() + 1e-6) as u32,
-            high: ((at + unsure).exp() as u32).saturating_add(1),
+            low: (ceiling * (-unsure).exp() + 1e-6) as u32,
+            high: ((ceiling * unsure.exp()) as u32).saturating_add(1),
             blind,
         }
     }
 
     /// Where to begin with a load that has not been probed at all: as many as are served within their patience.
-    fn first_guess(&self) -> f64 {
-        let largest = self.seen.iter().max_by_key(|seen| seen.opening.len());
-        largest.map_or(1.0, |seen| seen.opening.partition_point(|time| *time <= self.patience_s).max(1) as f64)
+    fn first_guess(&self, machine: &Machine) -> f64 {
+        self.curve(machine).map_or(1.0, |curve| curve.done_by(self.patience_s.ln())).max(1.0)
+    }
+
+    /// A level at which the engine itself changes, strictly between two others: there the curve has a bend.
+    fn bend(&self, from: u32, to: u32) -> Option<u32> {
+        self.bends.iter().copied().filter(|bend| (from + 1..to).contains(bend)).max()
     }
 
     fn next_for(&self, machine: &Machine, sla: usize, forecast: &Forecast) -> Next {
@@ -368,17 +381,22 @@ impl Guided {
         if bracket.pass == Some(cap) || bracket.fail == Some(1) {
             return Next::Settled;
         }
-        if let (Some(pass), Some(fail)) = (bracket.pass, bracket.fail) {
-            if fail - pass <= self.settings.resolution.width_at(pass) {
-                return Next::Settled;
-            }
+        if let (Some(pass), Some(fail)) = (bracket.pass, bracket.fail)
+            && fail - pass <= self.settings.resolution.width_at(pass)
+        {
+            return Next::Settled;
         }
         // Look between the bounds that stand.
         let floor = bracket.pass.unwrap_or(0);
         let top = bracket.fail.unwrap_or(cap + 1);
         let ceiling = forecast.ceiling.clamp(floor, top - 1);
-        if forecast.blind > 1.6 && top - floor > 2 {
-            let level = ceiling.clamp(floor + 1, top - 1).max(1);
+        if let Some(level) = self.ramp(ceiling) {
+            return Next::Pace(level);
+        }
+        if forecast.blind > BLIND && top - floor > 2 {
+            let aim = ceiling.clamp(floor + 1, top - 1).max(1);
+            let near = |bend: &u32| (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR;
+            let level = self.bend(floor, top).filter(near).unwrap_or(aim);
             if !self.is_witnessed(sla, level) {
                 return Next::Level(level);
             }
@@ -386,14 +404,13 @@ impl Guided {
         let (low, high) = (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top));
         let width = self.settings.resolution.width_at(low.max(1));
         let sure = high - low <= width;
-        if !sure && self.is_pace_worthwhile(machine) {
+        if !sure && self.is_pace_worthwhile(machine, ceiling) {
             return Next::Pace(self.pace_level(ceiling));
         }
-        let steady = machine.pace.as_ref().is_some_and(Pace::is_steady);
-        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, steady) {
-            if fail - pass <= self.good_enough(high - low, pass) {
-                return Next::Settled;
-            }
+        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady())
+            && fail - pass <= self.good_enough(high - low, pass)
+        {
+            return Next::Settled;
         }
         let (low, high) = if sure {
             // What the resolution leaves goes to both sides, a little more of it below: rare bad probes lower a ceiling.
@@ -407,8 +424,14 @@ impl Guided {
         let (low, high) = (low.max(floor), high.min(top));
         let below = || self.approach(machine, sla, Side::Below, low, ceiling, (floor, top));
         let above = || self.approach(machine, sla, Side::Above, high.min(cap), ceiling, (floor, top));
-        // The side on which more is to be gained comes first.
-        let level = if low - floor >= top - high { below().or_else(above) } else { above().or_else(below) };
+        // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
+        // the upper one: it shows the curve, and is not held.
+        let limit = self.slas[sla].ttft.get();
+        let shows = |seen: &Observation| {
+            seen.opening.len() >= ceiling as usize || seen.opening.last().is_some_and(|last| *last >= limit)
+        };
+        let dark = self.load == Load::Burst && !self.seen.iter().any(shows);
+        let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
         level.map_or(Next::Settled, Next::Level)
     }
 
@@ -439,7 +462,7 @@ impl Guided {
         ceiling: u32,
         (floor, top): (u32, u32),
     ) -> Option<u32> {
-        let mut target = aim;
+        let (mut target, mut open) = (aim, 0.0);
         for (tried, probes) in self.levels(machine, sla).range(floor + 1..top.max(floor + 1)) {
             let other_side = (*tried > ceiling) == (side == Side::Below);
             if other_side || !self.is_witnessed(sla, *tried) {
@@ -451,7 +474,9 @@ impl Guided {
                 Side::Below => off - margin,
                 Side::Above => off + margin,
             };
-            target = side.farther(target, side.beyond(*tried, (missing + off * SLACK).clamp(off * SLACK, 0.5)));
+            open += 1.0;
+            let farther = (missing + off * SLACK).clamp(off * RETRY * open, 0.5);
+            target = side.farther(target, side.beyond(*tried, farther));
         }
         let (wanted, gained, first) = match side {
             Side::Below => (aim - floor, target.saturating_sub(floor), floor == 0),
@@ -462,7 +487,9 @@ impl Guided {
             let tries = self.at(target).filter(|seen| self.decides(sla, seen)).count();
             return (wanted > 0 && tries < 3).then_some(target);
         }
-        (gained > 0 && f64::from(gained) >= GAIN * f64::from(wanted)).then_some(target)
+        let narrowing = if machine.is_steady() { 0.0 } else { NARROWING * f64::from(top - floor) };
+        let least = if floor > 0 && top <= self.cap() { narrowing } else { 0.0 };
+        (gained > 0 && f64::from(gained) >= least.max(GAIN * f64::from(wanted))).then_some(target)
     }
 
     /// Whether a probe was carried through to a verdict of its own.
@@ -471,10 +498,14 @@ impl Guided {
     }
 
     /// Whether more probes of the pace would pay.
-    fn is_pace_worthwhile(&self, machine: &Machine) -> bool {
+    fn is_pace_worthwhile(&self, machine: &Machine, ceiling: u32) -> bool {
         let Some(pace) = &machine.pace else { return true };
+        let spent: f64 = self.seen.iter().filter(|seen| seen.first_tokens_only).map(|seen| seen.seconds.get()).sum();
         pace.probes() < 2
-            || (pace.probes() < PACE_PROBES && !pace.is_steady() && self.spent < WORTHWHILE * self.certificate() / 2.0)
+            || (2 * self.pace_level(ceiling) <= ceiling
+                && pace.probes() < PACE_PROBES
+                && !pace.is_steady()
+                && spent < PACE_SPEND * self.certificate())
     }
 
     /// A burst that costs little and has enough full steps to show the pace.
@@ -547,6 +578,13 @@ enum Next {
     Level(u32),
     /// Nothing more to gain.
     Settled,
+}
+
+/// Levels beyond which requests wait for a sequence, or for KV cache.
+fn bends(workload: &Workload, engine: &Resolved) -> Vec<u32> {
+    let tokens = u64::from(workload.input_tokens) + u64::from(workload.output_tokens);
+    let by_cache = engine.kv_cache_tokens.map(|capacity| (capacity / tokens.max(1)).min(u64::from(u32::MAX)) as u32);
+    engine.max_num_seqs.into_iter().chain(by_cache).collect()
 }
 
 fn first_tokens(level: u32) -> Step {

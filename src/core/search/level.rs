@@ -29,6 +29,15 @@ impl Machine {
         Self { pace, errors, slices: normal_slices(21) }
     }
 
+    pub fn is_steady(&self) -> bool {
+        self.pace.as_ref().is_some_and(Pace::is_steady)
+    }
+
+    /// The part by which the spread may be off, beside the middle.
+    pub fn spread_off(&self) -> f64 {
+        (SPREAD_OFF * self.pace.as_ref().map_or(0.0, Pace::spread_error)).min(1.0)
+    }
+
     /// How much slower than the middle the machine is, one value for each of equally likely probes of this size.
     /// `wider` is a factor on the spread.
     pub fn paces(&self, concurrency: u32, wider: f64) -> impl Iterator<Item = f64> + '_ {
@@ -83,8 +92,8 @@ impl<'a> Level<'a> {
         if !unsure.is_finite() {
             return None;
         }
-        let off = SPREAD_OFF * pace.spread_error();
-        let cases = [(unsure, 1.0), (LESS_FAR * unsure, 1.0 + off), (LESS_FAR * unsure, (1.0 - off).max(0.0))];
+        let off = machine.spread_off();
+        let cases = [(unsure, 1.0), (LESS_FAR * unsure, 1.0 + off), (LESS_FAR * unsure, 1.0 - off)];
         let least = cases.iter().map(|(slower, wider)| self.share(machine, *slower, *wider).0).fold(1.0, f64::min);
         let most = cases.iter().map(|(slower, wider)| self.share(machine, -slower, *wider).1).fold(0.0, f64::max);
         Some((least, most))
@@ -104,7 +113,7 @@ impl<'a> Level<'a> {
 
 /// Two things that may be off are rarely both off by as much as each may be: at four fifths and at three fifths of
 /// that, the two together are as rare as one alone.
-const LESS_FAR: f64 = 0.8;
+pub(super) const LESS_FAR: f64 = 0.8;
 const SPREAD_OFF: f64 = 1.2;
 /// Margins beyond this are all alike.
 const MARGIN: f64 = 4.0;

@@ -11,6 +11,7 @@ mod level;
 mod observation;
 mod pace;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::Workload;
@@ -40,7 +41,7 @@ pub enum Step {
 }
 
 /// How the search for one SLA ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// A bracket as narrow and as sure as was asked for.

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::load::Load;
+use crate::load::{Load, LoadPlan};
 use crate::protocol::Measured;
 use crate::request::{RequestEnd, RequestRecord};
 use crate::sla::{Outcome, Sla, Tally};
 use crate::units::{Concurrency, Seconds};
+use crate::watch::Until;
 
 /// What one probe showed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +16,8 @@ pub struct Observation {
     pub load: Load,
     /// Requests in flight.
     pub concurrency: Concurrency,
+    /// Whether it was measured for its first tokens alone.
+    pub first_tokens_only: bool,
     /// What it cost in engine time.
     pub seconds: Seconds,
     /// Times in seconds at which the first N requests, which arrive together under either load, got their first token
@@ -40,12 +43,14 @@ pub struct UnderSla {
 
 impl Observation {
     /// Judges what was measured under each SLA.
-    pub fn new(load: Load, concurrency: Concurrency, measured: &Measured, slas: &[Sla]) -> Self {
+    pub fn new(load: &LoadPlan, until: &Until, measured: &Measured, slas: &[Sla]) -> Self {
+        let (load, concurrency) = (load.load, load.concurrency);
+        let first_tokens_only = *until == Until::FirstTokens;
         let first = measured.requests.iter().take(concurrency.get() as usize);
         let mut opening: Vec<f64> = first.filter_map(settled_at).collect();
         opening.sort_by(f64::total_cmp);
         let under = slas.iter().map(|sla| UnderSla::new(load, sla, &measured.requests)).collect();
-        Self { load, concurrency, seconds: measured.seconds, opening, under }
+        Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, under }
     }
 
     /// The leading part of [`Observation::opening`] that came about as it would have with more requests behind it.

@@ -112,7 +112,8 @@ impl Truth<'_> {
             |sla: &Sla| sla.tpot.is_none() && sla.e2e.is_none() && sla.min_tokens_per_second.is_none();
         // A simulated request that has its first token is not failed later: its hold need not be waited for.
         let short = self.workload.load == Load::Burst && self.slas.iter().all(first_token_alone);
-        let load = LoadPlan::new(self.workload, self.slas, level, &Until::Decided(Vec::new()));
+        let until = if short { Until::FirstTokens } else { Until::Decided(Vec::new()) };
+        let load = LoadPlan::new(self.workload, self.slas, level, &until);
         let prompts = PromptAsk {
             source: self.workload.prompt.clone(),
             input_tokens: self.workload.input_tokens,
@@ -122,7 +123,7 @@ impl Truth<'_> {
         };
         let ask = ProbeAsk { load, prompts, output_tokens: self.workload.output_tokens, silence: Seconds::ZERO };
         let measured = if short {
-            let mut watch = Watch::new(&load, self.slas, &Until::FirstTokens);
+            let mut watch = Watch::new(&load, self.slas, &until);
             self.session.probe(&ask, &mut |event| {
                 watch.observe(event);
                 watch.advice()
@@ -130,7 +131,7 @@ impl Truth<'_> {
         } else {
             self.session.probe(&ask, &mut |_| crate::watch::Advice::GoOn)
         };
-        let observation = Observation::new(load.load, level, &measured, self.slas);
+        let observation = Observation::new(&load, &until, &measured, self.slas);
         let share = |under: &crate::search::UnderSla| {
             let ok = if short { under.used.partition_point(|used| *used <= 0.0) as u32 } else { under.tally.ok };
             f64::from(ok) / f64::from(under.tally.total().max(1))

@@ -7,7 +7,7 @@ pub mod table;
 use ceiling_core::compare::{CellComparison, Comparison, LadderComparison, Measurements, Origin, Side, Verdict};
 use ceiling_core::units::Share;
 
-use super::table::{ceiling, seconds};
+use super::table::{ceiling_of, seconds};
 
 /// The most rows that a table for people has; JSON has them all.
 const MOST_ROWS: usize = 200;
@@ -48,7 +48,7 @@ fn why(cell: &CellComparison<'_>) -> String {
 
 /// The ceiling with its bracket and the confidence of that, or why there is none.
 fn side(side: &Side) -> String {
-    let words = ceiling(side.status, side.highest_pass);
+    let words = ceiling_of(side.status, side.highest_pass);
     let confidence = side.confidence.map_or_else(String::new, |share| format!(", {}%", whole(share.get() * 100.0)));
     match (side.ceiling, side.lowest_fail) {
         (Some(_), Some(fail)) => format!("{words} (below {fail}{confidence})"),

