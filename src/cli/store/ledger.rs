@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::plan::{ExperimentHead, Key, Plan};
@@ -25,7 +26,13 @@ pub struct Ledger {
     books: Vec<Book>,
     /// The experiments that a group or a ladder belongs to, by key.
     owners: HashMap<Key, Vec<usize>>,
+    /// When cells may be published again.
+    next_publication: Instant,
 }
+
+/// All cells are published together, and a run of many short ladders would do little else: for each second that this
+/// took, so many pass before the next time. The journal has everything at once.
+const REST: u32 = 20;
 
 struct Book {
     directory: RunDir,
@@ -51,7 +58,7 @@ impl Ledger {
         let books = plan.experiments.iter().map(open).collect::<Result<_>>()?;
         let heading = Heading { run_id, started: rfc3339(now), finished: None, interrupted: false, provenance };
         let owners = owners(&plan);
-        let ledger = Self { plan, state: State::default(), heading, books, owners };
+        let ledger = Self { plan, state: State::default(), heading, books, owners, next_publication: Instant::now() };
         ledger.publish_all()?;
         Ok(ledger)
     }
@@ -95,12 +102,13 @@ impl Ledger {
             provenance: run.provenance,
         };
         let owners = owners(&plan);
-        let ledger = Self { plan, state: replay.state.clone(), heading, books, owners };
+        let ledger =
+            Self { plan, state: replay.state.clone(), heading, books, owners, next_publication: Instant::now() };
         ledger.publish_all()?;
         Ok(Resumed { ledger, replay, notes })
     }
 
-    /// Keeps what happened. Published files follow whenever a cell is answered.
+    /// Keeps what happened. Published files follow as cells are answered.
     pub fn record(&mut self, entry: &Entry) -> Result<()> {
         let (key, publishes) = match entry {
             Entry::Loaded { group, .. } | Entry::EngineFailed { group, .. } => (group, true),
@@ -112,8 +120,10 @@ impl Ledger {
             self.books[experiment].journal.append(entry)?;
         }
         self.state.apply(entry);
-        if publishes {
+        let began = Instant::now();
+        if publishes && began >= self.next_publication {
             owners.into_iter().try_for_each(|experiment| self.publish(experiment).map(drop))?;
+            self.next_publication = Instant::now() + REST * began.elapsed();
         }
         Ok(())
     }

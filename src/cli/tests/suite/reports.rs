@@ -5,8 +5,12 @@ use std::process::Command;
 
 use crate::support::{Workplace, read_requests, stderr, workspace};
 
-/// Runs an experiment on the simulator, with these fields in its tables `[sla]` and `[matrix]`.
+/// Runs an experiment on the simulator, with these fields in its tables `[sla]`, `[matrix]` and `[search]`.
 fn simulated(place: &Workplace, sla: &str, matrix: &str, search: &str) {
+    simulated_with_errors(place, sla, matrix, search, 0.0);
+}
+
+fn simulated_with_errors(place: &Workplace, sla: &str, matrix: &str, search: &str, error_rate: f64) {
     let experiment = format!(
         r#"
         schema = 1
@@ -18,7 +22,7 @@ fn simulated(place: &Workplace, sla: &str, matrix: &str, search: &str) {
         decode_step = "8ms"
         kv_cache_tokens = 400000
         step_noise = 0.05
-        error_rate = 0.01
+        error_rate = {error_rate}
         [workload]
         input_tokens = 2000
         output_tokens = 64
@@ -47,7 +51,13 @@ fn report(place: &Workplace, arguments: &[&str]) {
 #[test]
 fn duckdb_reads_the_requests_that_run_json_sums_up() {
     let place = Workplace::new();
-    simulated(&place, "ok_rate = 0.9\nttft = [\"1s\", \"3s\"]", r#""engine.max_num_seqs" = [16, 64]"#, "");
+    simulated_with_errors(
+        &place,
+        "ok_rate = 0.9\nttft = [\"1s\", \"3s\"]",
+        r#""engine.max_num_seqs" = [16, 64]"#,
+        r#"strategy = "bisect""#,
+        0.01,
+    );
     let read = read_requests(&place.run_directory().join("requests.parquet"));
     for (column, kind) in [("ladder", "VARCHAR"), ("probe", "UINTEGER"), ("judged", "BOOLEAN"), ("first_s", "DOUBLE")] {
         assert_eq!(read["columns"][column], kind, "{column}");
