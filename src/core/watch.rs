@@ -246,6 +246,9 @@ mod tests {
     #[test]
     fn enough_ok_requests_decide_too() {
         let mut watch = watch(4, &[sla(0.75, 1.0)]);
+        for index in 0..4 {
+            watch.first(index, Seconds::new(0.5).unwrap());
+        }
         for index in 0..3 {
             assert_eq!(watch.advice(), Advice::GoOn);
             watch.ended(&held(index, 0.5));

@@ -1,6 +1,6 @@
 //! `ceiling list`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::Result;
@@ -31,14 +31,16 @@ fn rows(directories: &[PathBuf]) -> Vec<Vec<String>> {
     let readers = thread::available_parallelism().map_or(1, usize::from);
     let part = directories.len().div_ceil(readers).max(1);
     thread::scope(|scope| {
-        let parts: Vec<_> =
-            directories.chunks(part).map(|part| scope.spawn(|| part.iter().map(row).collect::<Vec<_>>())).collect();
+        let parts: Vec<_> = directories
+            .chunks(part)
+            .map(|part| scope.spawn(|| part.iter().map(|directory| row(directory)).collect::<Vec<_>>()))
+            .collect();
         let joined = parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.flatten().collect()
     })
 }
 
-fn row(directory: &PathBuf) -> Vec<String> {
+fn row(directory: &Path) -> Vec<String> {
     match read_summary(directory) {
         Ok(run) => {
             let simulated = if run.simulated { ", simulated" } else { "" };

@@ -98,7 +98,7 @@ fn start(group: &EngineGroup, log: &Path, lease: &Lease, around: &Surroundings<'
             })?;
             let launch =
                 Launch { engine, library, log: log.to_owned(), env: apart::env(lease, apart::caches().as_deref()) };
-            WorkerProcess::spawn(launch).map(Session::Worker)
+            WorkerProcess::spawn(launch).map(|worker| Session::Worker(Box::new(worker)))
         }
         // Its luck is keyed by the stream of each probe, which holds the experiment's seed.
         experiment::Engine::Sim(engine) => Ok(Session::Sim(SimSession::new(*engine, 0))),

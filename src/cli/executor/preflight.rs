@@ -19,15 +19,16 @@ pub struct Finding<'a> {
     pub result: Result<Resolved, SessionError>,
 }
 
+/// What a worker's answers depend on beside the configuration: its interpreter and its environment variables.
+type Environment<'a> = (&'a Path, &'a BTreeMap<String, String>);
+
 /// Starts each distinct environment once and lets it check every engine group that uses it, in the plan's order.
 /// Groups of the simulator need no check.
 pub async fn check<'a>(plan: &'a Plan, library: &WorkerLibrary, logs: &Path) -> Vec<Finding<'a>> {
-    let mut environments: BTreeMap<(PathBuf, Vec<(String, String)>), Vec<(&EngineGroup, &VllmEngine)>> =
-        BTreeMap::new();
+    let mut environments: BTreeMap<Environment<'_>, Vec<(&EngineGroup, &VllmEngine)>> = BTreeMap::new();
     for group in &plan.groups {
         if let Engine::Vllm(engine) = &*group.engine {
-            let env = engine.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-            environments.entry((engine.python.clone(), env)).or_default().push((group, engine));
+            environments.entry((&engine.python, &engine.env)).or_default().push((group, engine));
         }
     }
     let mut findings = Vec::new();

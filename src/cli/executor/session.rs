@@ -12,7 +12,7 @@ use super::worker_process::WorkerProcess;
 #[derive(Debug)]
 pub enum Session {
     /// A worker process that drives vLLM.
-    Worker(WorkerProcess),
+    Worker(Box<WorkerProcess>),
     /// The simulator: no process, and no time but its own.
     Sim(SimSession),
 }

@@ -1,6 +1,6 @@
 //! Keeps the books of a run: what happened goes to the journal first, then into the state, then into what is published.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,7 +26,9 @@ pub struct Ledger {
     books: Vec<Book>,
     /// The experiments that a group or a ladder belongs to, by key.
     owners: HashMap<Key, Vec<usize>>,
-    /// When cells may be published again.
+    /// Experiments with news that are not published yet.
+    unpublished: BTreeSet<usize>,
+    /// When they may be.
     next_publication: Instant,
 }
 
@@ -58,7 +60,15 @@ impl Ledger {
         let books = plan.experiments.iter().map(open).collect::<Result<_>>()?;
         let heading = Heading { run_id, started: rfc3339(now), finished: None, interrupted: false, provenance };
         let owners = owners(&plan);
-        let ledger = Self { plan, state: State::default(), heading, books, owners, next_publication: Instant::now() };
+        let ledger = Self {
+            plan,
+            state: State::default(),
+            heading,
+            books,
+            owners,
+            unpublished: BTreeSet::new(),
+            next_publication: Instant::now(),
+        };
         ledger.publish_all()?;
         Ok(ledger)
     }
@@ -102,8 +112,15 @@ impl Ledger {
             provenance: run.provenance,
         };
         let owners = owners(&plan);
-        let ledger =
-            Self { plan, state: replay.state.clone(), heading, books, owners, next_publication: Instant::now() };
+        let ledger = Self {
+            plan,
+            state: replay.state.clone(),
+            heading,
+            books,
+            owners,
+            unpublished: BTreeSet::new(),
+            next_publication: Instant::now(),
+        };
         ledger.publish_all()?;
         Ok(Resumed { ledger, replay, notes })
     }
@@ -120,9 +137,14 @@ impl Ledger {
             self.books[experiment].journal.append(entry)?;
         }
         self.state.apply(entry);
+        if publishes {
+            self.unpublished.extend(owners);
+        }
         let began = Instant::now();
         if publishes && began >= self.next_publication {
-            owners.into_iter().try_for_each(|experiment| self.publish(experiment).map(drop))?;
+            while let Some(experiment) = self.unpublished.pop_first() {
+                self.publish(experiment)?;
+            }
             self.next_publication = Instant::now() + REST * began.elapsed();
         }
         Ok(())

@@ -15,12 +15,14 @@ use ceiling_core::sim::SimEngine;
 use ceiling_core::sla::{Sla, TokensPerSecond};
 use ceiling_core::units::{Concurrency, Seconds, Share};
 
+/// Adds a limit to an SLA.
+type Tighten = dyn Fn(&Sla) -> Sla;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let seeds = arguments.iter().position(|argument| argument == "--seeds").and_then(|at| arguments.get(at + 1));
     let seeds = seeds.map_or(1000, |seeds| seeds.parse().expect("--seeds takes a number"));
-    let word =
-        arguments.iter().filter(|argument| !argument.starts_with("--") && argument.parse::<u32>().is_err()).next_back();
+    let word = arguments.iter().rfind(|argument| !argument.starts_with("--") && argument.parse::<u32>().is_err());
     println!(
         "{:<34} {:>5} {:>7} {:>6} {:>6} {:>6} {:>6} | {:>6} {:>6} {:>8} {:>8} {:>6}",
         "case",
@@ -173,7 +175,7 @@ fn cases() -> Vec<Case> {
         let tpot = |sla: &Sla| Sla { tpot: Some(seconds(0.05)), ..*sla };
         let e2e = |sla: &Sla| Sla { e2e: Some(seconds(8.0)), ..*sla };
         let fast = |sla: &Sla| Sla { min_tokens_per_second: TokensPerSecond::new(25.0), ..*sla };
-        let limits: [(&str, &dyn Fn(&Sla) -> Sla); 3] = [("tpot", &tpot), ("e2e", &e2e), ("rate", &fast)];
+        let limits: [(&str, &Tighten); 3] = [("tpot", &tpot), ("e2e", &e2e), ("rate", &fast)];
         for (name, limit) in limits {
             let slas: Vec<Sla> = grid(&[1.0, 3.0], &[0.95]).iter().map(limit).collect();
             cases.push(sustained(name, 5.0, slas.clone()));
@@ -215,7 +217,7 @@ impl Case {
             budget: seconds(36_000.0),
         };
         let cell = |(index, sla): (usize, &Sla)| Cell {
-            key: key,
+            key,
             id: index.to_string(),
             experiment: 0,
             ladder: 0,
@@ -230,7 +232,7 @@ impl Case {
                 digest: key,
             }],
             groups: vec![EngineGroup {
-                key: key,
+                key,
                 label: self.name.clone(),
                 engine: Arc::new(Engine::Sim(self.engine)),
                 execution: Arc::new(Execution {
@@ -245,7 +247,7 @@ impl Case {
             }],
             ladders: vec![Ladder {
                 id: self.name.clone(),
-                key: key,
+                key,
                 group: 0,
                 workload: Arc::new(self.workload.clone()),
                 search,

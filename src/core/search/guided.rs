@@ -475,7 +475,8 @@ impl Guided {
                 Side::Above => off + margin,
             };
             open += 1.0;
-            let farther = (missing + off * SLACK).clamp(off * RETRY * open, 0.5);
+            // Where the pace says nothing `off` may not be a number, and the other argument stands.
+            let farther = (missing + off * SLACK).max(off * RETRY * open).min(0.5);
             target = side.farther(target, side.beyond(*tried, farther));
         }
         let (wanted, gained, first) = match side {

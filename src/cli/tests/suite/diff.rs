@@ -1,6 +1,5 @@
 //! Runs compared from the command line: found by path, id, `latest` and revision, judged, printed, and decided on.
 
-#[expect(dead_code, reason = "each test of the binary uses a part of it")]
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
