@@ -78,7 +78,7 @@ impl<'a> Finder<'a> {
         }
         let all = self.on_disk();
         if name == "latest" {
-            return match newest(&all, id) {
+            return match newest(&all, |run| id(run)) {
                 [] => bail!("there is no run {}", self.where_looked()),
                 [one] => Found::on_disk(one, None),
                 several => Err(ambiguous(name, several.iter().map(|path| path.display().to_string()))),
@@ -256,7 +256,7 @@ fn listed(all: &[PathBuf]) -> String {
     }
 }
 
-fn id(run: &PathBuf) -> &str {
+fn id(run: &Path) -> &str {
     run.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
