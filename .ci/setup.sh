@@ -81,7 +81,7 @@ check_python() {
 
 check_test_tools() {
   have npm && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null ||
-    need "node >= 20 and npm (taplo and the tests of reports run on them)" "apt-get install nodejs npm, where that is new enough, or see nodejs.org"
+    need "node >= 20 and npm (taplo and the tests of reports run on them)" "apt-get install nodejs npm, where that is new enough"
   [[ -n "$(find_chromium)" ]] || install_chromium || need "chromium (the tests open reports in it)" "as root: apt-get install chromium, or name another by CEILING_CHROMIUM"
   if have cargo; then
     cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 ||
