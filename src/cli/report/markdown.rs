@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ceiling_core::record::{Failure, Run};
+use ceiling_core::record::{Failure, LadderRecord, Run};
 
 use super::table::{Table, grid, table};
 
@@ -68,8 +68,19 @@ pub fn provenance(run: &Run) -> String {
         run.engines.iter().filter_map(|e| e.resolved.as_ref()).flat_map(|r| &r.devices).map(String::as_str).collect();
     devices.dedup();
     let gpu = (!devices.is_empty()).then(|| devices.join(", "));
-    let parts = [Some(format!("run {}", run.run_id)), Some(run.status.to_string()), engine, git, gpu, cpu];
+    let load = Some(loads(run)).filter(|loads| !loads.is_empty());
+    let parts = [Some(format!("run {}", run.run_id)), Some(run.status.to_string()), load, engine, git, gpu, cpu];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What was put on the engines: loads differ by a factor, and a shared prefix makes prompts cheap.
+fn loads(run: &Run) -> String {
+    let words = |ladder: &LadderRecord| match ladder.workload.shared_prefix {
+        0 => format!("{} load", ladder.workload.load),
+        tokens => format!("{} load with a shared prefix of {tokens} tokens", ladder.workload.load),
+    };
+    let loads: std::collections::BTreeSet<String> = run.ladders.iter().map(words).collect();
+    loads.into_iter().collect::<Vec<_>>().join(" and ")
 }
 
 /// A row of a table whose columns are Markdown already.

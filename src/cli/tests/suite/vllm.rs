@@ -134,6 +134,23 @@ fn an_argument_that_vllm_does_not_know_is_named() {
 }
 
 #[test]
+fn a_check_points_at_the_line_that_vllm_refuses() {
+    let _alone = alone();
+    let place = Workplace::new();
+    let text = std::fs::read_to_string(workspace().join("experiments/quickstart.toml")).unwrap();
+    let model = workspace().join("experiments/tiny-llama").canonicalize().unwrap();
+    let text = text.replace("\"tiny-llama\"", &format!("\"{}\"", model.display()));
+    let line = text.lines().position(|line| line.starts_with("max_num_seqs")).unwrap() + 1;
+    let file = place.write("misspelt.toml", &text.replace("max_num_seqs", "max_num_sqs"));
+    let mut check = Command::new(env!("CARGO_BIN_EXE_ceiling"));
+    let output = check.current_dir(workspace()).args(["check", "--engine"]).arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("max_num_sqs") && said.contains("max_num_seqs"), "{said}");
+    assert!(said.contains(&format!("misspelt.toml:{line}:")), "{said}");
+}
+
+#[test]
 fn a_model_that_is_not_there_is_named() {
     let reason = refused(&["model.id=\"nobody/no-such-model\""]);
     assert!(reason.contains("nobody/no-such-model"), "{reason}");
