@@ -226,6 +226,15 @@ def executor_class(config):
     return find("vllm.v1.executor.abstract", "Executor").get_class(config)
 
 
+def model_commit(model):
+    """The hub's hash of the model, or None for a directory. Offline vLLM puts the cached snapshot, named by its hash, in
+    the place of the id, and transformers no longer knows the hash."""
+    directory, name = os.path.split(model.model)
+    if os.path.basename(directory) == "snapshots":
+        return name
+    return getattr(model.hf_config, "_commit_hash", None)
+
+
 def resolved(config):
     """`Resolved` of the protocol as JSON; the KV capacity is known once the engine is up."""
     cache, scheduler, model = config.cache_config, config.scheduler_config, config.model_config
@@ -239,7 +248,7 @@ def resolved(config):
         "max_model_len": model.max_model_len,
         "dtype": str(model.dtype).removeprefix("torch."),
         "devices": devices(config.parallel_config.world_size_across_dp),
-        "model_commit": getattr(model.hf_config, "_commit_hash", None),
+        "model_commit": model_commit(model),
     })
 
 

@@ -79,13 +79,29 @@ fn the_quickstart_finds_every_ceiling_without_the_frontend() {
     assert_went_well(&place.run_json());
 }
 
+/// Puts the tiny model into a cache of the hub, as a download would.
+fn cache_as(place: &Workplace, organisation: &str, model: &str, commit: &str) {
+    let cached = format!("hub/models--{organisation}--{model}");
+    place.write(&format!("{cached}/refs/main"), commit);
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        let text = std::fs::read_to_string(workspace().join("experiments/tiny-llama").join(file)).unwrap();
+        place.write(&format!("{cached}/snapshots/{commit}/{file}"), &text);
+    }
+}
+
 #[test]
-fn the_quickstart_finds_every_ceiling_with_the_frontend() {
+fn the_quickstart_finds_every_ceiling_with_the_frontend_of_a_model_by_its_hub_id() {
     let _alone = alone();
     let place = Workplace::new();
-    let output = quickstart(&place, &["engine.layer=\"async-llm\""]).output().unwrap();
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    cache_as(&place, "acme", "tiny", commit);
+    let changes = ["engine.layer=\"async-llm\"", "model.id=\"acme/tiny\""];
+    let mut command = quickstart(&place, &changes);
+    let output = command.env("HF_HOME", place.path("")).env("HF_HUB_OFFLINE", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_went_well(&place.run_json());
+    let run = place.run_json();
+    assert_went_well(&run);
+    assert_eq!(run["engines"][0]["resolved"]["model_commit"], commit);
 }
 
 #[test]
