@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use ceiling_core::experiment::{
-    Engine, Execution, ExperimentName, Gpus, Place, Resolution, SearchSettings, Strategy, Workload,
+    Engine, Execution, ExperimentName, Gpus, On, Place, Resolution, SearchSettings, Slurm, Strategy, Workload,
 };
 use ceiling_core::load::{Hold, Load};
 use ceiling_core::plan::{Cell, EngineGroup, ExperimentHead, Key, Ladder, Plan};
@@ -242,6 +242,8 @@ impl Case {
                     probe_timeout: seconds(60.0),
                     cell_timeout: seconds(60.0),
                     retries: 0,
+                    on: On::Local,
+                    slurm: Slurm::default(),
                 }),
                 ladders: vec![0],
             }],

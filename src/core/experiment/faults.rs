@@ -29,6 +29,10 @@ macro_rules! snapshots {
 
 snapshots! {
     a_key_that_is_misspelt: said(&complete("sla.ttfl = \"2s\"")),
+    a_key_of_slurm_that_is_misspelt: said(&complete("[execution.slurm]\npartitoin = \"gpu\"")),
+    a_line_for_slurm_that_is_two: said(&complete("execution.slurm.account = \"a\\n#SBATCH --uid=0\"")),
+    a_line_for_lines: said(&complete("execution.slurm.setup = \"module load cuda\"")),
+    a_number_for_the_table_of_slurm: said(&complete("execution.slurm = 1")),
     a_key_that_nothing_resembles: said(&complete("[search]\nwhatever = 1")),
     a_table_that_is_misspelt: said(&complete("[serach]\nbudget = \"5m\"")),
     a_text_for_a_number: said(&complete("workload.output_tokens = \"many\"")),

@@ -5,7 +5,8 @@ use super::kind::{
     BigCount, Choice, Count, EngineKind, Environment, Length, Natural, Part, Positive, PositiveLength, Prompt, Ratio,
     SchemaNumber, Seed, Text,
 };
-use super::{ExperimentName, Gpus, Resolution, Strategy};
+use super::slurm::SlurmTable;
+use super::{ExperimentName, Gpus, On, Resolution, Strategy};
 use crate::load::Load;
 use crate::protocol::Layer;
 use crate::sla::TokensPerSecond;
@@ -187,6 +188,11 @@ table! {
         cell_timeout: Need<PositiveLength>,
         /// How often a failed engine group is tried again.
         retries: Need<Natural>,
+        /// The machines to use.
+        on: Need<Choice<On>>,
+        /// What to ask of Slurm, where it is used.
+        #[expect(dead_code, reason = "tables are read one by one")]
+        slurm: Sub<SlurmTable>,
     }
 }
 

@@ -139,3 +139,13 @@ impl serde::Serialize for Place {
         serializer.collect_map(self.iter())
     }
 }
+
+/// As it was written: a cell's own place, without the other cells' columns.
+impl<'de> serde::Deserialize<'de> for Place {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let map = serde_json::Map::<String, Value>::deserialize(deserializer)?;
+        let columns: Vec<_> = map.into_iter().map(|(name, value)| AxisColumn { name, values: vec![value] }).collect();
+        let cells = vec![0; columns.len()];
+        Ok(Self::new(Arc::new(AxisTable::new(columns, cells)), 0))
+    }
+}

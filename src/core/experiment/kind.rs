@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::error::{Fault, Found, Span, nearest};
 use super::field::{FromNode, Given, unknown_key, wrong_type};
 use super::tree::{Node, Value};
-use super::{ExperimentName, Gpus, Resolution, Strategy};
+use super::{ExperimentName, Gpus, On, Resolution, Strategy};
 use crate::load::Load;
 use crate::protocol::Layer;
 use crate::sla::TokensPerSecond;
@@ -338,6 +338,11 @@ impl Word for Load {
         ("burst", Self::Burst, "N requests at once, each held for a while past its first token."),
         ("sustained", Self::Sustained, "N requests in flight all the time."),
     ];
+}
+
+impl Word for On {
+    const WORDS: &[(&str, Self, &str)] =
+        &[("local", Self::Local, "This machine."), ("slurm", Self::Slurm, "A cluster, by one job array of Slurm.")];
 }
 
 impl Word for Strategy {

@@ -16,6 +16,7 @@ mod resolve;
 mod schema;
 #[cfg(test)]
 mod shipped;
+mod slurm;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;
@@ -37,6 +38,7 @@ pub use fields::Fields;
 pub use grid::{AxisColumn, AxisTable, Distinct, Grid, Place, Point};
 pub use read::{Files, Override, read};
 pub use schema::experiment_schema;
+pub use slurm::Slurm;
 
 /// What one file asks for, in legal values.
 #[derive(Clone, Debug)]
@@ -195,6 +197,20 @@ pub struct Execution {
     pub cell_timeout: Seconds,
     /// How often a failed engine group is tried again.
     pub retries: u32,
+    /// On which machines.
+    pub on: On,
+    /// What to ask of Slurm, where it is carried out there.
+    pub slurm: Slurm,
+}
+
+/// Where engine groups are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum On {
+    /// On this machine.
+    Local,
+    /// On the nodes of a cluster, handed out by Slurm.
+    Slurm,
 }
 
 /// The GPUs to use.

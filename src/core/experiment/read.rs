@@ -336,7 +336,9 @@ fn flatten(table: &mut Table) {
 mod tests {
     use super::*;
     use crate::experiment::testing::{Memory, complete, read_text, read_with};
-    use crate::experiment::{Engine, Execution, Gpus, Resolution, SearchSettings, Strategy, VllmEngine, Workload};
+    use crate::experiment::{
+        Engine, Execution, Gpus, On, Resolution, SearchSettings, Slurm, Strategy, VllmEngine, Workload,
+    };
     use crate::load::{Hold, Load};
     use crate::protocol::{EngineSpec, Layer, PromptSource};
     use crate::sla::{Sla, TokensPerSecond};
@@ -408,6 +410,13 @@ mod tests {
             probe_timeout = "1m"
             cell_timeout = "3h"
             retries = 0
+            on = "slurm"
+
+            [execution.slurm]
+            partition = "h100"
+            time = "90m"
+            max_parallel = 4
+            setup = ["module load cuda"]
         "#;
         let experiment = only(&Memory::default().with("x/e.toml", text), "x/e.toml");
         assert_eq!((experiment.name.as_str(), &*experiment.description), ("llama31-8b-5k", "How many?"));
@@ -462,6 +471,15 @@ mod tests {
             probe_timeout: seconds(60.0),
             cell_timeout: seconds(10800.0),
             retries: 0,
+            on: On::Slurm,
+            slurm: Slurm {
+                partition: Some("h100".to_owned()),
+                time: Some(seconds(5400.0)),
+                max_parallel: Some(4),
+                gres: "gpu".to_owned(),
+                setup: vec!["module load cuda".to_owned()],
+                ..Slurm::default()
+            },
         };
         assert_eq!(*experiment.execution, execution);
     }

@@ -9,6 +9,7 @@ use super::file::{EngineTable, ExecutionTable, ModelTable, SearchTable, SimTable
 use super::kind::{Choice, EngineKind, Prompt, Whole};
 use super::locate::{Located, Locator};
 use super::read::Files;
+use super::slurm::SlurmTable;
 use super::tree::{Table, Value};
 use super::{Engine, Execution, SearchSettings, VllmEngine, Workload};
 use crate::key::Key;
@@ -245,6 +246,10 @@ impl<'a> Resolver<'a> {
         let scope = self.scope(root, "execution", "execution");
         scope.refuse_unknown(ExecutionTable::KEYS, found);
         let table = ExecutionTable::read(scope, found);
+        let nothing = Table::default();
+        let slurm = Scope { name: "execution.slurm", ..self.scope(scope.table.unwrap_or(&nothing), "slurm", "slurm") };
+        slurm.refuse_unknown(SlurmTable::KEYS, found);
+        let slurm = SlurmTable::read(slurm, found).settings();
         Some(Execution {
             gpus: table.gpus.take()?,
             slots: table.slots.take()?.0,
@@ -252,6 +257,8 @@ impl<'a> Resolver<'a> {
             probe_timeout: table.probe_timeout.take()?.0,
             cell_timeout: table.cell_timeout.take()?.0,
             retries: table.retries.take()?.0,
+            on: table.on.take()?.0,
+            slurm: slurm?,
         })
     }
 }

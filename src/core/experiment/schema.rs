@@ -33,7 +33,7 @@ pub fn experiment_schema() -> Value {
 }
 
 /// Tables of the file, and the tables of the defaults that speak of them.
-const DEFAULTS_OF: [(&str, &str); 8] = [
+const DEFAULTS_OF: [(&str, &str); 9] = [
     ("VllmTable", "engine"),
     ("VllmTable", "vllm"),
     ("SimTable", "engine"),
@@ -42,6 +42,7 @@ const DEFAULTS_OF: [(&str, &str); 8] = [
     ("SlaTable", "sla"),
     ("SearchTable", "search"),
     ("ExecutionTable", "execution"),
+    ("SlurmTable", "slurm"),
 ];
 
 /// The built-in defaults, table by table.
@@ -186,6 +187,9 @@ mod tests {
             ("schema = 1\n[[matrix.exclude]]", "/matrix/exclude/0"),
             ("schema = 1\n[execution]\ngpus = [0, 0]", "/execution/gpus"),
             ("schema = 1\n[execution]\nretry = 1", "/execution"),
+            ("schema = 1\n[execution]\non = \"mars\"", "/execution/on"),
+            ("schema = 1\n[execution.slurm]\ntime = 5", "/execution/slurm/time"),
+            ("schema = 1\n[execution.slurm]\nsetup = \"module load cuda\"", "/execution/slurm/setup"),
         ];
         for (text, place) in table {
             let value = json(text);

@@ -59,12 +59,16 @@ impl LadderOf {
 fn head(experiment: &Experiment, cells: &[Cell]) -> ExperimentHead {
     let mut keys: Vec<Key> = cells.iter().map(|cell| cell.key).collect();
     keys.sort_unstable();
-    let execution = Key::of(&json!(*experiment.execution));
+    // The machines are not part of what is asked: a run may begin on a cluster and be finished here.
+    let mut execution = json!(*experiment.execution);
+    if let Some(fields) = execution.as_object_mut() {
+        fields.retain(|name, _| !matches!(name.as_str(), "on" | "slurm"));
+    }
     ExperimentHead {
         name: experiment.name.clone(),
         description: experiment.description.clone(),
         source: experiment.source.clone(),
-        digest: Key::of_keys(&[Key::of_keys(&keys), execution]),
+        digest: Key::of_keys(&[Key::of_keys(&keys), Key::of(&execution)]),
     }
 }
 

@@ -13,6 +13,8 @@ mod only;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::experiment::{Engine, Execution, Experiment, ExperimentName, Place, SearchSettings, Workload};
 use crate::load::Hold;
 use crate::sla::Sla;
@@ -21,7 +23,7 @@ pub use crate::key::Key;
 pub use estimate::{Basis, Estimate, Guess, Measurements, RULE, estimate};
 
 /// Everything that one `run` is to measure.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The experiments, in the order they were named.
     pub experiments: Vec<ExperimentHead>,
@@ -34,7 +36,7 @@ pub struct Plan {
 }
 
 /// What is said of an experiment as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExperimentHead {
     /// Its name, and that of its directory under `results/`.
     pub name: ExperimentName,
@@ -59,7 +61,7 @@ impl Plan {
 }
 
 /// The cells that share one engine configuration: one engine load serves them all.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineGroup {
     /// Digest of the engine configuration.
     pub key: Key,
@@ -74,7 +76,7 @@ pub struct EngineGroup {
 }
 
 /// The cells of a group that differ in their SLA only.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ladder {
     /// A short name that is unique in the plan.
     pub id: String,
@@ -91,7 +93,7 @@ pub struct Ladder {
 }
 
 /// One point of the expanded matrix.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     /// Digest of all that can change its number.
     pub key: Key,

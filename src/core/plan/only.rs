@@ -28,6 +28,19 @@ impl Plan {
         part
     }
 
+    /// One engine group by itself, with the experiments that ask for it.
+    pub fn group_alone(&self, group: usize) -> Self {
+        let mut part = self.only(|cell| self.ladders[cell.ladder].group == group);
+        let asked: Vec<usize> = (0..self.experiments.len())
+            .filter(|experiment| part.cells.iter().any(|cell| cell.experiment == *experiment))
+            .collect();
+        part.experiments = asked.iter().map(|&experiment| self.experiments[experiment].clone()).collect();
+        for cell in &mut part.cells {
+            cell.experiment = asked.iter().position(|&asked| asked == cell.experiment).unwrap_or_default();
+        }
+        part
+    }
+
     fn take(&mut self, cell: &Cell) -> usize {
         self.cells.push(cell.clone());
         self.cells.len() - 1
