@@ -25,6 +25,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Run experiments
     Run(RunArgs),
+    /// End a run that was handed to a batch system
+    Cancel(CancelArgs),
     /// Run without a file
     Quick(QuickArgs),
     /// Run the plan against the simulator many times: what it would cost, how sure its answers would be
@@ -118,12 +120,43 @@ pub struct RunArgs {
     /// Go on with a run that has not measured everything: a run directory, a run id, or by default the experiment's newest
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
     pub resume: Option<String>,
-    /// Print the plan and stop
+    /// Print the plan, or for a batch system the batch scripts, and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Where engine groups are carried out, whatever the files say
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub on: Option<On>,
+    /// Do not wait for a run that was handed to a batch system; print its id
+    #[arg(long)]
+    pub detach: bool,
+    /// Measure one engine group of a run that was handed to a batch system: what an element of a job array runs
+    #[arg(long, value_name = "LABEL", requires = "shared", conflicts_with_all = ["resume", "dry_run", "detach", "on"])]
+    pub group: Option<String>,
+    /// Where the elements of that run meet: `results/EXPERIMENT/RUN/batch/N`
+    #[arg(long, value_name = "DIR", requires = "group")]
+    pub shared: Option<PathBuf>,
     /// Run a matrix of more than 100,000 cells
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Where engine groups are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum On {
+    /// On this machine
+    Local,
+    /// On a cluster, by job arrays of Slurm
+    Slurm,
+}
+
+/// `ceiling cancel`
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// A run directory, a run id, or `latest`
+    pub run: String,
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
 }
 
 /// `ceiling quick`: the flags of a single question. Unset ones take the defaults of an experiment file.

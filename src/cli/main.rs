@@ -1,12 +1,14 @@
 //! `ceiling`: the command line.
 
 mod args;
+mod batch;
 mod commands;
 mod executor;
 mod exit;
 mod files;
 mod progress;
 mod report;
+mod signals;
 mod store;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         Command::Quick(args) => commands::quick::quick(&args),
         Command::Fit(args) => commands::fit::fit(&args),
         Command::Rehearse(args) => commands::rehearse::rehearse(&args),
+        Command::Cancel(args) => commands::cancel::cancel(&args),
         Command::Report(args) => commands::report::report(&args),
         Command::Diff(args) => commands::diff::diff(&args),
         Command::List(args) => commands::list::list(&args),

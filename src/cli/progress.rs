@@ -16,6 +16,7 @@ use crate::executor::Happening;
 pub struct Progress {
     screen: Screen,
     live: RefCell<Live>,
+    noted: RefCell<String>,
 }
 
 enum Screen {
@@ -39,7 +40,7 @@ impl Progress {
     /// News of a run of this many cells.
     pub fn new(cells: usize) -> Self {
         let screen = if std::io::stderr().is_terminal() { Self::terminal(cells) } else { Screen::Lines };
-        Self { screen, live: RefCell::default() }
+        Self { screen, live: RefCell::default(), noted: RefCell::default() }
     }
 
     fn terminal(cells: usize) -> Screen {
@@ -95,6 +96,13 @@ impl Progress {
                 self.line(&format!("{}: failed: {}", ladder.id, failure.reason));
                 self.count(ladder.cells.len());
             }
+        }
+    }
+
+    /// What a batch system says, each time that it is something new.
+    pub fn note(&self, text: &str) {
+        if self.noted.replace(text.to_owned()) != text {
+            self.now(text, true);
         }
     }
 

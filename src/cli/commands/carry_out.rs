@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use ceiling_core::plan::Plan;
 use ceiling_core::record::{Entry, Replay, Run, RunStatus};
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::preflight::real_engines;
 use crate::executor::{self, LadderTask, Surroundings, WorkerLibrary};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::report::{markdown, printable, show, table};
+use crate::signals::{Told, told_to_stop};
 use crate::store::{self, Ledger, Resumed};
 
 /// Where a run begins.
@@ -28,6 +28,20 @@ pub enum Start {
 
 /// Runs a plan and prints the table of each of its experiments.
 pub fn carry_out(plan: Plan, results: &Path, start: Start) -> Result<(Exit, Vec<Run>)> {
+    let Carried { ended, runs } = carry_out_as(plan, results, start, None)?;
+    Ok((ended.exit(&runs), runs))
+}
+
+/// What came of a plan.
+pub struct Carried {
+    /// How it ended.
+    pub ended: Ended,
+    /// What was published.
+    pub runs: Vec<Run>,
+}
+
+/// The same, where logs may be called otherwise than by their place under `results`.
+pub fn carry_out_as(plan: Plan, results: &Path, start: Start, logs_name: Option<String>) -> Result<Carried> {
     let plan = Arc::new(plan);
     let library = if real_engines(&plan) == 0 { None } else { Some(WorkerLibrary::find()?) };
     let provenance = store::provenance(results);
@@ -48,32 +62,40 @@ pub fn carry_out(plan: Plan, results: &Path, start: Start) -> Result<(Exit, Vec<
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let ledger = RefCell::new(ledger);
-    let ended = runtime.block_on(execute(&plan, tasks, &ledger, library.as_ref()));
+    let ended = runtime.block_on(execute(&plan, tasks, &ledger, library.as_ref(), logs_name));
     // Dropping the runtime reaps what was killed.
     drop(runtime);
 
-    let interrupted = matches!(ended, Ended::Interrupted);
+    let interrupted = matches!(ended, Ended::Told(_));
     let runs = ledger.borrow_mut().finish(interrupted, Timestamp::now());
-    if let Ended::CannotGoOn(error) = ended {
+    if let Ended::CannotGoOn(error) = &ended {
         eprintln!("error: the run was stopped: {error:#}");
-        return Ok((Exit::Failed, runs.unwrap_or_default()));
+        return Ok(Carried { ended, runs: runs.unwrap_or_default() });
     }
     let runs = runs?;
-    for (run, directory) in runs.iter().zip(&directories) {
-        print_run(run, directory);
-    }
-    let exit = match runs.iter().all(|run| run.status == RunStatus::Complete) {
-        _ if interrupted => Exit::Interrupted,
-        true => Exit::Done,
-        false => Exit::Failed,
-    };
-    Ok((exit, runs))
+    print_runs(&runs, &directories);
+    Ok(Carried { ended, runs })
 }
 
-enum Ended {
+/// How the execution of a plan ended.
+pub enum Ended {
+    /// Everything that could be measured was.
     Done,
-    Interrupted,
+    /// It was told to stop.
+    Told(Told),
+    /// What was measured could not be kept.
     CannotGoOn(anyhow::Error),
+}
+
+impl Ended {
+    /// How the command ends.
+    pub fn exit(&self, runs: &[Run]) -> Exit {
+        match self {
+            Self::Told(_) => Exit::Interrupted,
+            Self::Done if runs.iter().all(|run| run.status == RunStatus::Complete) => Exit::Done,
+            Self::Done | Self::CannotGoOn(_) => Exit::Failed,
+        }
+    }
 }
 
 async fn execute(
@@ -81,19 +103,21 @@ async fn execute(
     tasks: Vec<LadderTask>,
     ledger: &RefCell<Ledger>,
     library: Option<&WorkerLibrary>,
+    logs_name: Option<String>,
 ) -> Ended {
     let progress = Progress::new(plan.cells.len());
-    let (logs, logs_name) = ledger.borrow().logs();
+    let (logs, own_name) = ledger.borrow().logs();
+    let logs_name = logs_name.unwrap_or(own_name);
     let record = |entry: Entry| ledger.borrow_mut().record(&entry);
     let show = |happening: executor::Happening<'_>| progress.show(happening);
     let around = Surroundings { logs, logs_name, library, record: &record, show: &show };
     let ended = tokio::select! {
         biased;
         // Dropping the execution kills its workers with everything that they started.
-        name = told_to_stop() => {
+        told = told_to_stop() => {
             progress.close();
-            eprintln!("{name}: stopping; what was measured is kept");
-            Ended::Interrupted
+            eprintln!("{told}: stopping; what was measured is kept");
+            Ended::Told(told)
         }
         result = executor::execute(plan, tasks, &around) => match result {
             Ok(()) => Ended::Done,
@@ -104,17 +128,9 @@ async fn execute(
     ended
 }
 
-/// Waits for Ctrl-C, or for the notice that batch systems and service managers give.
-async fn told_to_stop() -> &'static str {
-    let wait = async |kind| match signal(kind) {
-        Ok(mut stream) => stream.recv().await,
-        // Without a handler the signal ends this process the default way, and workers see the end of their pipe.
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        _ = wait(SignalKind::interrupt()) => "interrupted",
-        _ = wait(SignalKind::terminate()) => "terminated",
-    }
+/// Prints the table of each run.
+pub fn print_runs(runs: &[Run], directories: &[PathBuf]) {
+    runs.iter().zip(directories).for_each(|(run, directory)| print_run(run, directory));
 }
 
 fn print_run(run: &Run, directory: &Path) {

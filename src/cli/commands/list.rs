@@ -7,6 +7,7 @@ use anyhow::Result;
 use ceiling_core::record::RunSummary;
 
 use crate::args::ListArgs;
+use crate::batch::refresh_or_warn;
 use crate::exit::Exit;
 use crate::report::{show, table};
 use crate::store::{read_summary, runs};
@@ -41,6 +42,9 @@ fn rows(directories: &[PathBuf]) -> Vec<Vec<String>> {
 }
 
 fn row(directory: &Path) -> Vec<String> {
+    if directory.join("batch").is_dir() {
+        refresh_or_warn(directory);
+    }
     match read_summary(directory) {
         Ok(run) => {
             let simulated = if run.simulated { ", simulated" } else { "" };

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub mod cancel;
 pub mod check;
 pub mod completions;
 pub mod diff;
@@ -14,6 +15,8 @@ pub mod run;
 pub mod schema;
 
 mod carry_out;
+mod element;
 mod experiments;
+mod hand_over;
 mod pattern;
 mod preflight;

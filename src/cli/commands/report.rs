@@ -7,13 +7,19 @@ use ceiling_core::record::Run;
 
 use super::pattern::Pattern;
 use crate::args::{ReportArgs, ReportFormat};
+use crate::batch::refresh_or_warn;
 use crate::exit::Exit;
 use crate::report::{csv, html, json, markdown};
 use crate::store::{Finder, LogTails, complete_requests, log_tails, replace};
 
 /// Prints a run, or writes it to a file.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
-    let found = Finder::new(&args.results.results, args.experiment.as_deref()).find(&args.run)?;
+    let find = || Finder::new(&args.results.results, args.experiment.as_deref()).find(&args.run);
+    let mut found = find()?;
+    if let Some(directory) = found.directory() {
+        refresh_or_warn(directory);
+        found = find()?;
+    }
     let mut run = found.read()?;
     // A report is worth having also where the results cannot be written to.
     if let Some(directory) = found.directory()

@@ -1,13 +1,16 @@
 //! `ceiling run FILE…`
 
 use anyhow::{Result, bail};
+use ceiling_core::experiment::{ExperimentName, On};
 use ceiling_core::plan::Plan;
 
 use super::carry_out::{Start, carry_out};
+use super::experiments::Planned;
 use super::pattern::Pattern;
 use super::preflight::{is_refused, real_engines};
-use super::{experiments, plan};
-use crate::args::{PlanFormat, RunArgs};
+use super::{element, experiments, hand_over, plan};
+use crate::args::{self, PlanFormat, RunArgs};
+use crate::batch::Shared;
 use crate::executor::WorkerLibrary;
 use crate::exit::Exit;
 use crate::store::{Finder, newest_unfinished};
@@ -17,19 +20,24 @@ const MOST_CELLS: usize = 100_000;
 
 /// Runs experiments.
 pub fn run(args: &RunArgs) -> Result<Exit> {
-    let Some(mut planned) = experiments::plan(&args.experiments) else {
-        return Ok(Exit::Usage);
-    };
-    if let Some(pattern) = &args.only {
-        planned.plan = only(&planned.plan, pattern)?;
+    if let (Some(group), Some(shared)) = (&args.group, &args.shared) {
+        return element::element(args, group, shared);
     }
+    let Some(planned) = planned(args)? else { return Ok(Exit::Usage) };
     let plan = &planned.plan;
-    if args.dry_run {
+    let on = on(args, plan)?;
+    if args.detach && on == On::Local {
+        bail!("--detach is for runs that are handed over: say --on slurm");
+    }
+    if args.dry_run && on == On::Local {
         plan::print(plan, PlanFormat::Table, &args.results.results)?;
         return Ok(Exit::Done);
     }
     if plan.cells.len() > MOST_CELLS && !args.yes {
         bail!("the plan has {} cells; say --yes to run more than {MOST_CELLS}", plan.cells.len());
+    }
+    if on == On::Slurm {
+        return hand_over::hand_over(args, planned.plan);
     }
     let real_engines = real_engines(plan);
     if real_engines > 1 {
@@ -41,13 +49,50 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     }
     let results = &args.results.results;
     let experiment = &planned.plan.experiments[0].name;
-    let start = match args.resume.as_deref() {
+    let start = match resumed(args, experiment)? {
         None => Start::Anew,
-        Some("") => Start::Again(newest_unfinished(results, experiment)?),
-        Some(run) => Start::Again(Finder::new(results, Some(experiment.as_str())).find(run)?.read()?.run_id),
+        Some(run_id) => {
+            if Shared::newest(results, &run_id)?.is_some() {
+                bail!("run {run_id} was handed to Slurm: go on with it by --on slurm");
+            }
+            Start::Again(run_id)
+        }
     };
     let (exit, _) = carry_out(planned.plan, results, start)?;
     Ok(exit)
+}
+
+/// The files, or the part of them that is wanted; `None` where they are faulty, which has been said by then.
+pub fn planned(args: &RunArgs) -> Result<Option<Planned>> {
+    let Some(mut planned) = experiments::plan(&args.experiments) else { return Ok(None) };
+    if let Some(pattern) = &args.only {
+        planned.plan = only(&planned.plan, pattern)?;
+    }
+    Ok(Some(planned))
+}
+
+/// The id of the run to go on with, if there is to be one.
+pub fn resumed(args: &RunArgs, experiment: &ExperimentName) -> Result<Option<String>> {
+    let results = &args.results.results;
+    Ok(match args.resume.as_deref() {
+        None => None,
+        Some("") => Some(newest_unfinished(results, experiment)?),
+        Some(run) => Some(Finder::new(results, Some(experiment.as_str())).find(run)?.read()?.run_id),
+    })
+}
+
+/// Where a plan is carried out: one place for all of it.
+fn on(args: &RunArgs, plan: &Plan) -> Result<On> {
+    match args.on {
+        Some(args::On::Local) => return Ok(On::Local),
+        Some(args::On::Slurm) => return Ok(On::Slurm),
+        None => {}
+    }
+    let first = plan.groups[0].execution.on;
+    if plan.groups.iter().any(|group| group.execution.on != first) {
+        bail!("these experiments ask for different machines (execution.on): say --on, or run them one by one");
+    }
+    Ok(first)
 }
 
 /// The part of a plan whose cells' ids hold a text, or match a glob.

@@ -1,6 +1,6 @@
 //! Which GPUs there are, and which of them an engine group may have.
 
-use ceiling_core::experiment::{Engine, Execution, Gpus};
+use ceiling_core::experiment::{Engine, Execution, Gpus, VllmEngine};
 use ceiling_core::plan::EngineGroup;
 
 /// `CUDA_VISIBLE_DEVICES` of the caller, where it is set.
@@ -51,11 +51,34 @@ pub fn needs(group: &EngineGroup, gpus: &[String]) -> Result<Needs, String> {
             indices.iter().map(|index| name(index).ok_or_else(|| missing(*index, gpus))).collect::<Result<_, _>>()?
         }
     };
-    let size = |key: &str| engine.spec.args.get(key).and_then(serde_json::Value::as_u64).unwrap_or(1);
-    let count = size("tensor_parallel_size") * size("pipeline_parallel_size") * size("data_parallel_size");
+    let count = width(engine);
     match usize::try_from(count) {
         Ok(count) if count <= among.len() => Ok(Needs::Gpus { count, among }),
         _ => Err(format!("it takes {count} GPUs (the product of its parallel sizes), and may use {}", among.len())),
+    }
+}
+
+/// GPUs that an engine spreads over: the product of its parallel sizes.
+fn width(engine: &VllmEngine) -> u64 {
+    let size = |key: &str| engine.spec.args.get(key).and_then(serde_json::Value::as_u64).unwrap_or(1);
+    size("tensor_parallel_size")
+        .saturating_mul(size("pipeline_parallel_size"))
+        .saturating_mul(size("data_parallel_size"))
+}
+
+/// How many GPUs to ask a batch system for.
+///
+/// # Errors
+/// Where the group names GPUs that a batch system hands out, in words for people.
+pub fn gpus_of(group: &EngineGroup) -> Result<u32, String> {
+    let Engine::Vllm(engine) = &*group.engine else { return Ok(0) };
+    match group.execution.gpus {
+        Gpus::None => Ok(0),
+        Gpus::All => u32::try_from(width(engine)).map_err(|_| format!("it takes {} GPUs", width(engine))),
+        Gpus::These(_) => {
+            Err("execution.gpus names GPUs by index, and on a cluster Slurm hands them out: say \"all\" or \"none\""
+                .into())
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use futures_util::stream::FuturesUnordered;
 
 use slots::Slots;
 
+pub use devices::gpus_of;
 pub use events::Happening;
 pub use ladder::LadderTask;
 pub use preflight::check;

@@ -57,7 +57,7 @@ pub fn entries(path: &Path) -> Result<Lines> {
         bail!("{} has schema {schema}; this version reads schema {JOURNAL_SCHEMA}", path.display());
     }
     let head = serde_json::from_value(value).with_context(no_journal)?;
-    Ok(Lines { head, path: path.to_owned(), reader, whole_bytes: line.len() as u64, damaged: false })
+    Ok(Lines { head, path: path.to_owned(), reader, whole_bytes: line.len() as u64, damaged: false, line })
 }
 
 /// A journal that is being read.
@@ -69,9 +69,21 @@ pub struct Lines {
     whole_bytes: u64,
     /// Whether a line was met that cannot be read.
     damaged: bool,
+    /// The line of the newest entry.
+    line: Vec<u8>,
 }
 
 impl Lines {
+    /// The run that the journal belongs to.
+    pub fn run_id(&self) -> &str {
+        &self.head.run_id
+    }
+
+    /// The bytes of the entry that came last, with the end of its line.
+    pub fn line(&self) -> &[u8] {
+        &self.line
+    }
+
     fn next_line(&mut self) -> Result<Vec<u8>> {
         let mut line = Vec::new();
         let read = self.reader.read_until(b'\n', &mut line);
@@ -93,7 +105,9 @@ impl Lines {
         match serde_json::from_slice(&line) {
             Ok(entry) if line.ends_with(b"\n") => {
                 self.whole_bytes += line.len() as u64;
-                Ok(Some((Key::of_bytes(&line), entry)))
+                let key = Key::of_bytes(&line);
+                self.line = line;
+                Ok(Some((key, entry)))
             }
             _ => {
                 self.damaged = !line.is_empty();
@@ -143,6 +157,16 @@ impl Journal {
     /// Appends an entry; it is on the disk when this returns.
     pub fn append(&mut self, entry: &Entry) -> Result<()> {
         self.append_line(entry)
+    }
+
+    /// Appends whole lines of another journal; they are on the disk when [`Self::sync`] returns.
+    pub fn append_lines(&mut self, lines: &[u8]) -> Result<()> {
+        self.file.write_all(lines).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Brings what was appended to the disk.
+    pub fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     fn append_line(&mut self, value: &impl Serialize) -> Result<()> {

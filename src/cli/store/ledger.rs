@@ -21,11 +21,11 @@ use crate::report;
 /// The books of a run: one directory for each of its experiments.
 pub struct Ledger {
     plan: Arc<Plan>,
-    state: State,
-    heading: Heading,
-    books: Vec<Book>,
+    pub(super) state: State,
+    pub(super) heading: Heading,
+    pub(super) books: Vec<Book>,
     /// The experiments that a group or a ladder belongs to, by key.
-    owners: HashMap<Key, Vec<usize>>,
+    pub(super) owners: HashMap<Key, Vec<usize>>,
     /// Experiments with news that are not published yet.
     unpublished: BTreeSet<usize>,
     /// When they may be.
@@ -36,9 +36,11 @@ pub struct Ledger {
 /// took, so many pass before the next time. The journal has everything at once.
 const REST: u32 = 20;
 
-struct Book {
-    directory: RunDir,
-    journal: Journal,
+pub(super) struct Book {
+    pub(super) directory: RunDir,
+    pub(super) journal: Journal,
+    /// Digests of the lines that it began with, and of those that it took in from elsewhere.
+    pub(super) lines: HashSet<Key>,
     _lock: Lock,
 }
 
@@ -55,7 +57,18 @@ pub struct Resumed {
 impl Ledger {
     /// Begins a run in directories of its own under `results`.
     pub fn create(plan: Arc<Plan>, results: &Path, provenance: Provenance, now: Timestamp) -> Result<Self> {
-        let run_id = run_id(&provenance, now);
+        Self::create_as(&run_id(&provenance, now), plan, results, provenance, now)
+    }
+
+    /// The same for a run that has its id already.
+    pub fn create_as(
+        run_id: &str,
+        plan: Arc<Plan>,
+        results: &Path,
+        provenance: Provenance,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let run_id = run_id.to_owned();
         let open = |head: &ExperimentHead| Book::create(results, head, &run_id);
         let books = plan.experiments.iter().map(open).collect::<Result<_>>()?;
         let heading = Heading { run_id, started: rfc3339(now), finished: None, interrupted: false, provenance };
@@ -75,54 +88,37 @@ impl Ledger {
 
     /// Goes on with a run that ended before everything was measured. An experiment that it did not have begins now.
     pub fn resume(plan: Arc<Plan>, results: &Path, run_id: &str, provenance: &Provenance) -> Result<Resumed> {
-        let (mut books, mut entries, mut notes, mut earlier) = (Vec::new(), Vec::new(), Vec::new(), None);
-        for head in &plan.experiments {
-            let Some(directory) = RunDir::find(results, &head.name, run_id) else {
-                notes.push(format!("{} was not part of run {run_id}: it is measured from the start", head.name));
-                books.push(Book::create(results, head, run_id)?);
-                continue;
-            };
-            let lock = Lock::take(directory.path())?;
-            let run = read_run(directory.path())?;
-            let (book, past) = Book::reopen(directory, lock)?;
-            if past.lost_lines > 0 {
-                let path = book.directory.file("journal.jsonl");
-                notes.push(format!("{}: {} damaged lines at the end were dropped", path.display(), past.lost_lines));
-            }
-            if run.experiment.digest != head.digest {
-                notes.push(format!("{} is not as it was: cells that changed are measured again", head.name));
-            }
-            if past.head.run_id != run_id {
-                bail!("{} holds the journal of run {}", book.directory.path().display(), past.head.run_id);
-            }
-            books.push(book);
-            // What belongs to several experiments stands in the journal of each.
-            let known: HashSet<Key> = entries.iter().map(|(line, _)| *line).collect();
-            entries.extend(past.entries.into_iter().filter(|(line, _)| !known.contains(line)));
-            earlier.get_or_insert(run);
-        }
-        let run = earlier.with_context(|| format!("no experiment of this plan is part of run {run_id}"))?;
+        let Opened { books, entries, mut notes, run } = open_books(&plan, results, run_id)?;
         notes.extend(changed(&run.provenance, provenance));
-        let replay = Replay::of(&plan, entries.into_iter().map(|(_, entry)| entry));
+        let replay = Replay::of(&plan, entries);
+        let ledger = Self::go_on(plan, replay.state.clone(), books, run);
+        ledger.publish_all()?;
+        Ok(Resumed { ledger, replay, notes })
+    }
+
+    /// Opens the books of a run to add to them what was measured elsewhere; nothing in them is forgotten, a failure neither.
+    pub fn reopen(plan: Arc<Plan>, results: &Path, run_id: &str) -> Result<Self> {
+        let Opened { books, entries, run, .. } = open_books(&plan, results, run_id)?;
+        let is_failure = |entry: &&Entry| matches!(entry, Entry::LadderFailed { .. });
+        let failures: Vec<Entry> = entries.iter().filter(is_failure).cloned().collect();
+        let Replay { mut state, ladders, .. } = Replay::of(&plan, entries);
+        let ladders = plan.ladders.iter().zip(&ladders);
+        let open: HashSet<Key> = ladders.filter(|(_, seen)| seen.is_some()).map(|(ladder, _)| ladder.key).collect();
+        let is_open = |failure: &&Entry| matches!(failure, Entry::LadderFailed { ladder, .. } if open.contains(ladder));
+        failures.iter().filter(is_open).for_each(|failure| state.apply(failure));
+        Ok(Self::go_on(plan, state, books, run))
+    }
+
+    fn go_on(plan: Arc<Plan>, state: State, books: Vec<Book>, run: Run) -> Self {
         let heading = Heading {
-            run_id: run_id.to_owned(),
+            run_id: run.run_id,
             started: run.started,
             finished: None,
             interrupted: false,
             provenance: run.provenance,
         };
         let owners = owners(&plan);
-        let ledger = Self {
-            plan,
-            state: replay.state.clone(),
-            heading,
-            books,
-            owners,
-            unpublished: BTreeSet::new(),
-            next_publication: Instant::now(),
-        };
-        ledger.publish_all()?;
-        Ok(Resumed { ledger, replay, notes })
+        Self { plan, state, heading, books, owners, unpublished: BTreeSet::new(), next_publication: Instant::now() }
     }
 
     /// Keeps what happened. Published files follow as cells are answered.
@@ -161,7 +157,8 @@ impl Ledger {
         Ok(runs)
     }
 
-    fn publish_all(&self) -> Result<Vec<Run>> {
+    /// Publishes everything as it stands.
+    pub fn publish_all(&self) -> Result<Vec<Run>> {
         (0..self.books.len()).map(|experiment| self.publish(experiment)).collect()
     }
 
@@ -185,19 +182,60 @@ impl Ledger {
     }
 }
 
+/// The books of a run that is there, and what they hold.
+struct Opened {
+    books: Vec<Book>,
+    entries: Vec<Entry>,
+    notes: Vec<String>,
+    run: Run,
+}
+
+fn open_books(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
+    let (mut books, mut entries, mut notes, mut earlier) = (Vec::new(), Vec::new(), Vec::new(), None);
+    for head in &plan.experiments {
+        let Some(directory) = RunDir::find(results, &head.name, run_id) else {
+            notes.push(format!("{} was not part of run {run_id}: it is measured from the start", head.name));
+            books.push(Book::create(results, head, run_id)?);
+            continue;
+        };
+        let lock = Lock::take(directory.path())?;
+        let run = read_run(directory.path())?;
+        let (book, past) = Book::reopen(directory, lock)?;
+        if past.lost_lines > 0 {
+            let path = book.directory.file("journal.jsonl");
+            notes.push(format!("{}: {} damaged lines at the end were dropped", path.display(), past.lost_lines));
+        }
+        if run.experiment.digest != head.digest {
+            notes.push(format!("{} is not as it was: cells that changed are measured again", head.name));
+        }
+        if past.head.run_id != run_id {
+            bail!("{} holds the journal of run {}", book.directory.path().display(), past.head.run_id);
+        }
+        books.push(book);
+        // What belongs to several experiments stands in the journal of each.
+        let known: HashSet<Key> = entries.iter().map(|(line, _)| *line).collect();
+        entries.extend(past.entries.into_iter().filter(|(line, _)| !known.contains(line)));
+        earlier.get_or_insert(run);
+    }
+    let run = earlier.with_context(|| format!("no experiment of this plan is part of run {run_id}"))?;
+    let entries = entries.into_iter().map(|(_, entry)| entry).collect();
+    Ok(Opened { books, entries, notes, run })
+}
+
 impl Book {
     fn create(results: &Path, head: &ExperimentHead, run_id: &str) -> Result<Self> {
         let directory = RunDir::create(results, &head.name, run_id)?;
         let lock = Lock::take(directory.path())?;
         let journal = Journal::create(&directory.file("journal.jsonl"), run_id)?;
-        Ok(Self { directory, journal, _lock: lock })
+        Ok(Self { directory, journal, lines: HashSet::new(), _lock: lock })
     }
 
     fn reopen(directory: RunDir, lock: Lock) -> Result<(Self, Past)> {
         let path = directory.file("journal.jsonl");
         let past = journal::read(&path)?;
         let journal = Journal::reopen(&path, &past)?;
-        Ok((Self { directory, journal, _lock: lock }, past))
+        let lines = past.entries.iter().map(|(line, _)| *line).collect();
+        Ok((Self { directory, journal, lines, _lock: lock }, past))
     }
 }
 
@@ -238,7 +276,7 @@ fn owners(plan: &Plan) -> HashMap<Key, Vec<usize>> {
 }
 
 /// UTC time and short commit: `20261124T024500Z-1a2b3c4`, with `-dirty` where the tree is.
-fn run_id(provenance: &Provenance, now: Timestamp) -> String {
+pub fn run_id(provenance: &Provenance, now: Timestamp) -> String {
     let time = now.strftime("%Y%m%dT%H%M%SZ");
     match &provenance.git {
         None => format!("{time}-nogit"),

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 /// Held for as long as a process owns a run. The kernel gives it up when the process ends, however that comes about, so
 /// a stale one does not exist; the file that a killed process leaves behind locks nobody out.
@@ -13,6 +13,16 @@ use anyhow::{Context, Result, bail};
 pub struct Lock {
     file: File,
     path: PathBuf,
+}
+
+/// Another process owns the run.
+#[derive(Debug, thiserror::Error)]
+#[error("{} belongs to process {owner}, which is still running", directory.display())]
+pub struct Held {
+    /// The run.
+    directory: PathBuf,
+    /// Pid of the process, on the machine that it runs on.
+    owner: String,
 }
 
 impl Lock {
@@ -28,7 +38,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => {
                     let mut owner = String::new();
                     file.read_to_string(&mut owner).with_context(failed)?;
-                    bail!("{} belongs to process {}, which is still running", directory.display(), owner.trim());
+                    return Err(Held { directory: directory.to_owned(), owner: owner.trim().to_owned() }.into());
                 }
                 Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
             }

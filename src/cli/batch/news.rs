@@ -1,0 +1,101 @@
+//! What elements write into their journals, shown as the news of a local run.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ceiling_core::plan::{Key, Plan};
+use ceiling_core::record::Entry;
+
+use super::shared::{Shared, children, number};
+use crate::executor::Happening;
+use crate::progress::Progress;
+
+/// Follows the journals of groups.
+#[derive(Default)]
+pub struct News {
+    tails: HashMap<Key, Tail>,
+}
+
+/// How far a group's news have been shown.
+#[derive(Default)]
+struct Tail {
+    journal: PathBuf,
+    /// Bytes of the journal that were read.
+    offset: u64,
+    /// Lines of the journal that were read, its head included.
+    lines: usize,
+    /// The most lines that were shown of any journal of the group: each begins with what the last one had.
+    shown: usize,
+}
+
+impl News {
+    /// Shows what is new of a group that an element measures.
+    pub fn of_attempt(&mut self, shared: &Shared, plan: &Plan, group: &Key, progress: &Progress) -> Result<()> {
+        let newest = children(&shared.attempts(group))?.into_iter().max_by_key(|attempt| number(attempt));
+        newest.map_or(Ok(()), |attempt| self.follow(&attempt, shared, plan, group, progress))
+    }
+
+    /// Shows the rest of a group that is published.
+    pub fn of_published(&mut self, shared: &Shared, plan: &Plan, group: &Key, progress: &Progress) -> Result<()> {
+        self.follow(&shared.published(group), shared, plan, group, progress)
+    }
+
+    fn follow(&mut self, results: &Path, shared: &Shared, plan: &Plan, group: &Key, progress: &Progress) -> Result<()> {
+        let experiments = plan.experiments.iter().map(|head| results.join(head.name.as_str()).join(shared.run_id()));
+        let mut journals = experiments.map(|run| run.join("journal.jsonl"));
+        let Some(journal) = journals.find(|journal| journal.is_file()) else { return Ok(()) };
+        let tail = self.tails.entry(*group).or_default();
+        if tail.journal != journal {
+            *tail = Tail { journal, shown: tail.shown, ..Tail::default() };
+        }
+        for line in tail.read().with_context(|| format!("cannot read {}", tail.journal.display()))? {
+            tail.lines += 1;
+            // The head of a journal is no entry.
+            if tail.lines > tail.shown.max(1)
+                && let Ok(entry) = serde_json::from_slice(&line)
+            {
+                show(plan, &entry, progress);
+            }
+            tail.shown = tail.shown.max(tail.lines);
+        }
+        Ok(())
+    }
+}
+
+impl Tail {
+    /// The whole lines that were added.
+    fn read(&mut self) -> std::io::Result<Vec<Vec<u8>>> {
+        let mut file = std::fs::File::open(&self.journal)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut added = Vec::new();
+        file.read_to_end(&mut added)?;
+        let whole = added.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        self.offset += whole as u64;
+        Ok(added[..whole].split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect())
+    }
+}
+
+fn show(plan: &Plan, entry: &Entry, progress: &Progress) {
+    let group_of = |key: &Key| plan.groups.iter().find(|group| group.key == *key);
+    let ladder_of = |key: &Key| plan.ladders.iter().find(|ladder| ladder.key == *key);
+    let happening = match entry {
+        Entry::Loaded { group, resolved, seconds } => {
+            group_of(group).map(|group| Happening::EngineLoaded { group, resolved, seconds: *seconds })
+        }
+        Entry::EngineFailed { group, failure } => {
+            group_of(group).map(|group| Happening::EngineFailed { group, failure, tries_again: false })
+        }
+        Entry::Probed(probe) => ladder_of(&probe.ladder).map(|ladder| Happening::ProbeDone { ladder, probe }),
+        Entry::Answered { ladder, answers, .. } => {
+            ladder_of(ladder).map(|ladder| Happening::LadderDone { ladder, answers })
+        }
+        Entry::LadderFailed { ladder, failure, .. } => {
+            ladder_of(ladder).map(|ladder| Happening::LadderFailed { ladder, failure })
+        }
+    };
+    if let Some(happening) = happening {
+        progress.show(happening);
+    }
+}

@@ -1,0 +1,137 @@
+//! Where one group stands, from what the batch system says and from what is published.
+
+use ceiling_core::plan::Key;
+
+use super::state::{Ending, JobState};
+use super::system::{ArrayId, Sighting};
+
+/// How often in a row a job must be seen ended before its group counts as lost: a job that is put back looks ended for a
+/// moment, and on some file systems a result is seen late.
+const SURE: u32 = 2;
+
+/// One group that was handed over.
+#[derive(Clone, Debug)]
+pub struct Track {
+    /// The group.
+    pub group: Key,
+    /// The array that it was handed over in last; absent where nobody knows.
+    pub array: Option<ArrayId>,
+    /// Its place in the array.
+    pub element: u32,
+    /// How often it was handed over.
+    pub submissions: u32,
+    /// What was last heard of it.
+    pub state: JobState,
+    /// Why, in the batch system's words.
+    pub reason: String,
+    /// How often in a row it was seen ended.
+    ended: u32,
+}
+
+/// What to do about a group that is not published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Its job may publish it yet.
+    Wait,
+    /// Its job is over, without a result.
+    Lost(Ending),
+}
+
+impl Track {
+    /// A group that was handed over, and of which nothing is known yet.
+    pub fn new(group: Key, array: Option<ArrayId>, element: u32, submissions: u32) -> Self {
+        Self { group, array, element, submissions, state: JobState::Queued, reason: String::new(), ended: 0 }
+    }
+
+    /// Takes in what the batch system said, or that it said nothing.
+    pub fn see(&mut self, sighting: Option<&Sighting>) {
+        match sighting {
+            Some(sighting) => {
+                self.state = sighting.state.clone();
+                self.reason.clone_from(&sighting.reason);
+            }
+            // How it ended is remembered where it was seen.
+            None if matches!(self.state, JobState::Ended(_)) => {}
+            None => {
+                self.state = JobState::Ended(Ending::Forgotten);
+                self.reason.clear();
+            }
+        }
+        self.ended = if matches!(self.state, JobState::Ended(_)) { self.ended + 1 } else { 0 };
+    }
+
+    /// What to do, as long as it is not published.
+    pub fn next(&self) -> Next {
+        match self.state {
+            JobState::Ended(ending) if self.ended >= SURE => Next::Lost(ending),
+            _ => Next::Wait,
+        }
+    }
+
+    /// What is said of a group that was lost.
+    pub fn obituary(&self, ending: Ending) -> String {
+        let job = self.array.as_ref().map_or_else(|| "its job".to_owned(), |id| format!("job {id}_{}", self.element));
+        let reason = if self.reason.is_empty() { String::new() } else { format!(" ({})", self.reason) };
+        match ending {
+            Ending::Completed => format!("Slurm calls {job} completed{reason}, but it published no result"),
+            Ending::Forgotten => format!("Slurm does not know {job} any more, and it published no result"),
+            _ => format!("{job} {}{reason} before it published a result", verb(ending)),
+        }
+    }
+}
+
+fn verb(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Completed | Ending::Forgotten => "ended",
+        Ending::Failed => "failed",
+        Ending::Cancelled => "was cancelled",
+        Ending::TimeLimit => "ran out of time (execution.slurm.time)",
+        Ending::OutOfMemory => "ran out of memory",
+        Ending::NodeLost => "was lost with its node",
+        Ending::Preempted => "was preempted and not put back",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sighting(state: JobState, reason: &str) -> Sighting {
+        Sighting { array: ArrayId("7".to_owned()), element: 2, state, reason: reason.to_owned() }
+    }
+
+    fn track() -> Track {
+        Track::new(Key::of_bytes(b"a group"), Some(ArrayId("7".to_owned())), 2, 1)
+    }
+
+    #[test]
+    fn a_group_is_lost_once_its_job_is_surely_over() {
+        let over = || Some(sighting(JobState::Ended(Ending::Failed), ""));
+        let queued = || Some(sighting(JobState::Queued, "BeginTime"));
+        let table = [
+            (vec![queued(), queued()], Next::Wait),
+            (vec![over()], Next::Wait),
+            (vec![over(), over()], Next::Lost(Ending::Failed)),
+            // Slurm calls it failed for a moment before it puts it back.
+            (vec![over(), queued(), over()], Next::Wait),
+            (vec![over(), None], Next::Lost(Ending::Failed)),
+            (vec![queued(), None, None], Next::Lost(Ending::Forgotten)),
+            (vec![Some(sighting(JobState::Unknown("DANCING".to_owned()), "")); 3], Next::Wait),
+        ];
+        for (seen, wanted) in table {
+            let mut track = track();
+            seen.iter().for_each(|sighting| track.see(sighting.as_ref()));
+            assert_eq!(track.next(), wanted, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_group_says_what_slurm_said() {
+        let mut track = track();
+        track.see(Some(&sighting(JobState::Ended(Ending::Completed), "")));
+        assert_eq!(track.obituary(Ending::Completed), "Slurm calls job 7_2 completed, but it published no result");
+        track.see(Some(&sighting(JobState::Ended(Ending::OutOfMemory), "OutOfMemory")));
+        let wanted = "job 7_2 ran out of memory (OutOfMemory) before it published a result";
+        assert_eq!(track.obituary(Ending::OutOfMemory), wanted);
+    }
+}

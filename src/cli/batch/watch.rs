@@ -1,0 +1,269 @@
+//! Watches what was handed over until every group is published or given up, and merges as it goes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use ceiling_core::plan::{Key, Plan};
+
+use super::close::give_up;
+use super::merge::{merge, unmerged};
+use super::news::News;
+use super::shared::Shared;
+use super::state::JobState;
+use super::submission::Submission;
+use super::submit::submit;
+use super::system::{ArrayId, BatchSystem, Sighting};
+use super::track::{Next, Track};
+use crate::progress::Progress;
+use crate::store::Ledger;
+
+/// The least time between two commands of the batch system, however many jobs there are.
+const POLL: Duration = Duration::from_secs(5);
+
+/// How often the shared directory is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How a submission ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Every group is published.
+    Done,
+    /// It was cancelled, and what had been measured is published.
+    Cancelled,
+}
+
+/// Somebody who watches a submission.
+pub struct Watch<'a> {
+    shared: &'a Shared,
+    plan: Arc<Plan>,
+    submission: Submission,
+    system: &'a dyn BatchSystem,
+    progress: &'a Progress,
+    tracks: Vec<Track>,
+    news: News,
+    /// The last thing that the batch system failed to say, and that was told.
+    trouble: Option<String>,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins to watch; nothing is known yet of the groups that are not published.
+    pub fn new(
+        shared: &'a Shared,
+        plan: Arc<Plan>,
+        submission: Submission,
+        system: &'a dyn BatchSystem,
+        progress: &'a Progress,
+    ) -> Self {
+        let tracks = tracks(&submission);
+        Self { shared, plan, submission, system, progress, tracks, news: News::default(), trouble: None }
+    }
+
+    /// Watches until all is settled.
+    pub async fn until_settled(&mut self, ledger: &mut Ledger) -> Result<Settled> {
+        let mut next_poll = Instant::now();
+        loop {
+            self.look(ledger)?;
+            if self.tracks.is_empty() {
+                return Ok(if self.shared.is_cancelled() { Settled::Cancelled } else { Settled::Done });
+            }
+            if Instant::now() >= next_poll {
+                self.poll();
+                self.act()?;
+                next_poll = Instant::now() + POLL;
+                // What was given up is published by now.
+                continue;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Merges what is published, and shows what goes on in the rest.
+    fn look(&mut self, ledger: &mut Ledger) -> Result<()> {
+        let groups = unmerged(self.shared, &self.plan)?;
+        for group in &groups {
+            self.news.of_published(self.shared, &self.plan, group, self.progress)?;
+        }
+        merge(self.shared, &groups, ledger)?;
+        let published: HashSet<String> = self.shared.all_published()?.into_iter().collect();
+        self.tracks.retain(|track| !published.contains(track.group.as_str()));
+        for track in self.tracks.iter().filter(|track| track.state == JobState::Running) {
+            self.news.of_attempt(self.shared, &self.plan, &track.group, self.progress)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the batch system about all groups that are not published. Where it does not answer, nothing is concluded.
+    fn poll(&mut self) {
+        let mut arrays: Vec<ArrayId> = self.tracks.iter().filter_map(|track| track.array.clone()).collect();
+        arrays.dedup();
+        match self.system.poll(&arrays) {
+            Ok(sightings) => {
+                see(&mut self.tracks, &sightings);
+                self.trouble = None;
+                self.progress.note(&summary(&self.tracks));
+            }
+            Err(error) => {
+                let trouble = format!("{error:#}; asking again");
+                if self.trouble.as_ref() != Some(&trouble) {
+                    self.progress.note(&trouble);
+                }
+                self.trouble = Some(trouble);
+            }
+        }
+    }
+
+    /// Submits again what was lost, as often as that may be done, and gives up the rest.
+    fn act(&mut self) -> Result<()> {
+        let is_cancelled = self.shared.is_cancelled();
+        let mut again = Vec::new();
+        for track in &self.tracks {
+            let Next::Lost(ending) = track.next() else { continue };
+            let index = self.plan.groups.iter().position(|group| group.key == track.group);
+            let retries = index.map_or(0, |index| self.plan.groups[index].execution.retries);
+            if let Some(index) = index.filter(|_| {
+                !is_cancelled && ending.is_worth_another_try() && track.submissions <= retries && track.array.is_some()
+            }) {
+                self.progress.note(&format!("{}; submitting it again", track.obituary(ending)));
+                again.push(index);
+                continue;
+            }
+            let (reason, log) = (track.obituary(ending), self.log_of(track));
+            give_up(self.shared, &self.plan, track.group, (!is_cancelled).then_some(reason), log)?;
+        }
+        if !again.is_empty() {
+            submit(self.shared, &self.plan, &again, &mut self.submission, self.system)?;
+            let published = self.tracks.iter().map(|track| track.group).collect::<HashSet<_>>();
+            let old = std::mem::replace(&mut self.tracks, tracks(&self.submission));
+            self.tracks.retain(|track| published.contains(&track.group));
+            for track in &mut self.tracks {
+                if let Some(old) = old.iter().find(|old| old.group == track.group && old.array == track.array) {
+                    *track = old.clone();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the element printed, by its name from the directory of all results.
+    fn log_of(&self, track: &Track) -> Option<String> {
+        let name = format!("out/{}_{}.out", track.array.as_ref()?, track.element);
+        let path = self.shared.path().join(name);
+        path.is_file().then(|| self.shared.name_of(&path))
+    }
+}
+
+/// The newest element of each group.
+fn tracks(submission: &Submission) -> Vec<Track> {
+    let mut tracks: Vec<Track> = Vec::new();
+    let mut place: HashMap<Key, usize> = HashMap::new();
+    for array in &submission.arrays {
+        for (element, &group) in (0..).zip(&array.elements) {
+            let at = place.get(&group).copied();
+            let submissions = at.map_or(0, |at| tracks[at].submissions) + 1;
+            let track = Track::new(group, array.id.clone(), element, submissions);
+            match at {
+                Some(at) => tracks[at] = track,
+                None => {
+                    place.insert(group, tracks.len());
+                    tracks.push(track);
+                }
+            }
+        }
+    }
+    tracks
+}
+
+fn see(tracks: &mut [Track], sightings: &[Sighting]) {
+    let known: HashMap<(&ArrayId, u32), &Sighting> =
+        sightings.iter().map(|sighting| ((&sighting.array, sighting.element), sighting)).collect();
+    for track in tracks {
+        let sighting = track.array.as_ref().and_then(|array| known.get(&(array, track.element)).copied());
+        track.see(sighting);
+    }
+}
+
+/// `3 groups queued (Priority), 2 running`
+fn summary(tracks: &[Track]) -> String {
+    let of = |wanted: fn(&JobState) -> bool| tracks.iter().filter(move |track| wanted(&track.state));
+    let queued = of(|state| matches!(state, JobState::Queued | JobState::Unknown(_)));
+    let mut reasons: Vec<&str> =
+        queued.clone().map(|track| &*track.reason).filter(|reason| !reason.is_empty()).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let running = of(|state| matches!(state, JobState::Running)).count();
+    let ending = of(|state| matches!(state, JobState::Ending | JobState::Ended(_))).count();
+    let ending = if ending == 0 { String::new() } else { format!(", {ending} ending") };
+    format!("engine groups: {} queued{reasons}, {running} running{ending}", queued.count())
+}
+
+/// Publishes and merges what is left of a submission of which no job is alive, as it stands.
+pub fn settle(shared: &Shared, plan: &Arc<Plan>, submission: &Submission, ledger: &mut Ledger) -> Result<()> {
+    for group in submission.groups() {
+        let has_begun = shared.attempts(&group).is_dir();
+        if has_begun && !shared.published(&group).exists() {
+            give_up(shared, plan, group, None, None)?;
+        }
+    }
+    merge(shared, &unmerged(shared, plan)?, ledger)
+}
+
+/// Whether any element may still publish.
+pub fn is_alive(shared: &Shared, submission: &Submission, system: &dyn BatchSystem) -> Result<bool> {
+    let published: HashSet<String> = shared.all_published()?.into_iter().collect();
+    let mut tracks = tracks(submission);
+    tracks.retain(|track| !published.contains(track.group.as_str()));
+    if tracks.is_empty() {
+        return Ok(false);
+    }
+    let sightings = system.poll(&submission.ids())?;
+    see(&mut tracks, &sightings);
+    Ok(tracks.iter().any(|track| !matches!(track.state, JobState::Ended(_))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::state::Ending;
+    use crate::batch::submission::{SUBMISSION_SCHEMA, Submitted};
+    use crate::batch::submit::Command;
+
+    fn key(name: &str) -> Key {
+        Key::of_bytes(name.as_bytes())
+    }
+
+    fn submission() -> Submission {
+        let array = |id: &str, elements: &[&str]| Submitted {
+            id: Some(ArrayId(id.to_owned())),
+            script: "1.sh".into(),
+            elements: elements.iter().map(|name| key(name)).collect(),
+        };
+        let command = Command { directory: "/".into(), words: vec![] };
+        Submission { schema: SUBMISSION_SCHEMA, command, arrays: vec![array("1", &["a", "b"]), array("2", &["b"])] }
+    }
+
+    #[test]
+    fn a_group_is_followed_where_it_was_handed_over_last() {
+        let tracks = tracks(&submission());
+        let places: Vec<_> =
+            tracks.iter().map(|t| (t.group, t.array.clone().unwrap().0, t.element, t.submissions)).collect();
+        assert_eq!(places, [(key("a"), "1".to_owned(), 0, 1), (key("b"), "2".to_owned(), 0, 2)]);
+    }
+
+    #[test]
+    fn a_summary_says_why_groups_wait() {
+        let mut tracks = tracks(&submission());
+        let seen = |array: &str, state, reason: &str| Sighting {
+            array: ArrayId(array.to_owned()),
+            element: 0,
+            state,
+            reason: reason.to_owned(),
+        };
+        see(&mut tracks, &[seen("1", JobState::Running, ""), seen("2", JobState::Queued, "Priority")]);
+        assert_eq!(summary(&tracks), "engine groups: 1 queued (Priority), 1 running");
+        see(&mut tracks, &[seen("1", JobState::Ended(Ending::Failed), "")]);
+        assert_eq!(summary(&tracks), "engine groups: 0 queued, 0 running, 2 ending");
+    }
+}
