@@ -12,7 +12,7 @@ UV = $(or $(shell command -v uv),.tools/bin/uv)
 RESOLVE = $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_FLAGS)
 
 .NOTPARALLEL:
-.PHONY: help setup setup-tests build quickstart test lint lock clean
+.PHONY: help setup setup-tests build quickstart test cluster-test lint lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ quickstart: setup build ## Set up, build, and find the ceilings of a tiny model 
 
 test: setup-tests lint build ## Set up, build, check, and run every test
 	cargo test $(CARGO_FLAGS)
+	.ci/cluster-test.sh $(CARGO_FLAGS)
+
+cluster-test: setup build ## Run the tests of Slurm on a cluster that is started on this machine, as `make test` does
+	.ci/cluster-test.sh $(CARGO_FLAGS)
 
 lint: setup-tests ## Check format, lints, documentation and the experiment files
 	cargo fmt --all --check

@@ -2,7 +2,8 @@
 """Stands in for the Python of a vLLM environment: speaks the worker's protocol, drives nothing.
 
 It is started as `fake_worker.py -c <bootstrap> <library> <command fd> <event fd>` and behaves as the file FAKE says. The k-th
-request of a burst gets its first token after k x 30.1 ms of pretended time, and no real time passes. Each start is noted
+request of a burst gets its first token after k x 30.1 ms of pretended time, and no real time passes, but for `slow 2`, where
+a probe takes 2 s. Each start is noted
 in the file FAKE_STARTS with the pid of this process and of a child that would outlive it.
 """
 
@@ -38,12 +39,15 @@ def say(event, **fields):
 
 
 def note_start():
-    child = subprocess.Popen(["sleep", "600"])
+    # On a cluster it follows its parent, as vLLM's engine does: there the executor may be killed with all its means.
+    follow = ["setpriv", "--pdeathsig", "KILL"] if "SLURM_JOB_ID" in os.environ else []
+    child = subprocess.Popen([*follow, "sleep", "600"])
     with open(os.environ["FAKE_STARTS"], "a") as file:
         file.write(json.dumps({
             "pid": os.getpid(),
             "child": child.pid,
             "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "node": os.environ.get("SLURMD_NODENAME"),
         }) + "\n")
 
 
@@ -129,6 +133,8 @@ def main():
                     EVENTS.write("{nonsense\n")
                     EVENTS.flush()
                     time.sleep(600)
+                if BEHAVIOUR.startswith("slow"):
+                    time.sleep(float(BEHAVIOUR.removeprefix("slow")))
                 probe(command)
             case "shutdown":
                 return
