@@ -35,7 +35,10 @@ pub fn hand_over(args: &RunArgs, plan: Plan) -> Result<Exit> {
     let results = &args.results.results;
     let run_id = resumed(args, &plan.experiments[0].name)?;
     if args.dry_run {
-        let run_id = run_id.unwrap_or_else(|| store::run_id(&store::provenance(results), Timestamp::now()));
+        if let Some(run_id) = run_id {
+            bail!("--dry-run prints the scripts of a new run; those of {run_id} lie in its directory, under batch/");
+        }
+        let run_id = store::run_id(&store::provenance(results), Timestamp::now());
         let shared = Shared::first(&results.join(plan.experiments[0].name.as_str()).join(run_id))?;
         let command = command(args, &shared)?;
         for array in &planned {
@@ -77,6 +80,8 @@ fn anew(args: &RunArgs, plan: &Arc<Plan>, groups: &[usize]) -> Result<Exit> {
 fn hand(args: &RunArgs, plan: &Plan, groups: &[usize], shared: &Shared) -> Result<Submission> {
     shared.keep_plan(plan)?;
     let mut submission = Submission::new(command(args, shared)?);
+    // Whoever comes after a crash sees that nothing was handed over by hand.
+    shared.keep_submission(&submission)?;
     if let Err(error) = submit(shared, plan, groups, &mut submission, &Slurm) {
         let ids = submission.ids();
         if !ids.is_empty() {
