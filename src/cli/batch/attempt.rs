@@ -40,7 +40,9 @@ impl<'a> Attempt<'a> {
         let (provenance, now) = (store::provenance(shared.results()), Timestamp::now());
         let mut ledger = Ledger::create_as(shared.run_id(), part.clone(), &results, provenance, now)?;
         if let Some(earlier) = earlier {
-            ledger.absorb(std::slice::from_ref(&earlier))?;
+            let earlier_only = std::slice::from_ref(&earlier);
+            ledger.measured_where(earlier_only, false)?;
+            ledger.absorb(earlier_only)?;
             copy_logs(&earlier, &results)?;
         }
         let known = probes(&results)?;
@@ -53,7 +55,9 @@ impl<'a> Attempt<'a> {
         let results = new_directory(&shared.attempts(&group))?;
         let (provenance, now) = (store::provenance(shared.results()), Timestamp::now());
         let mut ledger = Ledger::create_as(shared.run_id(), part.clone(), &results, provenance, now)?;
-        ledger.absorb(&[shared.results().to_owned()])
+        let results = [shared.results().to_owned()];
+        ledger.measured_where(&results, true)?;
+        ledger.absorb(&results)
     }
 
     /// Its results directory.

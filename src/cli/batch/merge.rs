@@ -23,6 +23,8 @@ pub fn merge(shared: &Shared, groups: &[Key], ledger: &mut Ledger) -> Result<()>
         return Ok(());
     }
     let parts: Vec<_> = groups.iter().map(|group| shared.published(group)).collect();
+    let replaces = ledger.is_empty();
+    ledger.measured_where(&parts, replaces)?;
     ledger.absorb(&parts)?;
     // Only now is it safe never to look at them again.
     groups.iter().try_for_each(|group| shared.mark_merged(group))

@@ -42,11 +42,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (first, rest) = labels.split_first().ok_or("no group")?;
     elements(place, std::slice::from_ref(first))?;
     let elements_began = Instant::now();
+    let half = rest.len() / 2;
     std::thread::scope(|scope| {
-        let half = rest.len() / 2;
-        [&rest[..half], &rest[half..]]
-            .map(|part| scope.spawn(|| elements(place, part).map_err(|error| error.to_string())));
-    });
+        let parts = [&rest[..half], &rest[half..]];
+        let parts = parts.map(|part| scope.spawn(|| elements(place, part).map_err(|error| error.to_string())));
+        parts.map(|part| part.join().unwrap_or_else(|_| Err("an element's starter panicked".to_owned())))
+    })
+    .into_iter()
+    .collect::<Result<(), String>>()?;
     println!("{} elements: {:.1} s", rest.len(), elements_began.elapsed().as_secs_f64());
 
     let journals = glob::glob(&format!("{}/{SHARED}/groups/*/*/*/journal.jsonl", place.display()))?;

@@ -38,7 +38,7 @@ pub fn cancel(args: &CancelArgs) -> Result<Exit> {
     }
     match Ledger::reopen(plan.clone(), results, &run_id) {
         Err(error) if error.is::<Held>() => {
-            eprintln!("cancelled; whoever watches {run_id} publishes what was measured")
+            eprintln!("cancelled; whoever watches {run_id} publishes what was measured");
         }
         Err(error) => return Err(error),
         Ok(mut ledger) => {

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ceiling_core::plan::Key;
-use ceiling_core::record::Entry;
+use ceiling_core::record::{Entry, Provenance};
+use serde::Deserialize;
 
 use super::journal;
 use super::ledger::Ledger;
@@ -52,6 +53,29 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether nothing was measured yet.
+    pub fn is_empty(&self) -> bool {
+        self.books.iter().all(|book| book.lines.is_empty())
+    }
+
+    /// States where the numbers of these results directories come from: with those that the books had, or in their place.
+    ///
+    /// # Errors
+    /// Where one of them cannot be read.
+    pub fn measured_where(&mut self, parts: &[PathBuf], replaces: bool) -> Result<()> {
+        let mut machines = parts.iter().filter_map(|part| self.journals_in(part).into_iter().next());
+        let machines: Vec<Provenance> = machines
+            .by_ref()
+            .map(|journal| provenance_of(&journal.with_file_name("run.json")))
+            .collect::<Result<_>>()?;
+        let Some(first) = machines.first().cloned() else { return Ok(()) };
+        let own = self.heading.provenance.clone();
+        // The commit and the version are those of whoever asked.
+        let begin = if replaces { Provenance { ceiling: own.ceiling, git: own.git, ..first } } else { own };
+        self.heading.provenance = machines.iter().fold(begin, Provenance::agreed);
+        Ok(())
+    }
+
     /// The journals of this run's experiments under a results directory.
     fn journals_in(&self, part: &Path) -> Vec<PathBuf> {
         let journal = |book: &super::ledger::Book| {
@@ -61,6 +85,17 @@ impl Ledger {
         };
         self.books.iter().filter_map(journal).filter(|path| path.is_file()).collect()
     }
+}
+
+/// Where a run says that it comes from; the rest of it is not read.
+fn provenance_of(run: &Path) -> Result<Provenance> {
+    #[derive(Deserialize)]
+    struct Head {
+        provenance: Provenance,
+    }
+    let text = std::fs::read(run).with_context(|| format!("cannot read {}", run.display()))?;
+    let head: Head = serde_json::from_slice(&text).with_context(|| format!("{} is broken", run.display()))?;
+    Ok(head.provenance)
 }
 
 /// The engine group or the ladder that an entry speaks of.

@@ -28,6 +28,26 @@ pub struct Provenance {
     pub cuda_visible_devices: Option<String>,
 }
 
+impl Provenance {
+    /// Where numbers come from that were measured on several machines: what these do not agree on is absent.
+    #[must_use]
+    pub fn agreed(self, other: &Self) -> Self {
+        fn same<T: PartialEq>(one: Option<T>, other: &Option<T>) -> Option<T> {
+            one.filter(|one| other.as_ref() == Some(one))
+        }
+        let platform = if self.platform == other.platform { self.platform } else { "several".to_owned() };
+        Self {
+            platform,
+            cpu: same(self.cpu, &other.cpu),
+            cpus: same(self.cpus, &other.cpus),
+            memory_bytes: same(self.memory_bytes, &other.memory_bytes),
+            nvidia_driver: same(self.nvidia_driver, &other.nvidia_driver),
+            cuda_visible_devices: same(self.cuda_visible_devices, &other.cuda_visible_devices),
+            ..self
+        }
+    }
+}
+
 /// The state of a git repository.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Git {
@@ -46,4 +66,25 @@ pub struct EngineVersion {
     pub kind: String,
     /// Its version.
     pub version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_machines_do_not_agree_on_is_absent() {
+        let on = |cpu: &str, driver: Option<&str>| Provenance {
+            ceiling: "1".to_owned(),
+            platform: "linux".to_owned(),
+            cpu: Some(cpu.to_owned()),
+            cpus: Some(8),
+            nvidia_driver: driver.map(str::to_owned),
+            ..Provenance::default()
+        };
+        let agreed = on("a", Some("550")).agreed(&on("b", Some("550")));
+        assert_eq!(agreed, Provenance { cpu: None, ..on("a", Some("550")) });
+        // Once they differ, nothing brings it back.
+        assert_eq!(agreed.agreed(&on("a", None)), Provenance { cpu: None, ..on("a", None) });
+    }
 }

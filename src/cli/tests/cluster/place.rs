@@ -138,6 +138,13 @@ impl Place {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// When the worker of this pid ended in good order, in seconds of the clock.
+    pub fn end_of(&self, pid: &Value) -> f64 {
+        let text = std::fs::read_to_string(self.path("starts.ends")).unwrap();
+        let mut ends = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        ends.find(|end| end["pid"] == *pid).unwrap()["at"].as_f64().unwrap()
+    }
+
     /// No worker, and nothing that one started, is left; neither is a job.
     pub fn assert_nothing_is_left(&self) {
         for start in self.starts() {

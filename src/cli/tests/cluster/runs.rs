@@ -5,6 +5,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use serde_json::Value;
+
 use crate::place::{ELSEWHERE, LONG, Place};
 use crate::slurm::said;
 use crate::support::{stderr, stdout, wait_until};
@@ -20,16 +22,17 @@ fn groups_of_different_width_run_side_by_side_on_gpus_of_their_own() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(place.arrays().len(), 3, "an array for each width");
     let starts = place.starts();
-    let devices: Vec<(&str, BTreeSet<&str>)> = starts
-        .iter()
-        .map(|start| (start["node"].as_str().unwrap(), start["devices"].as_str().unwrap().split(',').collect()))
-        .collect();
-    let mut widths: Vec<usize> = devices.iter().map(|(_, devices)| devices.len()).collect();
+    let devices = |start: &Value| -> BTreeSet<String> {
+        start["devices"].as_str().unwrap().split(',').map(str::to_owned).collect()
+    };
+    let mut widths: Vec<usize> = starts.iter().map(|start| devices(start).len()).collect();
     widths.sort_unstable();
     assert_eq!(widths, [1, 2, 4]);
-    for (index, (node, mine)) in devices.iter().enumerate() {
-        for (other, theirs) in &devices[..index] {
-            assert!(node != other || mine.is_disjoint(theirs), "{devices:?}");
+    for (index, start) in starts.iter().enumerate() {
+        for other in &starts[..index] {
+            let after = |one: &Value, other: &Value| one["at"].as_f64().unwrap() > place.end_of(&other["pid"]);
+            let side_by_side = start["node"] == other["node"] && !after(start, other) && !after(other, start);
+            assert!(!side_by_side || devices(start).is_disjoint(&devices(other)), "{starts:?}");
         }
     }
     place.assert_nothing_is_left();

@@ -4,7 +4,7 @@
 It is started as `fake_worker.py -c <bootstrap> <library> <command fd> <event fd>` and behaves as the file FAKE says. The k-th
 request of a burst gets its first token after k x 30.1 ms of pretended time, and no real time passes, but for `slow 2`, where
 a probe takes 2 s. Each start is noted
-in the file FAKE_STARTS with the pid of this process and of a child that would outlive it.
+in the file FAKE_STARTS with the pid of this process and of a child that would outlive it, each end in good order in one beside it.
 """
 
 import json
@@ -48,6 +48,7 @@ def note_start():
             "child": child.pid,
             "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "node": os.environ.get("SLURMD_NODENAME"),
+            "at": time.time(),
         }) + "\n")
 
 
@@ -137,6 +138,8 @@ def main():
                     time.sleep(float(BEHAVIOUR.removeprefix("slow")))
                 probe(command)
             case "shutdown":
+                with open(os.environ["FAKE_STARTS"] + ".ends", "a") as file:
+                    file.write(json.dumps({"pid": os.getpid(), "at": time.time()}) + "\n")
                 return
 
 
