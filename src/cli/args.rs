@@ -1,11 +1,15 @@
 //! The command line.
 
+mod batch;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use ceiling_core::units::Share;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub use batch::{BatchArgs, CancelArgs, On};
 
 /// Finds how many long prompts a vLLM engine sustains in flight while it meets an SLA.
 #[derive(Debug, Parser)]
@@ -123,40 +127,12 @@ pub struct RunArgs {
     /// Print the plan, or for a batch system the batch scripts, and stop
     #[arg(long)]
     pub dry_run: bool,
-    /// Where engine groups are carried out, whatever the files say
-    #[arg(long, value_enum, value_name = "WHERE")]
-    pub on: Option<On>,
-    /// Do not wait for a run that was handed to a batch system; print its id
-    #[arg(long)]
-    pub detach: bool,
-    /// Measure one engine group of a run that was handed to a batch system: what an element of a job array runs
-    #[arg(long, value_name = "LABEL", requires = "shared", conflicts_with_all = ["resume", "dry_run", "detach", "on"])]
-    pub group: Option<String>,
-    /// Where the elements of that run meet: `results/EXPERIMENT/RUN/batch/N`
-    #[arg(long, value_name = "DIR", requires = "group")]
-    pub shared: Option<PathBuf>,
+    /// Where it is carried out.
+    #[command(flatten)]
+    pub batch: BatchArgs,
     /// Run a matrix of more than 100,000 cells
     #[arg(long)]
     pub yes: bool,
-}
-
-/// Where engine groups are carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum On {
-    /// On this machine
-    Local,
-    /// On a cluster, by job arrays of Slurm
-    Slurm,
-}
-
-/// `ceiling cancel`
-#[derive(Debug, Args)]
-pub struct CancelArgs {
-    /// A run directory, a run id, or `latest`
-    pub run: String,
-    /// Where runs are kept.
-    #[command(flatten)]
-    pub results: ResultsArgs,
 }
 
 /// `ceiling quick`: the flags of a single question. Unset ones take the defaults of an experiment file.

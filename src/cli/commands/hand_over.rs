@@ -198,7 +198,7 @@ fn watch(
 ) -> Result<Exit> {
     let directories: Vec<PathBuf> = ledger.directories().map(Path::to_owned).collect();
     let run_id = shared.run_id();
-    if args.detach {
+    if args.batch.detach {
         println!("{run_id}");
         return Ok(Exit::Done);
     }

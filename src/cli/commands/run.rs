@@ -20,13 +20,13 @@ const MOST_CELLS: usize = 100_000;
 
 /// Runs experiments.
 pub fn run(args: &RunArgs) -> Result<Exit> {
-    if let (Some(group), Some(shared)) = (&args.group, &args.shared) {
+    if let (Some(group), Some(shared)) = (&args.batch.group, &args.batch.shared) {
         return element::element(args, group, shared);
     }
     let Some(planned) = planned(args)? else { return Ok(Exit::Usage) };
     let plan = &planned.plan;
     let on = on(args, plan)?;
-    if args.detach && on == On::Local {
+    if args.batch.detach && on == On::Local {
         bail!("--detach is for runs that are handed over: say --on slurm");
     }
     if args.dry_run && on == On::Local {
@@ -83,7 +83,7 @@ pub fn resumed(args: &RunArgs, experiment: &ExperimentName) -> Result<Option<Str
 
 /// Where a plan is carried out: one place for all of it.
 fn on(args: &RunArgs, plan: &Plan) -> Result<On> {
-    match args.on {
+    match args.batch.on {
         Some(args::On::Local) => return Ok(On::Local),
         Some(args::On::Slurm) => return Ok(On::Slurm),
         None => {}

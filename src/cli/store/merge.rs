@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::plan::Key;
@@ -11,8 +12,8 @@ use serde::Deserialize;
 use super::journal;
 use super::ledger::Ledger;
 
-/// Bytes of lines that are held in memory before they are written.
-const CHUNK: usize = 8 * 1024 * 1024;
+/// Journals that are held in memory together.
+const AT_ONCE: usize = 64;
 
 impl Ledger {
     /// Takes in what the run of the same id under each of these results directories has kept, and publishes it.
@@ -24,31 +25,24 @@ impl Ledger {
         // What belongs to several experiments stands in the journal of each.
         let mut applied: HashSet<Key> = self.books.iter().flat_map(|book| book.lines.iter().copied()).collect();
         let journals: Vec<PathBuf> = parts.iter().flat_map(|part| self.journals_in(part)).collect();
-        for path in journals {
-            let mut lines = journal::entries(&path)?;
-            if lines.run_id() != self.heading.run_id {
-                bail!("{} is the journal of run {}, not of {}", path.display(), lines.run_id(), self.heading.run_id);
-            }
-            while let Some(entry) = lines.next() {
-                let (digest, entry) = entry?;
+        for journals in journals.chunks(AT_ONCE) {
+            for (digest, entry, line) in read_all(journals, &self.heading.run_id)? {
                 let Some(owners) = self.owners.get(key_of(&entry)) else { continue };
                 for &owner in owners {
                     if self.books[owner].lines.insert(digest) {
-                        waiting[owner].extend_from_slice(lines.line());
-                    }
-                    if waiting[owner].len() > CHUNK {
-                        self.books[owner].journal.append_lines(&std::mem::take(&mut waiting[owner]))?;
+                        waiting[owner].extend_from_slice(&line);
                     }
                 }
                 if applied.insert(digest) {
                     self.state.apply(&entry);
                 }
             }
+            for (book, lines) in self.books.iter_mut().zip(&mut waiting) {
+                book.journal.append_lines(lines)?;
+                lines.clear();
+            }
         }
-        for (book, lines) in self.books.iter_mut().zip(&waiting) {
-            book.journal.append_lines(lines)?;
-            book.journal.sync()?;
-        }
+        self.books.iter_mut().try_for_each(|book| book.journal.sync())?;
         self.publish_all()?;
         Ok(())
     }
@@ -85,6 +79,36 @@ impl Ledger {
         };
         self.books.iter().filter_map(journal).filter(|path| path.is_file()).collect()
     }
+}
+
+/// An entry, with the digest of its line and the line.
+type Line = (Key, Entry, Vec<u8>);
+
+/// The entries of journals of one run, in order, read on all processors.
+fn read_all(journals: &[PathBuf], run_id: &str) -> Result<Vec<Line>> {
+    let readers = thread::available_parallelism().map_or(1, usize::from);
+    let part = journals.len().div_ceil(readers).max(1);
+    thread::scope(|scope| {
+        let parts: Vec<_> = journals.chunks(part).map(|part| scope.spawn(|| read_some(part, run_id))).collect();
+        let joined = parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let all: Vec<Vec<Line>> = joined.collect::<Result<_>>()?;
+        Ok(all.into_iter().flatten().collect())
+    })
+}
+
+fn read_some(journals: &[PathBuf], run_id: &str) -> Result<Vec<Line>> {
+    let mut found = Vec::new();
+    for path in journals {
+        let mut lines = journal::entries(path)?;
+        if lines.run_id() != run_id {
+            bail!("{} is the journal of run {}, not of {run_id}", path.display(), lines.run_id());
+        }
+        while let Some(entry) = lines.next() {
+            let (digest, entry) = entry?;
+            found.push((digest, entry, lines.line().to_vec()));
+        }
+    }
+    Ok(found)
 }
 
 /// Where a run says that it comes from; the rest of it is not read.
