@@ -17,7 +17,7 @@ pub fn unmerged(shared: &Shared, plan: &Plan) -> Result<Vec<Key>> {
     Ok(groups.filter(|key| published.contains(key.as_str()) && !shared.is_merged(key)).collect())
 }
 
-/// Merges groups, all at once.
+/// Merges groups, all at once; it is for the caller to publish them.
 pub fn merge(shared: &Shared, groups: &[Key], ledger: &mut Ledger) -> Result<()> {
     if groups.is_empty() {
         return Ok(());
@@ -62,6 +62,8 @@ pub fn refresh(run: &Path) -> Result<()> {
             merge(&shared, &groups, &mut ledger)?;
             if is_over(&shared, &plan)? {
                 ledger.finish(false, Timestamp::now())?;
+            } else {
+                ledger.publish_all()?;
             }
             Ok(())
         }

@@ -86,6 +86,7 @@ impl<'a> Watch<'a> {
             self.news.of_published(self.shared, &self.plan, group, self.progress)?;
         }
         merge(self.shared, &groups, ledger)?;
+        ledger.publish_news()?;
         let published: HashSet<String> = self.shared.all_published()?.into_iter().collect();
         self.tracks.retain(|track| !published.contains(track.group.as_str()));
         for track in self.tracks.iter().filter(|track| track.state == JobState::Running) {
@@ -207,7 +208,8 @@ pub fn settle(shared: &Shared, plan: &Arc<Plan>, submission: &Submission, ledger
             give_up(shared, plan, group, None, None)?;
         }
     }
-    merge(shared, &unmerged(shared, plan)?, ledger)
+    merge(shared, &unmerged(shared, plan)?, ledger)?;
+    ledger.publish_all().map(drop)
 }
 
 /// Whether any element may still publish.

@@ -27,7 +27,7 @@ pub struct Ledger {
     /// The experiments that a group or a ladder belongs to, by key.
     pub(super) owners: HashMap<Key, Vec<usize>>,
     /// Experiments with news that are not published yet.
-    unpublished: BTreeSet<usize>,
+    pub(super) unpublished: BTreeSet<usize>,
     /// When they may be.
     next_publication: Instant,
 }
@@ -136,8 +136,13 @@ impl Ledger {
         if publishes {
             self.unpublished.extend(owners);
         }
+        if publishes { self.publish_news() } else { Ok(()) }
+    }
+
+    /// Publishes what is new, unless that was done a moment ago.
+    pub fn publish_news(&mut self) -> Result<()> {
         let began = Instant::now();
-        if publishes && began >= self.next_publication {
+        if began >= self.next_publication && !self.unpublished.is_empty() {
             while let Some(experiment) = self.unpublished.pop_first() {
                 self.publish(experiment)?;
             }

@@ -16,7 +16,8 @@ use super::ledger::Ledger;
 const AT_ONCE: usize = 64;
 
 impl Ledger {
-    /// Takes in what the run of the same id under each of these results directories has kept, and publishes it.
+    /// Takes in what the run of the same id under each of these results directories has kept; it is for the caller to
+    /// publish it.
     ///
     /// A line that the books hold already is left out, so that doing it twice does it once, also where the first time was
     /// cut short. All of it is on the disk when this returns.
@@ -42,9 +43,8 @@ impl Ledger {
                 lines.clear();
             }
         }
-        self.books.iter_mut().try_for_each(|book| book.journal.sync())?;
-        self.publish_all()?;
-        Ok(())
+        self.unpublished.extend(0..self.books.len());
+        self.books.iter_mut().try_for_each(|book| book.journal.sync())
     }
 
     /// Whether nothing was measured yet.
