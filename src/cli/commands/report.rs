@@ -14,7 +14,7 @@ use crate::store::{Finder, LogTails, complete_requests, log_tails, replace};
 /// Prints a run, or writes it to a file.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
     let found = Finder::new(&args.results.results, args.experiment.as_deref()).find(&args.run)?;
-    let mut run = found.read()?;
+    let mut run: Run = found.read()?;
     // A report is worth having also where the results cannot be written to.
     if let Some(directory) = found.directory()
         && let Err(error) = complete_requests(directory, &run)

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use ceiling_core::plan::Plan;
+use serde::de::IgnoredAny;
 
 use super::carry_out::{Start, carry_out};
 use super::pattern::Pattern;
@@ -44,7 +45,9 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let start = match args.resume.as_deref() {
         None => Start::Anew,
         Some("") => Start::Again(newest_unfinished(results, experiment)?),
-        Some(run) => Start::Again(Finder::new(results, Some(experiment.as_str())).find(run)?.read()?.run_id),
+        Some(run) => {
+            Start::Again(Finder::new(results, Some(experiment.as_str())).find(run)?.read::<IgnoredAny>()?.run_id)
+        }
     };
     let (exit, _) = carry_out(planned.plan, results, start)?;
     Ok(exit)

@@ -83,7 +83,7 @@ impl Ledger {
                 continue;
             };
             let lock = Lock::take(directory.path())?;
-            let run = read_run(directory.path())?;
+            let run: Run = read_run(directory.path())?;
             let (book, past) = Book::reopen(directory, lock)?;
             if past.lost_lines > 0 {
                 let path = book.directory.file("journal.jsonl");
