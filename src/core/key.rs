@@ -15,9 +15,13 @@ pub struct Key([u8; DIGITS]);
 impl Key {
     /// Digests the canonical JSON of a value: objects by sorted key.
     pub fn of(value: &serde_json::Value) -> Self {
-        let mut canonical = value.clone();
-        canonical.sort_all_objects();
-        Self::of_bytes(canonical.to_string().as_bytes())
+        Self::of_owned(value.clone())
+    }
+
+    /// The same of a value that is not needed any more.
+    pub fn of_owned(mut value: serde_json::Value) -> Self {
+        value.sort_all_objects();
+        Self::of_bytes(value.to_string().as_bytes())
     }
 
     /// Digests several digests, in this order.

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Ends the jobs of a run and publishes what they had measured.
 pub fn cancel(args: &CancelArgs) -> Result<Exit> {
     let results = &args.results.results;
-    let run_id = Finder::new(results, None).find(&args.run)?.read()?.run_id;
+    let run_id = Finder::new(results, None).find(&args.run)?.read::<serde::de::IgnoredAny>()?.run_id;
     let shared = Shared::newest(results, &run_id)?;
     let shared =
         shared.with_context(|| format!("run {run_id} was not handed to a batch system: end it with Ctrl-C"))?;

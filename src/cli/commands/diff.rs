@@ -3,8 +3,7 @@
 use std::thread;
 
 use anyhow::{Context, Result};
-use ceiling_core::compare::{Across, Comparison, Options, Verdict, compare};
-use ceiling_core::record::Run;
+use ceiling_core::compare::{Across, ComparedRun, Comparison, Options, Verdict, compare};
 
 use crate::args::{DiffArgs, DiffFormat, FailOn};
 use crate::exit::Exit;
@@ -43,7 +42,7 @@ fn find(args: &DiffArgs) -> Result<(Found, Found)> {
     Ok((baseline.context("cannot find the baseline")?, candidate))
 }
 
-fn read_both(baseline: &Found, candidate: &Found) -> Result<(Run, Run)> {
+fn read_both(baseline: &Found, candidate: &Found) -> Result<(ComparedRun, ComparedRun)> {
     thread::scope(|scope| {
         let before = scope.spawn(|| baseline.read());
         let after = candidate.read().context("cannot read the candidate")?;

@@ -15,7 +15,7 @@ use crate::store::Finder;
 
 /// Prints an experiment whose simulated engine stands in for the measured one, and on stderr how far off it is.
 pub fn fit(args: &FitArgs) -> Result<Exit> {
-    let run = Finder::new(&args.results.results, None).find(&args.run)?.read()?;
+    let run: Run = Finder::new(&args.results.results, None).find(&args.run)?.read()?;
     let Fit { engine, quality } = fit_ladder(&run, args.ladder.as_deref())?;
     let ladder = run.ladders.iter().find(|ladder| args.ladder.as_ref().is_none_or(|id| *id == ladder.id));
     let ladder = ladder.context("the run has no ladder")?;

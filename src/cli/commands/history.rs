@@ -1,14 +1,14 @@
 //! `ceiling history EXPERIMENT`
 
 use anyhow::{Context, Result, bail};
-use ceiling_core::compare::{Across, Options, history as trace};
-use ceiling_core::record::{CellRecord, Run};
+use ceiling_core::compare::{Across, ComparedRun, Options, history as trace};
+use ceiling_core::record::CellRecord;
 use glob::Pattern;
 
 use crate::args::{HistoryArgs, HistoryFormat};
 use crate::exit::Exit;
 use crate::report::history;
-use crate::store::{read_run, runs};
+use crate::store::Past;
 
 /// Shows the ceilings of an experiment over all its runs.
 pub fn history(args: &HistoryArgs) -> Result<Exit> {
@@ -33,24 +33,21 @@ pub fn history(args: &HistoryArgs) -> Result<Exit> {
 }
 
 /// All runs of the experiment that can be read, oldest first; what cannot is said.
-fn runs_of(args: &HistoryArgs) -> Result<Vec<Run>> {
+fn runs_of(args: &HistoryArgs) -> Result<Vec<ComparedRun>> {
     let results = &args.results.results;
-    let (mut found, mut others) = (Vec::new(), Vec::new());
-    for directory in runs(results) {
-        let name = directory.parent().and_then(|parent| parent.file_name()).unwrap_or_default().to_string_lossy();
-        if name != args.experiment {
-            if !others.contains(&name.to_string()) {
-                others.push(name.to_string());
-            }
-            continue;
-        }
-        match read_run(&directory) {
+    let past = Past::of(results, &args.experiment)?;
+    for gap in &past.gaps {
+        eprintln!("note: there may be more runs: {gap:#}");
+    }
+    let mut found = Vec::new();
+    for run in past.read() {
+        match run {
             Ok(run) => found.push(run),
             Err(error) => eprintln!("warning: left out: {error:#}"),
         }
     }
     if found.is_empty() {
-        let names: Vec<&str> = others.iter().map(String::as_str).collect();
+        let names: Vec<&str> = past.others.iter().map(String::as_str).collect();
         Err(anyhow::anyhow!("the experiments there: {}", some(&names)))
             .with_context(|| format!("there is no run of `{}` under {}", args.experiment, results.display()))?;
     }

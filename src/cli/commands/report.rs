@@ -20,7 +20,7 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
         refresh_or_warn(directory);
         found = find()?;
     }
-    let mut run = found.read()?;
+    let mut run: Run = found.read()?;
     // A report is worth having also where the results cannot be written to.
     if let Some(directory) = found.directory()
         && let Err(error) = complete_requests(directory, &run)

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use ceiling_core::experiment::{ExperimentName, On};
 use ceiling_core::plan::Plan;
+use serde::de::IgnoredAny;
 
 use super::carry_out::{Start, carry_out};
 use super::experiments::Planned;
@@ -77,7 +78,7 @@ pub fn resumed(args: &RunArgs, experiment: &ExperimentName) -> Result<Option<Str
     Ok(match args.resume.as_deref() {
         None => None,
         Some("") => Some(newest_unfinished(results, experiment)?),
-        Some(run) => Some(Finder::new(results, Some(experiment.as_str())).find(run)?.read()?.run_id),
+        Some(run) => Some(Finder::new(results, Some(experiment.as_str())).find(run)?.read::<IgnoredAny>()?.run_id),
     })
 }
 

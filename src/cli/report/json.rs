@@ -5,34 +5,62 @@ use ceiling_core::record::Run;
 use serde_json::Value;
 
 /// Characters of a line that holds a value as a whole, its indentation included.
-const WIDTH: usize = 170;
+const WIDTH: usize = 190;
 
-/// The run as JSON, laid out so that git shows what changed: what fits a line is on one line, so that a quantity stays
-/// together and a probe takes a dozen lines instead of sixty.
+/// The run as JSON, laid out so that git shows what changed: what fits a line is on one line, and so are scalars beside each
+/// other, so that a quantity stays together and a probe takes ten lines instead of sixty.
 pub fn render(run: &Run) -> Result<String> {
     let mut text = layout(&serde_json::to_value(run)?, 0);
     text.push('\n');
     Ok(text)
 }
 
-/// A value on one line where it fits, else one line or more for each of its parts.
+/// A part of an array or an object.
+struct Part {
+    text: String,
+    is_scalar: bool,
+}
+
+impl Part {
+    fn new(name: Option<&str>, value: &Value, depth: usize) -> Self {
+        let name = name.map_or_else(String::new, |name| format!("{}: ", Value::from(name)));
+        Self { text: name + &layout(value, depth), is_scalar: !value.is_array() && !value.is_object() }
+    }
+}
+
+/// A value on one line where it fits, else one line or more for each of its parts, scalars side by side.
 fn layout(value: &Value, depth: usize) -> String {
-    let (parts, open, close): (Vec<String>, _, _) = match value {
-        Value::Array(items) => (items.iter().map(|item| layout(item, depth + 1)).collect(), '[', ']'),
+    let (parts, open, close): (Vec<Part>, _, _) = match value {
+        Value::Array(items) => (items.iter().map(|item| Part::new(None, item, depth + 1)).collect(), '[', ']'),
         Value::Object(fields) => {
-            let field =
-                |(name, value): (&String, _)| format!("{}: {}", Value::from(name.as_str()), layout(value, depth + 1));
-            (fields.iter().map(field).collect(), '{', '}')
+            (fields.iter().map(|(name, value)| Part::new(Some(name), value, depth + 1)).collect(), '{', '}')
         }
         scalar => return scalar.to_string(),
     };
     let indent = |depth| "  ".repeat(depth);
-    let width = parts.iter().map(|part| part.len() + 2).sum::<usize>() + 2 * depth;
-    if width <= WIDTH && !parts.iter().any(|part| part.contains('\n')) {
-        return format!("{open}{}{close}", parts.join(", "));
+    let width = parts.iter().map(|part| part.text.len() + 2).sum::<usize>() + 2 * depth;
+    if width <= WIDTH && !parts.iter().any(|part| part.text.contains('\n')) {
+        let texts: Vec<String> = parts.into_iter().map(|part| part.text).collect();
+        return format!("{open}{}{close}", texts.join(", "));
     }
     let between = format!(",\n{}", indent(depth + 1));
-    format!("{open}\n{}{}\n{}{close}", indent(depth + 1), parts.join(&between), indent(depth))
+    let lines = lines(parts, WIDTH - 2 * (depth + 1).min(WIDTH / 4));
+    format!("{open}\n{}{}\n{}{close}", indent(depth + 1), lines.join(&between), indent(depth))
+}
+
+/// Parts on lines of at most this width, as far as they are scalars beside each other.
+fn lines(parts: Vec<Part>, width: usize) -> Vec<String> {
+    let mut lines: Vec<Part> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if line.is_scalar && part.is_scalar && line.text.len() + 2 + part.text.len() < width => {
+                line.text.push_str(", ");
+                line.text.push_str(&part.text);
+            }
+            _ => lines.push(part),
+        }
+    }
+    lines.into_iter().map(|line| line.text).collect()
 }
 
 #[cfg(test)]
@@ -44,9 +72,10 @@ mod tests {
     #[test]
     fn what_fits_a_line_is_on_one() {
         let long = "x".repeat(WIDTH);
-        let value = json!({ "a": { "b": [1, 2.5, null], "c": "\n" }, "long": [long], "empty": {} });
+        let value =
+            json!({ "a": { "b": [1, 2.5, null], "c": "\n" }, "long": [long, 1, 2], "d": 3, "e": 4, "empty": {} });
         let expected = format!(
-            "{{\n  \"a\": {{\"b\": [1, 2.5, null], \"c\": \"\\n\"}},\n  \"long\": [\n    \"{long}\"\n  ],\n  \"empty\": {{}}\n}}"
+            "{{\n  \"a\": {{\"b\": [1, 2.5, null], \"c\": \"\\n\"}},\n  \"long\": [\n    \"{long}\",\n    1, 2\n  ],\n  \"d\": 3, \"e\": 4,\n  \"empty\": {{}}\n}}"
         );
         assert_eq!(layout(&value, 0), expected);
     }

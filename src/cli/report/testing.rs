@@ -73,11 +73,11 @@ fn ladder(seqs: u32, probes: Value) -> Value {
 }
 
 fn probe(number: u32, level: u32, passes: bool) -> Value {
-    let pass = json!({ "ok": level, "failed": 0, "undetermined": 0 });
-    let fail = json!({ "ok": 0, "failed": level, "undetermined": 0 });
+    let (ok, failed) = if passes { (level, 0) } else { (0, level) };
+    let slas = json!({ "ok": [ok, level], "failed": [failed, 0], "undetermined": [0, 0] });
     let quantiles = |p50: f64| json!({ "count": level, "min_s": 0.1, "p50_s": p50, "p90_s": p50 * 1.5, "p99_s": p50 * 2.0, "max_s": p50 * 2.5 });
     json!({ "number": number, "concurrency": level, "until": { "decided": [0, 1] }, "seconds": 5.5, "requests": level,
-        "slas": [if passes { &pass } else { &fail }, &pass], "audit": "clean", "counts": true, "ttft": quantiles(0.0625 * f64::from(level)),
+        "slas": slas, "audit": "clean", "counts": true, "ttft": quantiles(0.0625 * f64::from(level)),
         "queued": quantiles(0.03125 * f64::from(level)), "tpot": quantiles(0.008), "e2e": null,
         "output_tokens_per_s": 100.0 + f64::from(level), "cached_tokens": 0, "prompt_tokens": 5000, "errors": [],
         "scheduler": { "running_peak": level, "waiting_peak": 0, "kv_peak": 0.01 * f64::from(level), "steps": 7,

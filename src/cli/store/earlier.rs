@@ -5,6 +5,8 @@ use std::path::Path;
 use ceiling_core::plan::{Measurements, Plan};
 use ceiling_core::search::Status;
 
+use serde::de::IgnoredAny;
+
 use super::find::read_run;
 use super::run_dir::runs;
 
@@ -17,7 +19,7 @@ pub fn measurements(results: &Path, plan: &Plan) -> Measurements {
         if earlier.loads.len() == plan.groups.len() && earlier.ladders.len() == plan.ladders.len() {
             break;
         }
-        let Ok(run) = read_run(&directory) else { continue };
+        let Ok(run) = read_run::<IgnoredAny>(&directory) else { continue };
         for engine in run.engines.iter().filter(|engine| plan.groups.iter().any(|group| group.key == engine.key)) {
             if let Some(seconds) = engine.load_seconds {
                 earlier.loads.entry(engine.key).or_insert(seconds);

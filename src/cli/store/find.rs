@@ -1,5 +1,8 @@
 //! Which run a person means: a path, a run id, `latest`, or a git revision.
 
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::git::{Commit, Held, Named, Repository};
+use super::head;
 use super::run_dir::runs;
+use super::whole::Whole;
 
 /// Looks for runs under a directory of results, and in the git repository around the working directory.
 pub struct Finder<'a> {
@@ -24,16 +29,50 @@ pub struct Found {
     pub place: String,
     /// Its directory, where it is on the disk.
     directory: Option<PathBuf>,
-    text: Vec<u8>,
+    text: Text,
     /// The commit that it was asked for by.
     commit: Option<Commit>,
 }
 
+/// The text of a `run.json`: of a file not before it is asked for, and not kept, since it may be large.
+enum Text {
+    File(PathBuf),
+    Held(Vec<u8>),
+}
+
+impl Text {
+    fn whole(&self) -> Result<Whole<'_>> {
+        match self {
+            Self::Held(text) => Ok(Whole::Borrowed(text)),
+            Self::File(path) => Whole::read(path).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// As much of its beginning as holds the head of a run.
+    fn beginning(&self) -> Result<Cow<'_, [u8]>> {
+        const HEAD_BYTES: usize = 16 * 1024;
+        match self {
+            Self::Held(text) => Ok(Cow::Borrowed(&text[..text.len().min(HEAD_BYTES)])),
+            Self::File(path) => {
+                let mut head = Vec::new();
+                let read = File::open(path).and_then(|file| file.take(HEAD_BYTES as u64).read_to_end(&mut head));
+                read.with_context(|| format!("cannot read {}", path.display()))?;
+                Ok(Cow::Owned(head))
+            }
+        }
+    }
+}
+
 impl Found {
-    fn on_disk(directory: &Path, commit: Option<Commit>) -> Result<Self> {
+    pub(super) fn on_disk(directory: &Path, commit: Option<Commit>) -> Self {
         let path = directory.join("run.json");
-        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self { place: path.display().to_string(), directory: Some(directory.to_owned()), text, commit })
+        let place = path.display().to_string();
+        Self { place, directory: Some(directory.to_owned()), text: Text::File(path), commit }
+    }
+
+    pub(super) fn held(repository: &Repository, held: &Held) -> Result<Self> {
+        let place = format!("{}:{}", held.commit.short(), held.path.display());
+        Ok(Self { place, directory: None, text: Text::Held(repository.read(held)?), commit: Some(held.commit.clone()) })
     }
 
     /// Its directory; `None` where git holds it.
@@ -41,9 +80,9 @@ impl Found {
         self.directory.as_deref()
     }
 
-    /// The run.
-    pub fn read(&self) -> Result<Run> {
-        understand(&self.text, &self.place, |run: &Run| run.schema)
+    /// The run, with as much of its probes as `P` takes.
+    pub fn read<P: DeserializeOwned>(&self) -> Result<Run<P>> {
+        understand(&self.text.whole()?, &self.place, |run: &Run<P>| run.schema)
     }
 
     /// The name of its experiment.
@@ -53,11 +92,14 @@ impl Found {
             schema: u32,
             experiment: ExperimentSummary,
         }
-        Ok(understand(&self.text, &self.place, |head: &Head| head.schema)?.experiment.name)
+        if let Some(name) = head::experiment(&self.text.beginning()?) {
+            return Ok(name);
+        }
+        Ok(understand(&self.text.whole()?, &self.place, |head: &Head| head.schema)?.experiment.name)
     }
 
-    fn is(&self, other: &Self) -> bool {
-        self.text == other.text
+    fn is(&self, other: &Self) -> Result<bool> {
+        Ok(*self.text.whole()? == *other.text.whole()?)
     }
 }
 
@@ -71,23 +113,23 @@ impl<'a> Finder<'a> {
     pub fn find(&self, name: &str) -> Result<Found> {
         let path = Path::new(name);
         if path.join("run.json").is_file() {
-            return Found::on_disk(path, None);
+            return Ok(Found::on_disk(path, None));
         }
         if path.file_name().is_some_and(|file| file == "run.json") && path.is_file() {
-            return Found::on_disk(path.parent().unwrap_or(Path::new("")), None);
+            return Ok(Found::on_disk(path.parent().unwrap_or(Path::new("")), None));
         }
         let all = self.on_disk();
         if name == "latest" {
             return match newest(&all, |run| id(run)) {
                 [] => bail!("there is no run {}", self.where_looked()),
-                [one] => Found::on_disk(one, None),
+                [one] => Ok(Found::on_disk(one, None)),
                 several => Err(ambiguous(name, several.iter().map(|path| path.display().to_string()))),
             };
         }
         let matching: Vec<&PathBuf> = all.iter().filter(|run| id(run) == name).collect();
         match matching.as_slice() {
             [] => self.by_revision(name, &all, None),
-            [one] => Found::on_disk(one, None),
+            [one] => Ok(Found::on_disk(one, None)),
             several => Err(ambiguous(name, several.iter().map(|path| path.display().to_string()))),
         }
     }
@@ -99,7 +141,7 @@ impl<'a> Finder<'a> {
     pub fn find_baseline(&self, name: &str, candidate: &Found) -> Result<Found> {
         let found = self.find(name)?;
         let by_revision = found.commit.is_some() && found.commit != candidate.commit;
-        if by_revision && found.is(candidate) {
+        if by_revision && found.is(candidate)? {
             return self.by_revision(name, &self.on_disk(), Some(candidate));
         }
         Ok(found)
@@ -130,7 +172,9 @@ impl<'a> Finder<'a> {
         })?;
         let commit = match named {
             Named::Commit(commit) => commit,
-            Named::File(text) => return Ok(Found { place: name.to_owned(), directory: None, text, commit: None }),
+            Named::File(text) => {
+                return Ok(Found { place: name.to_owned(), directory: None, text: Text::Held(text), commit: None });
+            }
         };
         let choose = |leads| choose(name, &commit, &repository, leads, but_not);
         let found = match choose(self.recorded_at(&commit, all)?)? {
@@ -199,13 +243,8 @@ impl Lead {
 
     fn follow(&self, commit: &Commit, repository: &Repository) -> Result<Found> {
         match self {
-            Self::OnDisk(directory) => Found::on_disk(directory, Some(commit.clone())),
-            Self::Held(held) => Ok(Found {
-                place: self.name(commit.short()),
-                directory: None,
-                text: repository.read(held)?,
-                commit: Some(commit.clone()),
-            }),
+            Self::OnDisk(directory) => Ok(Found::on_disk(directory, Some(commit.clone()))),
+            Self::Held(held) => Found::held(repository, held),
         }
     }
 }
@@ -223,7 +262,8 @@ fn choose(
             [] => return Ok(None),
             [one] => {
                 let found = one.follow(commit, repository)?;
-                if but_not.is_none_or(|other| !found.is(other)) {
+                let is_other = but_not.map_or(Ok(true), |other| found.is(other).map(|same| !same))?;
+                if is_other {
                     return Ok(Some(found));
                 }
             }
@@ -264,15 +304,15 @@ fn experiment(run: &Path) -> &str {
     run.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// Reads what a run has published.
-pub fn read_run(directory: &Path) -> Result<Run> {
-    Found::on_disk(directory, None)?.read()
+/// Reads what a run has published, with as much of its probes as `P` takes.
+pub fn read_run<P: DeserializeOwned>(directory: &Path) -> Result<Run<P>> {
+    Found::on_disk(directory, None).read()
 }
 
 /// Reads the same in brief.
 pub fn read_summary(directory: &Path) -> Result<RunSummary> {
-    let found = Found::on_disk(directory, None)?;
-    understand(&found.text, &found.place, |run: &RunSummary| run.schema)
+    let found = Found::on_disk(directory, None);
+    understand(&found.text.whole()?, &found.place, |run: &RunSummary| run.schema)
 }
 
 /// Understands a `run.json`, or says what is wrong with it.

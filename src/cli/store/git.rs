@@ -2,11 +2,12 @@
 //!
 //! Through the library, so that neither the command nor a checkout is needed, and a bare clone will do.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use ceiling_core::record::Git;
-use git2::{ErrorCode, ObjectType, RepositoryOpenFlags, Status, StatusOptions};
+use git2::{ErrorCode, ObjectType, Oid, RepositoryOpenFlags, Sort, Status, StatusOptions, Tree};
 
 /// A repository.
 pub struct Repository(git2::Repository);
@@ -37,13 +38,15 @@ pub enum Named {
 
 /// A `run.json` that git holds.
 pub struct Held {
+    /// A commit that holds it.
+    pub commit: Commit,
     /// Name of the directory that holds the runs of its experiment.
     pub experiment: String,
     /// Name of the directory of the run.
     pub run_id: String,
     /// Path in the repository.
     pub path: PathBuf,
-    id: git2::Oid,
+    id: Oid,
 }
 
 impl Repository {
@@ -110,45 +113,106 @@ impl Repository {
     /// Every run under `results` in a commit, oldest first.
     pub fn runs_at(&self, commit: &Commit, results: &Path) -> Result<Vec<Held>> {
         let place = self.inside(results)?;
-        self.find_runs(commit, &place).map_err(|error| match error.code() {
+        let id = Oid::from_str(commit.hash()).map_err(|error| said(&error))?;
+        self.find_runs(id, &place).map_err(|error| self.said_of(commit, &error))
+    }
+
+    /// Every run of an experiment that `HEAD`, or any commit before it, holds under `results`; one that several hold is
+    /// given once, as the newest of them has it. Oldest first.
+    pub fn runs_ever(&self, results: &Path, experiment: &str) -> Result<Vec<Held>> {
+        let place = self.inside(results)?;
+        let mut walk = self.0.revwalk().map_err(|error| said(&error))?;
+        match walk.push_head() {
+            Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => {
+                return Ok(Vec::new());
+            }
+            pushed => pushed.and_then(|()| walk.set_sorting(Sort::TIME)).map_err(|error| said(&error))?,
+        }
+        // Most commits touch no result: what is known by its hash is not looked at again.
+        let (mut known, mut ids) = (HashSet::new(), HashSet::new());
+        let mut found = Vec::new();
+        for id in walk {
+            let id = id.map_err(|error| said(&error))?;
+            let held = self.new_runs(id, &place, experiment, &mut known);
+            let held = held.map_err(|error| self.said_of(&Commit(id.to_string()), &error))?;
+            found.extend(held.into_iter().filter(|held| ids.insert(held.run_id.clone())));
+        }
+        found.sort_by(|a, b| a.run_id.cmp(&b.run_id));
+        Ok(found)
+    }
+
+    /// Whether history ends before its beginning, since no more of it was fetched.
+    pub fn is_shallow(&self) -> bool {
+        self.0.is_shallow()
+    }
+
+    fn said_of(&self, commit: &Commit, error: &git2::Error) -> anyhow::Error {
+        match error.code() {
             ErrorCode::NotFound if self.0.is_shallow() => anyhow!(
                 "this shallow clone lacks objects of commit {}: get them with `git fetch --unshallow`",
                 commit.short()
             ),
-            _ => said(&error),
-        })
+            _ => said(error),
+        }
     }
 
-    fn find_runs(&self, commit: &Commit, place: &Path) -> Result<Vec<Held>, git2::Error> {
-        let tree = self.0.find_commit(git2::Oid::from_str(commit.hash())?)?.tree()?;
-        let results = if place.as_os_str().is_empty() {
-            tree
-        } else {
-            match tree.get_path(place) {
-                Ok(entry) if entry.kind() == Some(ObjectType::Tree) => self.0.find_tree(entry.id())?,
-                Ok(_) => return Ok(Vec::new()),
-                Err(error) if error.code() == ErrorCode::NotFound => return Ok(Vec::new()),
-                Err(error) => return Err(error),
-            }
-        };
+    fn find_runs(&self, commit: Oid, place: &Path) -> Result<Vec<Held>, git2::Error> {
+        let Some(results) = self.tree_at(commit, place)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        for (experiment, runs) in self.directories(&results)? {
-            for (run_id, run) in self.directories(&runs)? {
-                if let Some(file) = run.get_name("run.json").filter(|file| file.kind() == Some(ObjectType::Blob)) {
-                    let path = place.join(&experiment).join(&run_id).join("run.json");
-                    found.push(Held { experiment: experiment.clone(), run_id, path, id: file.id() });
-                }
-            }
+        for (experiment, runs) in self.directories(&self.0.find_tree(results)?)? {
+            found.extend(self.runs_in(&self.0.find_tree(runs)?, commit, place, &experiment)?);
         }
         found.sort_by(|a, b| (&a.run_id, &a.experiment).cmp(&(&b.run_id, &b.experiment)));
         Ok(found)
     }
 
+    /// The runs of an experiment in a commit, where neither it nor its results are known yet.
+    fn new_runs(
+        &self,
+        commit: Oid,
+        place: &Path,
+        experiment: &str,
+        known: &mut HashSet<Oid>,
+    ) -> Result<Vec<Held>, git2::Error> {
+        let Some(results) = self.tree_at(commit, place)?.filter(|id| known.insert(*id)) else { return Ok(Vec::new()) };
+        let results = self.0.find_tree(results)?;
+        let runs = results.get_name(experiment).filter(|entry| entry.kind() == Some(ObjectType::Tree));
+        match runs.filter(|entry| known.insert(entry.id())) {
+            Some(runs) => self.runs_in(&self.0.find_tree(runs.id())?, commit, place, experiment),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The directory at a place in a commit; `None` where there is none.
+    fn tree_at(&self, commit: Oid, place: &Path) -> Result<Option<Oid>, git2::Error> {
+        let tree = self.0.find_commit(commit)?.tree()?;
+        if place.as_os_str().is_empty() {
+            return Ok(Some(tree.id()));
+        }
+        match tree.get_path(place) {
+            Ok(entry) => Ok(Some(entry.id()).filter(|_| entry.kind() == Some(ObjectType::Tree))),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn runs_in(&self, runs: &Tree<'_>, commit: Oid, place: &Path, experiment: &str) -> Result<Vec<Held>, git2::Error> {
+        let mut found = Vec::new();
+        for (run_id, run) in self.directories(runs)? {
+            let run = self.0.find_tree(run)?;
+            if let Some(file) = run.get_name("run.json").filter(|file| file.kind() == Some(ObjectType::Blob)) {
+                let path = place.join(experiment).join(&run_id).join("run.json");
+                let commit = Commit(commit.to_string());
+                found.push(Held { commit, experiment: experiment.to_owned(), run_id, path, id: file.id() });
+            }
+        }
+        Ok(found)
+    }
+
     /// The directories in a directory; those whose names are not UTF-8 are none that this program made.
-    fn directories<'r>(&'r self, tree: &git2::Tree<'r>) -> Result<Vec<(String, git2::Tree<'r>)>, git2::Error> {
+    fn directories(&self, tree: &Tree<'_>) -> Result<Vec<(String, Oid)>, git2::Error> {
         let entries = tree.iter().filter(|entry| entry.kind() == Some(ObjectType::Tree));
-        let named = entries.filter_map(|entry| Some((entry.name()?.to_owned(), entry.id())));
-        named.map(|(name, id)| Ok((name, self.0.find_tree(id)?))).collect()
+        Ok(entries.filter_map(|entry| Some((entry.name()?.to_owned(), entry.id()))).collect())
     }
 
     /// Its text.

@@ -43,7 +43,7 @@ fn experiment(tokens_per_second: u32, resolution: &str) -> String {
     )
 }
 
-fn measure(text: &str, seed: u64) -> Run {
+fn measure(text: &str, seed: u64) -> ComparedRun {
     run_on(text, &Resolved::default(), |plan, ladder| {
         let Engine::Sim(engine) = *plan.groups[ladder.group].engine else { panic!("a simulated engine") };
         let slas: Vec<Sla> = ladder.cells.iter().map(|cell| plan.cells[*cell].sla).collect();

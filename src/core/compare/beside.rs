@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
+use super::ComparedLadder;
 use super::pair::Judge;
-use crate::metric::{Quantiles, quantile};
-use crate::record::{CellRecord, LadderRecord, ProbeRecord};
+use crate::metric::quantile;
+use crate::record::{CellRecord, ProbeSummary, QuantilesSummary, UntilSummary};
 use crate::units::Concurrency;
-use crate::watch::Until;
 
 /// Two ladders behind cells that were compared. No verdict is drawn from these numbers: they say where to look.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -75,9 +75,9 @@ impl<'a> Ladders<'a> {
 }
 
 /// Probes of one load by what they were measured for: those to the first tokens are bursts under any load.
-type Levels<'a> = BTreeMap<(bool, Concurrency), Vec<&'a ProbeRecord>>;
+type Levels<'a> = BTreeMap<(bool, Concurrency), Vec<&'a ProbeSummary>>;
 
-fn at_equal_load(baseline: &LadderRecord, candidate: &LadderRecord) -> Option<AtEqualLoad> {
+fn at_equal_load(baseline: &ComparedLadder, candidate: &ComparedLadder) -> Option<AtEqualLoad> {
     let (before, after) = (levels(baseline), levels(candidate));
     let (level, probes) = before.iter().rev().find(|(level, _)| after.contains_key(level))?;
     Some(AtEqualLoad {
@@ -87,18 +87,19 @@ fn at_equal_load(baseline: &LadderRecord, candidate: &LadderRecord) -> Option<At
     })
 }
 
-fn levels(ladder: &LadderRecord) -> Levels<'_> {
+fn levels(ladder: &ComparedLadder) -> Levels<'_> {
     let mut levels = Levels::new();
     for probe in ladder.probes.iter().filter(|probe| probe.counts && probe.ttft.is_some()) {
-        let is_whole = matches!(probe.until, Until::Decided(_));
+        let is_whole = matches!(probe.until, UntilSummary::Decided(_));
         levels.entry((is_whole, probe.concurrency)).or_default().push(probe);
     }
     levels
 }
 
 impl Measurements {
-    fn of(probes: &[&ProbeRecord]) -> Self {
-        let ttft = |of: fn(&Quantiles) -> Option<f64>| median(probes.iter().map(|p| p.ttft.as_ref().and_then(of)));
+    fn of(probes: &[&ProbeSummary]) -> Self {
+        let ttft =
+            |of: fn(&QuantilesSummary) -> Option<f64>| median(probes.iter().map(|p| p.ttft.as_ref().and_then(of)));
         Self {
             probes: probes.len(),
             ttft_p50_s: ttft(|ttft| ttft.p50_s),

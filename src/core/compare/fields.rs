@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::{ComparedLadder, ComparedRun};
 use crate::key::Key;
-use crate::record::{EngineRecord, LadderRecord, Run};
+use crate::record::EngineRecord;
 
 /// Where the devices of an engine stand among its fields.
 const DEVICES: &str = "engine.devices";
@@ -106,7 +107,7 @@ pub(super) struct EngineFields {
 }
 
 impl EngineFields {
-    pub fn new(run: &Run, record: &EngineRecord) -> Self {
+    pub fn new(run: &ComparedRun, record: &EngineRecord) -> Self {
         let mut asked = Fields::new();
         for (name, value) in record.args.as_object().into_iter().flatten() {
             match (name.as_str(), value) {
@@ -132,7 +133,7 @@ fn put_spec(fields: &mut Fields, spec: &Map<String, Value>) {
 }
 
 /// What it ran on, as far as it said.
-fn found(run: &Run, record: &EngineRecord) -> Fields {
+fn found(run: &ComparedRun, record: &EngineRecord) -> Fields {
     let mut fields = Fields::new();
     let Some(resolved) = &record.resolved else { return fields };
     let on_the_processor = !resolved.devices.is_empty() && resolved.devices.iter().all(|name| name == "cpu");
@@ -149,7 +150,7 @@ fn found(run: &Run, record: &EngineRecord) -> Fields {
 }
 
 /// A ladder: its workload, and how the ceilings were looked for.
-pub(super) fn ladder_fields(ladder: &LadderRecord) -> Fields {
+pub(super) fn ladder_fields(ladder: &ComparedLadder) -> Fields {
     let mut fields = Fields::new();
     for (table, value) in [("workload", json!(ladder.workload)), ("search", json!(ladder.search))] {
         if let Value::Object(map) = value {
@@ -186,7 +187,7 @@ pub(super) fn digest(fields: &Fields, across: &Across) -> Key {
         .filter(|(name, _)| !across.covers(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    Key::of(&Value::Object(fixed))
+    Key::of_owned(Value::Object(fixed))
 }
 
 /// The fields of which both sides or one say something else; in what was found, what one side does not say is no difference.

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::pair::{Judge, pair};
 use super::verdict::Standing;
-use super::{NoSuchField, Options, Origin, Reason, Side, Verdict};
+use super::{ComparedRun, NoSuchField, Options, Origin, Reason, Side, Verdict};
 use crate::key::Key;
-use crate::record::{CellRecord, Run};
+use crate::record::CellRecord;
 use crate::sla::Sla;
 
 /// One cell over all runs.
@@ -57,7 +57,7 @@ impl Point<'_> {
 ///
 /// Where a field that may differ is none that any cell of the newest and the oldest run has.
 pub fn history<'a>(
-    runs: &'a [Run],
+    runs: &'a [ComparedRun],
     wanted: impl Fn(&CellRecord) -> bool,
     options: &Options,
 ) -> Result<Vec<Trace<'a>>, NoSuchField> {

@@ -31,7 +31,7 @@ use serde_json::{Map, Value};
 
 use crate::attribution::Limit;
 use crate::key::Key;
-use crate::record::{CellRecord, Run};
+use crate::record::{CellRecord, LadderRecord, ProbeSummary, Run};
 use crate::search::Status;
 use crate::sla::Sla;
 use crate::units::{Concurrency, Share};
@@ -41,6 +41,10 @@ pub use fields::{Across, Difference, NoSuchField};
 pub use history::{Point, Trace, history};
 pub use origin::{Change, Origin};
 pub use verdict::{Range, Reason, Verdict};
+
+/// A run as it is compared: most of what its probes say is not asked for.
+pub type ComparedRun = Run<ProbeSummary>;
+type ComparedLadder = LadderRecord<ProbeSummary>;
 
 use pair::{Judge, pair};
 use verdict::Judgement;
@@ -144,7 +148,11 @@ pub struct Summary {
 /// # Errors
 ///
 /// Where a field that may differ is none that any cell of the two has.
-pub fn compare<'a>(baseline: &'a Run, candidate: &'a Run, options: &Options) -> Result<Comparison<'a>, NoSuchField> {
+pub fn compare<'a>(
+    baseline: &'a ComparedRun,
+    candidate: &'a ComparedRun,
+    options: &Options,
+) -> Result<Comparison<'a>, NoSuchField> {
     let judge = Judge::new(baseline, candidate, options);
     judge.check_across()?;
     let pairs = pair(&judge);

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::ComparedRun;
 use crate::protocol::Resolved;
-use crate::record::{Run, RunStatus};
+use crate::record::RunStatus;
 
 /// Which run it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,7 +28,7 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    pub(super) fn new(run: &'a Run) -> Self {
+    pub(super) fn new(run: &'a ComparedRun) -> Self {
         let git = run.provenance.git.as_ref();
         Self {
             run_id: &run.run_id,
@@ -53,9 +54,9 @@ pub struct Change {
 }
 
 /// What differs in where two runs come from, what is likeliest to matter first.
-pub(super) fn changes(baseline: &Run, candidate: &Run) -> Vec<Change> {
+pub(super) fn changes(baseline: &ComparedRun, candidate: &ComparedRun) -> Vec<Change> {
     let mut found = Vec::new();
-    let mut note = |what: &str, of: &dyn Fn(&Run) -> Option<String>| {
+    let mut note = |what: &str, of: &dyn Fn(&ComparedRun) -> Option<String>| {
         let (before, after) = (of(baseline), of(candidate));
         if before != after {
             found.push(Change { what: what.to_owned(), baseline: before, candidate: after });
@@ -87,13 +88,13 @@ pub(super) fn changes(baseline: &Run, candidate: &Run) -> Vec<Change> {
     found
 }
 
-fn commit(run: &Run) -> Option<String> {
+fn commit(run: &ComparedRun) -> Option<String> {
     let git = run.provenance.git.as_ref()?;
     let dirty = if git.dirty { ", with uncommitted changes" } else { "" };
     Some(format!("{}{dirty}", git.commit))
 }
 
 /// What the first engine that came up made of its configuration.
-fn resolved(run: &Run) -> Option<&Resolved> {
+fn resolved(run: &ComparedRun) -> Option<&Resolved> {
     run.engines.iter().find_map(|engine| engine.resolved.as_ref())
 }

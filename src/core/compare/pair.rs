@@ -1,20 +1,21 @@
 //! Which cells of two runs answer the same question, and whether they may be compared.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::Options;
 use super::fields::{
     Across, Difference, EngineFields, Fields, NoSuchField, between_engines, differences, digest, ladder_fields,
     other_content, sla_fields,
 };
 use super::verdict::{Judgement, Reason, Standing, Verdict, judge};
+use super::{ComparedLadder, ComparedRun, Options};
 use crate::key::Key;
-use crate::record::{CellRecord, LadderRecord, Run};
+use crate::record::CellRecord;
 use crate::sla::{Sla, TokensPerSecond};
 use crate::units::Seconds;
 
@@ -34,18 +35,18 @@ pub(super) struct Judge<'a> {
 
 /// One run.
 pub(super) struct Side<'a> {
-    run: &'a Run,
+    run: &'a ComparedRun,
     engines: Vec<EngineFields>,
     ladders: Vec<Ladder<'a>>,
     ladder_by_id: HashMap<&'a str, usize>,
 }
 
 struct Ladder<'a> {
-    record: &'a LadderRecord,
+    record: &'a ComparedLadder,
     engine: Option<usize>,
-    fields: OnceCell<Fields>,
+    fields: OnceLock<Fields>,
     /// Digest of all that must not differ, the SLA apart.
-    identity: OnceCell<Key>,
+    identity: OnceLock<Key>,
 }
 
 impl Ladder<'_> {
@@ -64,14 +65,14 @@ impl Ladder<'_> {
 }
 
 impl<'a> Side<'a> {
-    fn new(run: &'a Run) -> Self {
+    fn new(run: &'a ComparedRun) -> Self {
         let engines = run.engines.iter().map(|engine| EngineFields::new(run, engine)).collect();
         let by_label: HashMap<&str, usize> = run.engines.iter().zip(0..).map(|(e, i)| (&*e.label, i)).collect();
-        let ladder = |record: &'a LadderRecord| Ladder {
+        let ladder = |record: &'a ComparedLadder| Ladder {
             record,
             engine: by_label.get(&*record.engine).copied(),
-            fields: OnceCell::new(),
-            identity: OnceCell::new(),
+            fields: OnceLock::new(),
+            identity: OnceLock::new(),
         };
         let ladders = run.ladders.iter().map(ladder).collect();
         let ladder_by_id = run.ladders.iter().zip(0..).map(|(ladder, index)| (&*ladder.id, index)).collect();
@@ -79,12 +80,19 @@ impl<'a> Side<'a> {
     }
 
     /// The ladder of a cell; none in a file that was tampered with.
-    pub fn ladder(&self, cell: &CellRecord) -> Option<&'a LadderRecord> {
+    pub fn ladder(&self, cell: &CellRecord) -> Option<&'a ComparedLadder> {
         self.ladder_index(cell).map(|index| self.ladders[index].record)
     }
 
     pub fn ladder_index(&self, cell: &CellRecord) -> Option<usize> {
         self.ladder_by_id.get(&*cell.ladder).copied()
+    }
+
+    /// Makes what tells its ladders apart, which takes longest of all.
+    fn identify(&self, across: &Across) {
+        for ladder in &self.ladders {
+            ladder.identity(&self.engines, across);
+        }
     }
 
     /// KV cache capacity of a cell's engine in tokens.
@@ -95,7 +103,7 @@ impl<'a> Side<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub fn new(baseline: &'a Run, candidate: &'a Run, options: &Options) -> Self {
+    pub fn new(baseline: &'a ComparedRun, candidate: &'a ComparedRun, options: &Options) -> Self {
         Self {
             options: options.clone(),
             baseline: Side::new(baseline),
@@ -206,7 +214,7 @@ impl<'a> Judge<'a> {
             .filter(|(name, _)| !across.covers(name) && !name.starts_with("sla."))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
-        Key::of_keys(&[Key::of(&json!(axes)), self.sla(&cell.sla)])
+        Key::of_keys(&[Key::of_owned(Value::Object(axes)), self.sla(&cell.sla)])
     }
 }
 
@@ -222,6 +230,11 @@ pub(super) fn pair(judge: &Judge<'_>) -> Vec<Option<usize>> {
         candidate: &judge.candidate.run.cells,
     };
     pairs.by(|cell| cell.key, |cell| cell.key);
+    if pairs.is_done() {
+        return pairs.partners;
+    }
+    let (baseline, candidate, across) = (&judge.baseline, &judge.candidate, &judge.options.across);
+    rayon::join(|| baseline.identify(across), || candidate.identify(across));
     pairs.by(|cell| judge.identity(&judge.baseline, cell), |cell| judge.identity(&judge.candidate, cell));
     pairs.by(|cell| judge.place(cell), |cell| judge.place(cell));
     pairs.partners
@@ -236,6 +249,11 @@ struct Pairs<'a> {
 }
 
 impl Pairs<'_> {
+    /// Whether one run has no cell left to be paired.
+    fn is_done(&self) -> bool {
+        self.open.is_empty() || self.partners.iter().all(Option::is_some)
+    }
+
     /// Pairs what is left by a name that each cell has.
     fn by<K: Eq + Hash>(&mut self, before: impl Fn(&CellRecord) -> K, after: impl Fn(&CellRecord) -> K) {
         let left = self.partners.iter().zip(0..).filter(|(partner, _)| partner.is_none()).map(|(_, index)| index);

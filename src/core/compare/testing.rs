@@ -1,14 +1,15 @@
 //! Runs for tests: published by the books themselves, from an experiment and the answers that were found.
 
+use super::ComparedRun;
 use crate::experiment::testing::read_text;
 use crate::plan::{Ladder, Plan, plan};
 use crate::protocol::Resolved;
-use crate::record::{Entry, Heading, Provenance, Run, State};
+use crate::record::{Entry, Heading, Provenance, State};
 use crate::search::{Answer, Status};
 use crate::units::{Concurrency, Seconds, Share};
 
 /// The run of one experiment whose ladders ended with these answers, on an engine that says this of itself.
-pub fn run_on(text: &str, resolved: &Resolved, mut answers: impl FnMut(&Plan, &Ladder) -> Vec<Answer>) -> Run {
+pub fn run_on(text: &str, resolved: &Resolved, mut answers: impl FnMut(&Plan, &Ladder) -> Vec<Answer>) -> ComparedRun {
     let plan = plan(&[read_text(text).unwrap_or_else(|faults| panic!("{}", faults.render(false)))]);
     let mut state = State::default();
     for group in &plan.groups {
@@ -26,11 +27,11 @@ pub fn run_on(text: &str, resolved: &Resolved, mut answers: impl FnMut(&Plan, &L
         interrupted: false,
         provenance: Provenance::default(),
     };
-    state.publish(&plan, 0, heading)
+    serde_json::from_value(serde_json::to_value(state.publish(&plan, 0, heading)).unwrap()).unwrap()
 }
 
 /// The same where every cell was found with this bracket.
-pub fn run(text: &str, pass: u32, fail: u32) -> Run {
+pub fn run(text: &str, pass: u32, fail: u32) -> ComparedRun {
     let resolved = Resolved { devices: vec!["H100".into()], ..Resolved::default() };
     run_on(text, &resolved, |_, ladder| vec![found(pass, fail); ladder.cells.len()])
 }

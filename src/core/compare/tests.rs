@@ -6,19 +6,19 @@ use super::testing::{found, run, run_on};
 use super::*;
 use crate::experiment::testing::complete;
 use crate::protocol::Resolved;
-use crate::record::{EngineVersion, Git, ProbeRecord};
+use crate::record::{EngineVersion, Git, ProbeSummary, UntilSummary};
 use crate::watch::Until;
 
 fn options(across: &[&str]) -> Options {
     Options { threshold: Share::new(0.05).unwrap(), across: Across::new(across.iter().copied().map(str::to_owned)) }
 }
 
-fn verdicts(baseline: &Run, candidate: &Run, across: &[&str]) -> Vec<Verdict> {
+fn verdicts(baseline: &ComparedRun, candidate: &ComparedRun, across: &[&str]) -> Vec<Verdict> {
     let comparison = compare(baseline, candidate, &options(across)).unwrap();
     comparison.cells.iter().map(|cell| cell.verdict).collect()
 }
 
-fn only_reason(baseline: &Run, candidate: &Run, across: &[&str]) -> String {
+fn only_reason(baseline: &ComparedRun, candidate: &ComparedRun, across: &[&str]) -> String {
     let comparison = compare(baseline, candidate, &options(across)).unwrap();
     let [cell] = comparison.cells.as_slice() else { panic!("{} cells", comparison.cells.len()) };
     cell.reason.as_ref().map_or_else(String::new, ToString::to_string)
@@ -189,7 +189,7 @@ fn a_cell_without_a_number_says_why() {
 #[test]
 fn a_regression_is_excluded_only_by_a_bracket_that_says_so() {
     let text = complete("");
-    let may_have_regressed = |before: &Run, after: &Run| {
+    let may_have_regressed = |before: &ComparedRun, after: &ComparedRun| {
         let comparison = compare(before, after, &options(&[])).unwrap();
         comparison.cells[0].may_have_regressed(Share::new(0.05).unwrap())
     };
@@ -217,7 +217,7 @@ fn what_changed_heads_the_report() {
 }
 
 /// A probe that was evidence, or not, and whose requests came after `ttft_s` in the middle.
-fn probe(until: serde_json::Value, concurrency: u32, ttft_s: f64, counts: bool) -> ProbeRecord {
+fn probe(until: serde_json::Value, concurrency: u32, ttft_s: f64, counts: bool) -> ProbeSummary {
     let none = serde_json::Value::Null;
     let value = serde_json::json!({
         "number": 0, "concurrency": concurrency, "until": until, "seconds": 1.0, "requests": concurrency, "slas": [],
@@ -251,7 +251,7 @@ fn ladders_are_compared_at_the_highest_load_that_both_have() {
     assert!((at.candidate.ttft_p50_s.unwrap() - 0.7).abs() < 1e-12 && at.candidate.ttft_p99_s.is_none());
     assert!((at.candidate.output_tokens_per_s.unwrap() - 700.0).abs() < 1e-9);
     // Bursts to the first tokens are another load; they are compared where there is nothing better.
-    before.ladders[0].probes.retain(|probe| probe.until == Until::FirstTokens);
+    before.ladders[0].probes.retain(|probe| probe.until == UntilSummary::FirstTokens);
     let comparison = compare(&before, &after, &options(&[])).unwrap();
     assert_eq!(comparison.ladders[0].at_equal_load.unwrap().concurrency.get(), 200);
     after.ladders[0].probes.clear();
@@ -262,7 +262,9 @@ fn ladders_are_compared_at_the_highest_load_that_both_have() {
 fn a_limit_that_changed_is_told() {
     let mut before = run(&complete(""), 100, 102);
     let mut after = before.clone();
-    let changed = |before: &Run, after: &Run| compare(before, after, &options(&[])).unwrap().cells[0].limit_changed();
+    let changed = |before: &ComparedRun, after: &ComparedRun| {
+        compare(before, after, &options(&[])).unwrap().cells[0].limit_changed()
+    };
     assert_eq!(changed(&before, &after), None);
     before.cells[0].limited_by = Some(Limit::Prefill);
     assert_eq!(changed(&before, &after), None, "not known is no change");

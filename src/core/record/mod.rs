@@ -5,7 +5,7 @@
 //! state    all that entries add up to (a fold: replaying a journal gives the state back)
 //! replay   a state, and what is left to do, out of a journal and the plan that goes on with it
 //! run      what is published of one experiment: `run.json`
-//! summary  the same in brief, for lists
+//! summary  the same in brief, for lists and comparisons
 //! ```
 
 mod entry;
@@ -17,6 +17,7 @@ mod schema;
 mod secret;
 mod state;
 mod summary;
+mod tallies;
 
 pub use entry::{Entry, Failure, FailureKind};
 pub use probe::{Probe, Taken};
@@ -25,4 +26,6 @@ pub use replay::Replay;
 pub use run::{CellRecord, EngineRecord, ExperimentRecord, LadderRecord, ProbeRecord, RUN_SCHEMA, Run, RunStatus};
 pub use schema::run_schema;
 pub use state::{Heading, LadderState, State};
-pub use summary::{CellSummary, ExperimentSummary, ProvenanceSummary, RunSummary};
+pub use summary::{
+    CellSummary, ExperimentSummary, ProbeSummary, ProvenanceSummary, QuantilesSummary, RunSummary, UntilSummary,
+};

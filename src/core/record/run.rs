@@ -23,9 +23,11 @@ use super::{Failure, Probe, Provenance};
 /// The schema of `run.json` that this version writes, and the only one that it reads.
 pub const RUN_SCHEMA: u32 = 1;
 
-/// Everything published of one experiment's run.
+/// Everything published of one experiment's run; read with as much of its probes (`P`) as the reader needs, since they are
+/// nearly all of it.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
-pub struct Run {
+#[schemars(rename = "Run")]
+pub struct Run<P = ProbeRecord> {
     /// [`RUN_SCHEMA`].
     pub schema: u32,
     /// UTC time and short commit.
@@ -45,7 +47,7 @@ pub struct Run {
     /// Its engine groups, in the order they were carried out.
     pub engines: Vec<EngineRecord>,
     /// Its ladders, in the order they were carried out.
-    pub ladders: Vec<LadderRecord>,
+    pub ladders: Vec<LadderRecord<P>>,
     /// Its cells, in the order of the experiment.
     pub cells: Vec<CellRecord>,
 }
@@ -106,7 +108,8 @@ pub struct EngineRecord {
 
 /// One series of probes.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
-pub struct LadderRecord {
+#[schemars(rename = "LadderRecord")]
+pub struct LadderRecord<P = ProbeRecord> {
     /// Its short name in this run.
     pub id: String,
     /// Digest of engine, workload and search settings.
@@ -120,7 +123,7 @@ pub struct LadderRecord {
     /// The SLAs it answers; the tallies of its probes are in this order.
     pub slas: Vec<Sla>,
     /// Its probes, in order.
-    pub probes: Vec<ProbeRecord>,
+    pub probes: Vec<P>,
     /// Engine time of all of them.
     pub engine_s: Seconds,
     /// Engine time over the least that could prove the answers: see [`certificate_seconds`].
@@ -143,6 +146,8 @@ pub struct ProbeRecord {
     /// Judged requests.
     pub requests: u32,
     /// Requests per SLA of the ladder.
+    #[serde(with = "super::tallies")]
+    #[schemars(with = "super::tallies::Columns")]
     pub slas: Vec<Tally>,
     /// Whether it measured the engine.
     pub audit: Audit,

@@ -1,6 +1,7 @@
-//! As much of `run.json` as a list of runs shows: read without what is large.
+//! As much of `run.json` as a list of runs shows, or a comparison needs: read without what is large.
 
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use super::{Git, RunStatus};
 use crate::search::Status;
@@ -48,4 +49,48 @@ pub struct CellSummary {
     pub status: Option<Status>,
     /// The highest level known to pass.
     pub highest_pass: Option<Concurrency>,
+}
+
+/// A probe in brief: what two runs are compared by.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ProbeSummary {
+    /// Requests in flight.
+    pub concurrency: Concurrency,
+    /// What it was measured for.
+    pub until: UntilSummary,
+    /// Whether it is evidence.
+    pub counts: bool,
+    /// Time to first token.
+    pub ttft: Option<QuantilesSummary>,
+    /// Output tokens of all requests in a second.
+    pub output_tokens_per_s: Option<f64>,
+}
+
+/// What a probe was measured for, in brief.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UntilSummary {
+    /// Verdicts of some SLAs.
+    Decided(Ignored),
+    /// The times of the first tokens.
+    FirstTokens,
+}
+
+/// What is there, whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ignored;
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+/// Order statistics in brief, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct QuantilesSummary {
+    /// Median.
+    pub p50_s: Option<f64>,
+    /// 99th percentile.
+    pub p99_s: Option<f64>,
 }

@@ -377,6 +377,8 @@ fn a_run_that_cannot_be_read_says_what_is_wrong_with_it() {
         (good.replacen(':', "", 1), "is not JSON"),
         ("{\"name\": \"left-pad\"}".to_owned(), "is not a run of ceiling"),
         ("[1, 2]".to_owned(), "is not a run of ceiling"),
+        ("[".repeat(1_000_000), "is not JSON"),
+        (format!("{{\"schema\": 1, \"ladders\": {}", "[".repeat(1_000_000)), "bad/run.json"),
         (with_schema(0), "read it with the ceiling that wrote it"),
         (with_schema(2), "read it with a newer ceiling"),
         ("{\"schema\": 2}".to_owned(), "read it with a newer ceiling"),
@@ -503,6 +505,72 @@ fn a_history_marks_its_steps() {
     assert!(code(&nothing) == 2 && stderr(&nothing).contains("ttft=1s"), "{}", stderr(&nothing));
     let unknown = place.run(&["history", "nothing"]);
     assert!(code(&unknown) == 2 && stderr(&unknown).contains("the experiments there: sim"), "{}", stderr(&unknown));
+}
+
+/// The run ids of a history, oldest first.
+fn run_ids(history: &Output) -> Vec<String> {
+    let traces = json_of(history);
+    let points = traces[0]["points"].as_array().unwrap();
+    points.iter().map(|point| point["run"]["run_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_history_goes_back_to_runs_that_only_git_holds() {
+    let repository = Repository::new(&[40_000, 40_000, 30_000]);
+    let place = &repository.place;
+    let runs = repository.runs();
+    let mut ids: Vec<String> = runs.iter().map(|run| run.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    let history = |place: &Workplace| place.run(&["history", "sim", "--across", PACE, "--format", "json"]);
+    assert_eq!(run_ids(&history(place)), ids, "what both the tree and git hold is shown once");
+
+    // One is removed by a commit, one changes after it was checked in, one exists on a branch that was merged.
+    std::fs::remove_dir_all(&runs[0]).unwrap();
+    edit(&runs[1], |run| run["status"] = json!("partial"));
+    repository.commit("Tidy up");
+    repository.git(&["checkout", "--quiet", "-b", "side", "HEAD~2"]);
+    ids.push(repository.measure(20_000).file_name().unwrap().to_str().unwrap().to_owned());
+    repository.commit("Pace 20000");
+    repository.git(&["checkout", "--quiet", "main"]);
+    repository.git(&["merge", "--quiet", "--strategy", "ours", "--message", "Merge", "side"]);
+    let tree = history(place);
+    assert_eq!((run_ids(&tree), stderr(&tree)), (ids.clone(), String::new()));
+    assert_eq!(json_of(&tree)[0]["points"][1]["run"]["status"], "partial", "as its newest commit has it");
+    std::fs::remove_dir_all(place.path("results")).unwrap();
+    assert_eq!(run_ids(&history(place)), ids, "without a working tree of results");
+
+    let bare = Workplace::new();
+    git_in(&bare.path("."), &["clone", "--quiet", "--bare", place.path(".").to_str().unwrap(), "."]);
+    assert_eq!(run_ids(&history(&bare)), ids);
+
+    let shallow = Workplace::new();
+    let url = format!("file://{}", place.path(".").display());
+    git_in(&shallow.path("."), &["clone", "--quiet", "--depth", "1", &url, "."]);
+    let part = history(&shallow);
+    assert_eq!(run_ids(&part), ids[1..3]);
+    assert!(stderr(&part).contains("git fetch --unshallow"), "{}", stderr(&part));
+    let unknown = shallow.run(&["history", "nothing"]);
+    assert!(code(&unknown) == 2 && stderr(&unknown).contains("git fetch --unshallow"), "{}", stderr(&unknown));
+}
+
+#[test]
+fn a_history_says_where_git_has_no_part_in_it() {
+    let repository = Repository::new(&[40_000]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let results = elsewhere.path().join("results");
+    let id = repository.runs()[0].file_name().unwrap().to_owned();
+    std::fs::create_dir_all(results.join("sim")).unwrap();
+    std::fs::rename(&repository.runs()[0], results.join("sim").join(&id)).unwrap();
+    let history = |results: &str| repository.place.run(&["history", "sim", "--format", "json", "--results", results]);
+    let outside = history(results.to_str().unwrap());
+    assert_eq!(run_ids(&outside), [id.to_str().unwrap()]);
+    assert!(stderr(&outside).contains("lies outside the repository"), "{}", stderr(&outside));
+    for hostile in ["../sim", "", ".", "/sim", "results/sim"] {
+        let output = repository.place.run(&["history", hostile]);
+        assert!(code(&output) == 2 && stderr(&output).contains("there is no run of"), "{}", stderr(&output));
+    }
+    let unborn = Workplace::new();
+    git_in(&unborn.path("."), &["init", "--quiet"]);
+    assert!(stderr(&unborn.run(&["history", "sim"])).contains("there is no run of `sim`"));
 }
 
 #[test]
