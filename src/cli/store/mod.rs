@@ -20,15 +20,17 @@ mod log_tails;
 mod machine;
 mod merge;
 mod requests;
+mod resume;
 mod run_dir;
 
 pub use atomic::replace;
 pub use earlier::measurements;
 pub use find::{Finder, Found, read_run, read_summary};
 pub use journal::entries;
-pub use ledger::{Ledger, Resumed, run_id};
+pub use ledger::{Ledger, run_id};
 pub use lock::Held;
 pub use log_tails::{LogTails, log_tails};
 pub use machine::provenance;
 pub use requests::complete as complete_requests;
+pub use resume::{Resumed, resume};
 pub use run_dir::{newest_unfinished, runs};

@@ -8,6 +8,7 @@
 //! summary  the same in brief, for lists
 //! ```
 
+mod columns;
 mod entry;
 mod probe;
 mod provenance;
