@@ -12,7 +12,7 @@ UV = $(or $(shell command -v uv),.tools/bin/uv)
 RESOLVE = $(UV) pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-header $(LOCK_FLAGS)
 
 .NOTPARALLEL:
-.PHONY: help setup setup-tests build quickstart test cluster-test lint lock clean
+.PHONY: help setup setup-tests build quickstart test cluster-test faults lint lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: setup-tests lint build ## Set up, build, check, and run every test
 
 cluster-test: setup build ## Run the tests of Slurm on a cluster that is started on this machine, as `make test` does
 	.ci/cluster-test.sh $(CARGO_FLAGS)
+
+faults: setup build ## Kill runs at random moments more than 200 times, some of them on real vLLM, and resume them (half an hour)
+	cargo test $(CARGO_FLAGS) --test suite faults:: -- --ignored --nocapture --test-threads 1
 
 lint: setup-tests ## Check format, lints, documentation and the experiment files
 	cargo fmt --all --check

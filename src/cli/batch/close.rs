@@ -13,7 +13,7 @@ use ceiling_core::search::Status;
 use super::attempt::{Attempt, Publication};
 use super::shared::Shared;
 use crate::executor::LadderTask;
-use crate::store::{self, Ledger, Resumed};
+use crate::store::{self, Resumed};
 
 /// Publishes a group as it stands; where there is a reason, its open ladders have failed for it. `log` says more, by its
 /// name from the directory of all results.
@@ -38,7 +38,7 @@ pub fn give_up(
 
 fn fail(shared: &Shared, attempt: &Attempt<'_>, part: &Arc<Plan>, group: Key, failure: &Failure) -> Result<()> {
     let provenance = store::provenance(shared.results());
-    let resumed = Ledger::resume(part.clone(), attempt.results(), shared.run_id(), &provenance)?;
+    let resumed = store::resume(part.clone(), attempt.results(), shared.run_id(), &provenance)?;
     let Resumed { mut ledger, replay, .. } = resumed;
     ledger.record(&Entry::EngineFailed { group, failure: failure.clone() })?;
     for task in LadderTask::of(replay) {

@@ -51,7 +51,7 @@ pub fn carry_out_as(plan: Plan, results: &Path, start: Start, logs_name: Option<
             (ledger, LadderTask::of(Replay::new(&plan)))
         }
         Start::Again(run_id) => {
-            let Resumed { ledger, replay, notes } = Ledger::resume(plan.clone(), results, &run_id, &provenance)?;
+            let Resumed { ledger, replay, notes } = store::resume(plan.clone(), results, &run_id, &provenance)?;
             let tasks = LadderTask::of(replay);
             eprintln!("going on with {run_id}: {} of {} ladders are left", tasks.len(), plan.ladders.len());
             notes.iter().for_each(|note| eprintln!("note: {note}"));

@@ -33,7 +33,7 @@ pub fn hand_over(args: &RunArgs, plan: Plan) -> Result<Exit> {
     let all: Vec<usize> = (0..plan.groups.len()).collect();
     let planned = arrays(&plan, &all)?;
     let results = &args.results.results;
-    let run_id = resumed(args, &plan.experiments[0].name)?;
+    let run_id = resumed(args, &plan.experiments)?;
     if args.dry_run {
         if let Some(run_id) = run_id {
             bail!("--dry-run prints the scripts of a new run; those of {run_id} lie in its directory, under batch/");
@@ -160,7 +160,7 @@ fn is_same(plan: &Plan, kept: &Plan) -> bool {
 fn rest(args: &RunArgs, plan: &Arc<Plan>, shared: &Shared) -> Result<Exit> {
     let provenance = store::provenance(shared.results());
     let Resumed { mut ledger, replay, notes } =
-        Ledger::resume(plan.clone(), shared.results(), shared.run_id(), &provenance)?;
+        store::resume(plan.clone(), shared.results(), shared.run_id(), &provenance)?;
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     let known = known(plan, &replay);
     let groups: BTreeSet<usize> = LadderTask::of(replay).iter().map(|task| plan.ladders[task.ladder].group).collect();

@@ -1,8 +1,8 @@
 //! `ceiling run FILE…`
 
 use anyhow::{Result, bail};
-use ceiling_core::experiment::{ExperimentName, On};
-use ceiling_core::plan::Plan;
+use ceiling_core::experiment::On;
+use ceiling_core::plan::{ExperimentHead, Plan};
 use serde::de::IgnoredAny;
 
 use super::carry_out::{Start, carry_out};
@@ -49,8 +49,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         }
     }
     let results = &args.results.results;
-    let experiment = &planned.plan.experiments[0].name;
-    let start = match resumed(args, experiment)? {
+    let start = match resumed(args, &planned.plan.experiments)? {
         None => Start::Anew,
         Some(run_id) => {
             if Shared::newest(results, &run_id)?.is_some() {
@@ -73,12 +72,13 @@ pub fn planned(args: &RunArgs) -> Result<Option<Planned>> {
 }
 
 /// The id of the run to go on with, if there is to be one.
-pub fn resumed(args: &RunArgs, experiment: &ExperimentName) -> Result<Option<String>> {
+pub fn resumed(args: &RunArgs, experiments: &[ExperimentHead]) -> Result<Option<String>> {
     let results = &args.results.results;
+    let experiment = experiments.first().map(|head| head.name.as_str());
     Ok(match args.resume.as_deref() {
         None => None,
-        Some("") => Some(newest_unfinished(results, experiment)?),
-        Some(run) => Some(Finder::new(results, Some(experiment.as_str())).find(run)?.read::<IgnoredAny>()?.run_id),
+        Some("") => Some(newest_unfinished(results, experiments)?),
+        Some(run) => Some(Finder::new(results, experiment).find(run)?.read::<IgnoredAny>()?.run_id),
     })
 }
 

@@ -13,6 +13,7 @@ mod group;
 mod ladder;
 mod log_tail;
 mod preflight;
+mod processes;
 mod session;
 mod slots;
 mod worker_library;

@@ -87,11 +87,15 @@ impl Session {
     ) -> Result<Measured, SessionError> {
         match self {
             Self::Worker(worker) => worker.probe(ask, watch, on_event).await,
-            Self::Sim(sim) => Ok(sim.probe(ask, &mut |event| {
-                on_event(event);
-                watch.observe(event);
-                watch.advice()
-            })),
+            Self::Sim(sim) => {
+                // It never waits for anything: without this nobody would hear that the run is to stop.
+                tokio::task::yield_now().await;
+                Ok(sim.probe(ask, &mut |event| {
+                    on_event(event);
+                    watch.observe(event);
+                    watch.advice()
+                }))
+            }
         }
     }
 

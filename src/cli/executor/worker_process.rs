@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 use super::WorkerLibrary;
 use super::log_tail;
+use super::processes;
 use super::session::SessionError;
 
 /// What the Python of the environment is told to run: it loads the library and hands over.
@@ -301,7 +302,8 @@ impl Drop for WorkerProcess {
 fn group_is_there(leader: &mut Child, group: Pid) -> bool {
     // Until it is reaped the leader counts as one of the group; an error means that it has been.
     let _ = leader.try_wait();
-    killpg(group, None).is_ok()
+    // An init that is slow to reap leaves the dead in the group.
+    killpg(group, None).is_ok() && processes::of_group(group).any(|process| process.is_alive())
 }
 
 fn open_log(path: &Path) -> std::io::Result<std::fs::File> {

@@ -1,8 +1,11 @@
 //! `run.json`.
 
+use std::io::Write;
+
 use anyhow::Result;
 use ceiling_core::record::Run;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// Characters of a line that holds a value as a whole, its indentation included.
 const WIDTH: usize = 190;
@@ -10,9 +13,39 @@ const WIDTH: usize = 190;
 /// The run as JSON, laid out so that git shows what changed: what fits a line is on one line, and so are scalars beside each
 /// other, so that a quantity stays together and a probe takes ten lines instead of sixty.
 pub fn render(run: &Run) -> Result<String> {
-    let mut text = layout(&serde_json::to_value(run)?, 0);
-    text.push('\n');
-    Ok(text)
+    let mut text = Vec::new();
+    write(run, &mut text)?;
+    Ok(String::from_utf8(text)?)
+}
+
+/// Writes the same piece by piece: a run of ten thousand cells takes a gigabyte as one value.
+pub fn write(run: &Run, out: &mut dyn Write) -> Result<()> {
+    let Run { schema, run_id, status, simulated, started, finished, experiment, provenance, engines, ladders, cells } =
+        run;
+    let head = json!({
+        "schema": schema, "run_id": run_id, "status": status, "simulated": simulated, "started": started,
+        "finished": finished, "experiment": experiment, "provenance": provenance,
+    });
+    out.write_all(b"{")?;
+    for (name, value) in head.as_object().into_iter().flatten() {
+        write!(out, "\n  {}: {},", Value::from(name.as_str()), layout(value, 1))?;
+    }
+    list("engines", engines, out)?;
+    out.write_all(b",")?;
+    list("ladders", ladders, out)?;
+    out.write_all(b",")?;
+    list("cells", cells, out)?;
+    Ok(out.write_all(b"\n}\n")?)
+}
+
+fn list<T: Serialize>(name: &str, items: &[T], out: &mut dyn Write) -> Result<()> {
+    write!(out, "\n  \"{name}\": [")?;
+    for (place, item) in items.iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        write!(out, "{comma}\n    {}", layout(&serde_json::to_value(item)?, 2))?;
+    }
+    let end = if items.is_empty() { "]" } else { "\n  ]" };
+    Ok(out.write_all(end.as_bytes())?)
 }
 
 /// A part of an array or an object.
@@ -68,6 +101,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::report::testing;
 
     #[test]
     fn what_fits_a_line_is_on_one() {
@@ -78,6 +112,14 @@ mod tests {
             "{{\n  \"a\": {{\"b\": [1, 2.5, null], \"c\": \"\\n\"}},\n  \"long\": [\n    \"{long}\",\n    1, 2\n  ],\n  \"d\": 3, \"e\": 4,\n  \"empty\": {{}}\n}}"
         );
         assert_eq!(layout(&value, 0), expected);
+    }
+
+    #[test]
+    fn a_run_that_is_written_is_the_same_run() {
+        let run = testing::run();
+        let text = render(&run).unwrap();
+        assert_eq!(serde_json::from_str::<Run>(&text).unwrap(), run);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), serde_json::to_value(&run).unwrap());
     }
 
     proptest::proptest! {

@@ -311,8 +311,13 @@ pub fn read_run<P: DeserializeOwned>(directory: &Path) -> Result<Run<P>> {
 
 /// Reads the same in brief.
 pub fn read_summary(directory: &Path) -> Result<RunSummary> {
+    read_part(directory, |run: &RunSummary| run.schema)
+}
+
+/// Reads a part of what a run has published.
+pub fn read_part<T: DeserializeOwned>(directory: &Path, schema: impl Fn(&T) -> u32) -> Result<T> {
     let found = Found::on_disk(directory, None);
-    understand(&found.text.whole()?, &found.place, |run: &RunSummary| run.schema)
+    understand(&found.text.whole()?, &found.place, schema)
 }
 
 /// Understands a `run.json`, or says what is wrong with it.

@@ -1,8 +1,9 @@
-//! `journal.jsonl`: what happened in a run, one JSON value a line, on the disk before the run goes on.
+//! `journal.jsonl`: what happened in a run, one JSON value a line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::plan::Key;
@@ -10,7 +11,20 @@ use ceiling_core::record::Entry;
 use serde::{Deserialize, Serialize};
 
 /// The schema of the journals that this version writes.
-pub const JOURNAL_SCHEMA: u32 = 1;
+pub const JOURNAL_SCHEMA: u32 = 2;
+
+/// When an entry is on the disk, and so survives a machine that loses its power. A process that is killed loses nothing
+/// either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Before the run goes on.
+    AtOnce,
+    /// As often as that costs little: what a simulator measured can be had again for nothing.
+    Sparingly,
+}
+
+/// For each second that a sparing sync took, so many pass before the next.
+const REST: u32 = 50;
 
 /// The first line of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,27 +35,6 @@ pub struct JournalHead {
     pub run_id: String,
     /// Version of `ceiling` that wrote it.
     pub ceiling: String,
-}
-
-/// What a journal holds.
-#[derive(Debug)]
-pub struct Past {
-    /// Its first line.
-    pub head: JournalHead,
-    /// What happened, in order, each with the digest of its line.
-    pub entries: Vec<(Key, Entry)>,
-    /// Bytes up to the end of the last whole entry.
-    pub whole_bytes: u64,
-    /// Lines after those that cannot be read: the last one torn by a kill or a full disk, or more by a damaged file.
-    pub lost_lines: usize,
-}
-
-/// Reads a journal. What comes after the first line that cannot be read is not trusted.
-pub fn read(path: &Path) -> Result<Past> {
-    let mut lines = entries(path)?;
-    let entries = lines.by_ref().collect::<Result<_>>()?;
-    let lost_lines = lines.lost_lines()?;
-    Ok(Past { head: lines.head, entries, whole_bytes: lines.whole_bytes, lost_lines })
 }
 
 /// The entries of a journal one after the other, each with the digest of its line, up to the first line that cannot be
@@ -60,17 +53,17 @@ pub fn entries(path: &Path) -> Result<Lines> {
     Ok(Lines { head, path: path.to_owned(), reader, whole_bytes: line.len() as u64, damaged: false, line })
 }
 
-/// A journal that is being read.
+/// A journal that is being read. What comes after the first line that cannot be read is not trusted.
 #[derive(Debug)]
 pub struct Lines {
     head: JournalHead,
     path: PathBuf,
     reader: BufReader<File>,
+    /// The newest line.
+    line: Vec<u8>,
     whole_bytes: u64,
     /// Whether a line was met that cannot be read.
     damaged: bool,
-    /// The line of the newest entry.
-    line: Vec<u8>,
 }
 
 impl Lines {
@@ -84,33 +77,36 @@ impl Lines {
         &self.line
     }
 
-    fn next_line(&mut self) -> Result<Vec<u8>> {
-        let mut line = Vec::new();
-        let read = self.reader.read_until(b'\n', &mut line);
-        read.with_context(|| format!("cannot read {}", self.path.display()))?;
-        Ok(line)
+    /// Bytes up to the end of the last whole entry so far.
+    pub fn whole_bytes(&self) -> u64 {
+        self.whole_bytes
     }
 
-    /// Lines from the first on that cannot be read.
-    fn lost_lines(&mut self) -> Result<usize> {
+    /// After the last entry: lines from the first on that cannot be read. The last one was torn by a kill or a full disk;
+    /// more are a damaged file's.
+    pub fn lost_lines(&mut self) -> Result<usize> {
         let mut lost = usize::from(self.damaged);
-        while !self.next_line()?.is_empty() {
+        while self.read_line().map(|()| !self.line.is_empty())? {
             lost += 1;
         }
         Ok(lost)
     }
 
+    fn read_line(&mut self) -> Result<()> {
+        self.line.clear();
+        let read = self.reader.read_until(b'\n', &mut self.line);
+        read.map(drop).with_context(|| format!("cannot read {}", self.path.display()))
+    }
+
     fn read_entry(&mut self) -> Result<Option<(Key, Entry)>> {
-        let line = self.next_line()?;
-        match parse(&line) {
-            Ok(entry) if line.ends_with(b"\n") => {
-                self.whole_bytes += line.len() as u64;
-                let key = Key::of_bytes(&line);
-                self.line = line;
-                Ok(Some((key, entry)))
+        self.read_line()?;
+        match parse(&self.line) {
+            Ok(entry) if self.line.ends_with(b"\n") => {
+                self.whole_bytes += self.line.len() as u64;
+                Ok(Some((Key::of_bytes(&self.line), entry)))
             }
             _ => {
-                self.damaged = !line.is_empty();
+                self.damaged = !self.line.is_empty();
                 Ok(None)
             }
         }
@@ -142,53 +138,62 @@ fn parse(line: &[u8]) -> serde_json::Result<Entry> {
 pub struct Journal {
     file: File,
     path: PathBuf,
+    sync: Sync,
+    /// When the next sparing sync may be.
+    next_sync: Instant,
 }
 
 impl Journal {
     /// Begins a new journal; one that is there already is an error.
-    pub fn create(path: &Path, run_id: &str) -> Result<Self> {
+    pub fn create(path: &Path, run_id: &str, sync: Sync) -> Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).open(path);
         let file = file.with_context(|| format!("cannot create {}", path.display()))?;
-        let mut journal = Self { file, path: path.to_owned() };
+        let mut journal = Self { file, path: path.to_owned(), sync, next_sync: Instant::now() };
         let ceiling = env!("CARGO_PKG_VERSION").to_owned();
         journal.append_line(&JournalHead { schema: JOURNAL_SCHEMA, run_id: run_id.to_owned(), ceiling })?;
         Ok(journal)
     }
 
     /// Goes on with a journal after its last whole entry.
-    pub fn reopen(path: &Path, past: &Past) -> Result<Self> {
+    pub fn reopen(path: &Path, whole_bytes: u64, sync: Sync) -> Result<Self> {
         let open = || {
             let file = OpenOptions::new().append(true).open(path)?;
-            file.set_len(past.whole_bytes)?;
+            file.set_len(whole_bytes)?;
             Ok::<_, std::io::Error>(file)
         };
         let file = open().with_context(|| format!("cannot go on with {}", path.display()))?;
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file, path: path.to_owned(), sync, next_sync: Instant::now() })
     }
 
-    /// Appends an entry; it is on the disk when this returns.
+    /// Appends an entry.
     pub fn append(&mut self, entry: &Entry) -> Result<()> {
         self.append_line(entry)
     }
 
     /// Appends whole lines of another journal; they are on the disk when [`Self::sync`] returns.
     pub fn append_lines(&mut self, lines: &[u8]) -> Result<()> {
-        self.file.write_all(lines).with_context(|| format!("cannot write {}", self.path.display()))
+        self.file.write_all(lines).with_context(|| self.complaint())
     }
 
     /// Brings what was appended to the disk.
     pub fn sync(&mut self) -> Result<()> {
-        self.file.sync_data().with_context(|| format!("cannot write {}", self.path.display()))
+        self.file.sync_data().with_context(|| self.complaint())
     }
 
     fn append_line(&mut self, value: &impl Serialize) -> Result<()> {
-        let mut write = || {
-            let mut line = serde_json::to_vec(value)?;
-            line.push(b'\n');
-            self.file.write_all(&line)?;
-            self.file.sync_data()
-        };
-        write().with_context(|| format!("cannot write {}", self.path.display()))
+        let mut line = serde_json::to_vec(value).with_context(|| self.complaint())?;
+        line.push(b'\n');
+        self.append_lines(&line)?;
+        let began = Instant::now();
+        if self.sync == Sync::AtOnce || began >= self.next_sync {
+            self.sync()?;
+            self.next_sync = Instant::now() + REST * began.elapsed();
+        }
+        Ok(())
+    }
+
+    fn complaint(&self) -> String {
+        format!("cannot write {}", self.path.display())
     }
 }
 
@@ -203,10 +208,17 @@ mod tests {
 
     fn journal(directory: &Path) -> PathBuf {
         let path = directory.join("journal.jsonl");
-        let mut journal = Journal::create(&path, "a-run").unwrap();
+        let mut journal = Journal::create(&path, "a-run", Sync::AtOnce).unwrap();
         journal.append(&entry()).unwrap();
         journal.append(&entry()).unwrap();
         path
+    }
+
+    /// Whole entries, bytes of them, lines that are lost.
+    fn read(path: &Path) -> (usize, u64, usize) {
+        let mut lines = entries(path).unwrap();
+        let count = lines.by_ref().map(Result::unwrap).count();
+        (count, lines.whole_bytes(), lines.lost_lines().unwrap())
     }
 
     #[test]
@@ -215,9 +227,9 @@ mod tests {
         let path = journal(directory.path());
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 7]).unwrap();
-        let past = read(&path).unwrap();
-        assert_eq!((past.entries.len(), past.lost_lines), (1, 1));
-        Journal::reopen(&path, &past).unwrap().append(&entry()).unwrap();
+        let (count, whole_bytes, lost) = read(&path);
+        assert_eq!((count, lost), (1, 1));
+        Journal::reopen(&path, whole_bytes, Sync::Sparingly).unwrap().append(&entry()).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), whole);
     }
 
@@ -228,8 +240,8 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         std::fs::write(&path, format!("{}\n{{\"entry\":\n{}\n", lines[0], lines[1])).unwrap();
-        let past = read(&path).unwrap();
-        assert_eq!((past.entries.len(), past.lost_lines), (0, 2));
+        let (count, _, lost) = read(&path);
+        assert_eq!((count, lost), (0, 2));
     }
 
     #[test]
@@ -237,8 +249,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal.jsonl");
         std::fs::write(&path, "{\"schema\":9,\"run_id\":\"x\",\"ceiling\":\"9.0\"}\n").unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("schema 9"));
+        assert!(entries(&path).unwrap_err().to_string().contains("schema 9"));
         std::fs::write(&path, "").unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("does not begin"));
+        assert!(entries(&path).unwrap_err().to_string().contains("does not begin"));
     }
 }

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+use ceiling_core::experiment::Engine;
 use ceiling_core::plan::{ExperimentHead, Key, Plan};
-use ceiling_core::record::{Entry, Heading, Provenance, Replay, Run, State};
-use jiff::Timestamp;
+use ceiling_core::record::{Entry, Heading, Provenance, Run, State};
+use jiff::{SignedDuration, Timestamp};
 
-use super::find::read_run;
-use super::journal::{self, Journal, Past};
+use super::atomic::{replace, replace_by};
+use super::journal::{Journal, Sync};
 use super::lock::Lock;
-use super::replace;
 use super::requests;
 use super::run_dir::RunDir;
 use crate::report;
@@ -41,23 +41,14 @@ pub(super) struct Book {
     pub(super) journal: Journal,
     /// Digests of the lines that it began with, and of those that it took in from elsewhere.
     pub(super) lines: HashSet<Key>,
-    _lock: Lock,
-}
-
-/// A run that goes on, and what it had come to.
-pub struct Resumed {
-    /// Its books.
-    pub ledger: Ledger,
-    /// What is left to do.
-    pub replay: Replay,
-    /// What a person should know: what was lost, what is not as it was.
-    pub notes: Vec<String>,
+    #[expect(dead_code, reason = "held for as long as the books are open")]
+    pub(super) lock: Lock,
 }
 
 impl Ledger {
     /// Begins a run in directories of its own under `results`.
     pub fn create(plan: Arc<Plan>, results: &Path, provenance: Provenance, now: Timestamp) -> Result<Self> {
-        Self::create_as(&run_id(&provenance, now), plan, results, provenance, now)
+        Self::create_as(&free_run_id(&plan, results, &provenance, now), plan, results, provenance, now)
     }
 
     /// The same for a run that has its id already.
@@ -68,67 +59,25 @@ impl Ledger {
         provenance: Provenance,
         now: Timestamp,
     ) -> Result<Self> {
-        let run_id = run_id.to_owned();
-        let open = |head: &ExperimentHead| Book::create(results, head, &run_id);
+        let open = |head: &ExperimentHead| Book::create(results, head, run_id, sync(&plan));
         let books = plan.experiments.iter().map(open).collect::<Result<_>>()?;
+        let run_id = run_id.to_owned();
         let heading = Heading { run_id, started: rfc3339(now), finished: None, interrupted: false, provenance };
-        let owners = owners(&plan);
-        let ledger = Self {
-            plan,
-            state: State::default(),
-            heading,
-            books,
-            owners,
-            unpublished: BTreeSet::new(),
-            next_publication: Instant::now(),
-        };
+        let ledger = Self::open(plan, books, State::default(), heading);
         ledger.publish_all()?;
         Ok(ledger)
     }
 
-    /// Goes on with a run that ended before everything was measured. An experiment that it did not have begins now.
-    pub fn resume(plan: Arc<Plan>, results: &Path, run_id: &str, provenance: &Provenance) -> Result<Resumed> {
-        let Opened { books, entries, mut notes, run } = open_books(&plan, results, run_id)?;
-        notes.extend(changed(&run.provenance, provenance));
-        let replay = Replay::of(&plan, entries);
-        let ledger = Self::go_on(plan, replay.state.clone(), books, run);
-        ledger.publish_all()?;
-        Ok(Resumed { ledger, replay, notes })
-    }
-
-    /// Opens the books of a run to add to them what was measured elsewhere; nothing in them is forgotten, a failure neither.
-    pub fn reopen(plan: Arc<Plan>, results: &Path, run_id: &str) -> Result<Self> {
-        let Opened { books, entries, run, .. } = open_books(&plan, results, run_id)?;
-        let is_failure = |entry: &&Entry| matches!(entry, Entry::LadderFailed { .. });
-        let failures: Vec<Entry> = entries.iter().filter(is_failure).cloned().collect();
-        let Replay { mut state, ladders, .. } = Replay::of(&plan, entries);
-        let ladders = plan.ladders.iter().zip(&ladders);
-        let open: HashSet<Key> = ladders.filter(|(_, seen)| seen.is_some()).map(|(ladder, _)| ladder.key).collect();
-        let is_open = |failure: &&Entry| matches!(failure, Entry::LadderFailed { ladder, .. } if open.contains(ladder));
-        failures.iter().filter(is_open).for_each(|failure| state.apply(failure));
-        Ok(Self::go_on(plan, state, books, run))
-    }
-
-    fn go_on(plan: Arc<Plan>, state: State, books: Vec<Book>, run: Run) -> Self {
-        let heading = Heading {
-            run_id: run.run_id,
-            started: run.started,
-            finished: None,
-            interrupted: false,
-            provenance: run.provenance,
-        };
+    /// Books that are open, and what they add up to.
+    pub(super) fn open(plan: Arc<Plan>, books: Vec<Book>, state: State, heading: Heading) -> Self {
         let owners = owners(&plan);
         Self { plan, state, heading, books, owners, unpublished: BTreeSet::new(), next_publication: Instant::now() }
     }
 
     /// Keeps what happened. Published files follow as cells are answered.
     pub fn record(&mut self, entry: &Entry) -> Result<()> {
-        let (key, publishes) = match entry {
-            Entry::Loaded { group, .. } | Entry::EngineFailed { group, .. } => (group, true),
-            Entry::Probed(probe) => (&probe.ladder, false),
-            Entry::Answered { ladder, .. } | Entry::LadderFailed { ladder, .. } => (ladder, true),
-        };
-        let owners = self.owners.get(key).cloned().unwrap_or_default();
+        let publishes = !matches!(entry, Entry::Probed(_));
+        let owners = self.owners.get(entry.about()).cloned().unwrap_or_default();
         for &experiment in &owners {
             self.books[experiment].journal.append(entry)?;
         }
@@ -155,11 +104,13 @@ impl Ledger {
     pub fn finish(&mut self, interrupted: bool, now: Timestamp) -> Result<Vec<Run>> {
         self.heading.finished = Some(rfc3339(now));
         self.heading.interrupted = interrupted;
-        let runs = self.publish_all()?;
-        for (book, run) in self.books.iter().zip(&runs) {
-            requests::write(book.directory.path(), run)?;
+        // What says that the run is over comes last.
+        for (experiment, book) in self.books.iter_mut().enumerate() {
+            book.journal.sync()?;
+            let run = self.state.publish(&self.plan, experiment, self.heading.clone());
+            requests::write(book.directory.path(), &run)?;
         }
-        Ok(runs)
+        self.publish_all()
     }
 
     /// Publishes everything as it stands.
@@ -181,90 +132,30 @@ impl Ledger {
     fn publish(&self, experiment: usize) -> Result<Run> {
         let run = self.state.publish(&self.plan, experiment, self.heading.clone());
         let directory = &self.books[experiment].directory;
-        replace(&directory.file("run.json"), report::json::render(&run)?.as_bytes())?;
+        replace_by(&directory.file("run.json"), |file| report::json::write(&run, file))?;
         replace(&directory.file("cells.csv"), report::csv::render(&run)?.as_bytes())?;
         Ok(run)
     }
 }
 
-/// The books of a run that is there, and what they hold.
-struct Opened {
-    books: Vec<Book>,
-    entries: Vec<Entry>,
-    notes: Vec<String>,
-    run: Run,
-}
-
-fn open_books(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
-    let (mut books, mut entries, mut notes, mut earlier) = (Vec::new(), Vec::new(), Vec::new(), None);
-    for head in &plan.experiments {
-        let Some(directory) = RunDir::find(results, &head.name, run_id) else {
-            notes.push(format!("{} was not part of run {run_id}: it is measured from the start", head.name));
-            books.push(Book::create(results, head, run_id)?);
-            continue;
-        };
-        let lock = Lock::take(directory.path())?;
-        let run = read_run(directory.path())?;
-        let (book, past) = Book::reopen(directory, lock)?;
-        if past.lost_lines > 0 {
-            let path = book.directory.file("journal.jsonl");
-            notes.push(format!("{}: {} damaged lines at the end were dropped", path.display(), past.lost_lines));
-        }
-        if run.experiment.digest != head.digest {
-            notes.push(format!("{} is not as it was: cells that changed are measured again", head.name));
-        }
-        if past.head.run_id != run_id {
-            bail!("{} holds the journal of run {}", book.directory.path().display(), past.head.run_id);
-        }
-        books.push(book);
-        // What belongs to several experiments stands in the journal of each.
-        let known: HashSet<Key> = entries.iter().map(|(line, _)| *line).collect();
-        entries.extend(past.entries.into_iter().filter(|(line, _)| !known.contains(line)));
-        earlier.get_or_insert(run);
-    }
-    let run = earlier.with_context(|| format!("no experiment of this plan is part of run {run_id}"))?;
-    let entries = entries.into_iter().map(|(_, entry)| entry).collect();
-    Ok(Opened { books, entries, notes, run })
-}
-
 impl Book {
-    fn create(results: &Path, head: &ExperimentHead, run_id: &str) -> Result<Self> {
+    /// The books of an experiment that begins.
+    pub(super) fn create(results: &Path, head: &ExperimentHead, run_id: &str, sync: Sync) -> Result<Self> {
         let directory = RunDir::create(results, &head.name, run_id)?;
         let lock = Lock::take(directory.path())?;
-        let journal = Journal::create(&directory.file("journal.jsonl"), run_id)?;
-        Ok(Self { directory, journal, lines: HashSet::new(), _lock: lock })
-    }
-
-    fn reopen(directory: RunDir, lock: Lock) -> Result<(Self, Past)> {
-        let path = directory.file("journal.jsonl");
-        let past = journal::read(&path)?;
-        let journal = Journal::reopen(&path, &past)?;
-        let lines = past.entries.iter().map(|(line, _)| *line).collect();
-        Ok((Self { directory, journal, lines, _lock: lock }, past))
+        let journal = Journal::create(&directory.file("journal.jsonl"), run_id, sync)?;
+        Ok(Self { directory, journal, lines: HashSet::new(), lock })
     }
 }
 
-/// What is not as it was when a run began, of what its numbers may depend on.
-fn changed(before: &Provenance, now: &Provenance) -> Vec<String> {
-    let commit = |from: &Provenance| from.git.as_ref().map(|git| format!("{}, dirty: {}", git.commit, git.dirty));
-    let memory = |from: &Provenance| from.memory_bytes.map(|bytes| bytes.to_string());
-    let number = |count: Option<u32>| count.map(|count| count.to_string());
-    let pairs = [
-        ("ceiling", Some(before.ceiling.clone()), Some(now.ceiling.clone())),
-        ("commit", commit(before), commit(now)),
-        ("platform", Some(before.platform.clone()), Some(now.platform.clone())),
-        ("CPU", before.cpu.clone(), now.cpu.clone()),
-        ("number of CPUs", number(before.cpus), number(now.cpus)),
-        ("memory", memory(before), memory(now)),
-        ("NVIDIA driver", before.nvidia_driver.clone(), now.nvidia_driver.clone()),
-        ("CUDA_VISIBLE_DEVICES", before.cuda_visible_devices.clone(), now.cuda_visible_devices.clone()),
-    ];
-    let shown = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
-    let differs = pairs.into_iter().filter(|(_, before, now)| before != now);
-    differs.map(|(what, before, now)| format!("{what} was {}, is {}", shown(before), shown(now))).collect()
+/// How soon what happens must be on the disk.
+pub(super) fn sync(plan: &Plan) -> Sync {
+    let is_simulated = plan.groups.iter().all(|group| matches!(*group.engine, Engine::Sim(_)));
+    if is_simulated { Sync::Sparingly } else { Sync::AtOnce }
 }
 
-fn owners(plan: &Plan) -> HashMap<Key, Vec<usize>> {
+/// The experiments that each group and each ladder belongs to, by key.
+pub(super) fn owners(plan: &Plan) -> HashMap<Key, Vec<usize>> {
     let mut owners: HashMap<Key, Vec<usize>> = HashMap::new();
     for ladder in &plan.ladders {
         for &cell in &ladder.cells {
@@ -278,6 +169,15 @@ fn owners(plan: &Plan) -> HashMap<Key, Vec<usize>> {
         }
     }
     owners
+}
+
+/// An id that no run of these experiments has: where several begin within a second, one of a later second.
+fn free_run_id(plan: &Plan, results: &Path, provenance: &Provenance, now: Timestamp) -> String {
+    let is_free = |id: &String| !plan.experiments.iter().any(|head| RunDir::is_taken(results, &head.name, id));
+    let later = |seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok();
+    let mut ids = (0..).map_while(|seconds| Some(run_id(provenance, later(seconds)?)));
+    // Without a free one, creating the directory says that it is there.
+    ids.find(is_free).unwrap_or_else(|| run_id(provenance, now))
 }
 
 /// UTC time and short commit: `20261124T024500Z-1a2b3c4`, with `-dirty` where the tree is.

@@ -28,7 +28,7 @@ impl Ledger {
         let journals: Vec<PathBuf> = parts.iter().flat_map(|part| self.journals_in(part)).collect();
         for journals in journals.chunks(AT_ONCE) {
             for (digest, entry, line) in read_all(journals, &self.heading.run_id)? {
-                let Some(owners) = self.owners.get(key_of(&entry)) else { continue };
+                let Some(owners) = self.owners.get(entry.about()) else { continue };
                 for &owner in owners {
                     if self.books[owner].lines.insert(digest) {
                         waiting[owner].extend_from_slice(&line);
@@ -120,13 +120,4 @@ fn provenance_of(run: &Path) -> Result<Provenance> {
     let text = std::fs::read(run).with_context(|| format!("cannot read {}", run.display()))?;
     let head: Head = serde_json::from_slice(&text).with_context(|| format!("{} is broken", run.display()))?;
     Ok(head.provenance)
-}
-
-/// The engine group or the ladder that an entry speaks of.
-fn key_of(entry: &Entry) -> &Key {
-    match entry {
-        Entry::Loaded { group, .. } | Entry::EngineFailed { group, .. } => group,
-        Entry::Probed(probe) => &probe.ladder,
-        Entry::Answered { ladder, .. } | Entry::LadderFailed { ladder, .. } => ladder,
-    }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::experiment::ExperimentName;
+use ceiling_core::plan::ExperimentHead;
 use ceiling_core::record::RunStatus;
 
 use super::find::read_summary;
@@ -23,10 +24,26 @@ impl RunDir {
         Ok(Self(path))
     }
 
-    /// The directory of a run that is there.
+    /// The directory of a run that has published something.
     pub fn find(results: &Path, experiment: &ExperimentName, run_id: &str) -> Option<Self> {
+        let found = Self(results.join(experiment.as_str()).join(run_id));
+        found.file("run.json").is_file().then_some(found)
+    }
+
+    /// Whether a run of this id was begun, even if it was killed before it published anything.
+    pub fn is_taken(results: &Path, experiment: &ExperimentName, run_id: &str) -> bool {
+        results.join(experiment.as_str()).join(run_id).exists()
+    }
+
+    /// Removes what a run left that was killed before it published anything.
+    pub fn clear(results: &Path, experiment: &ExperimentName, run_id: &str) -> Result<()> {
         let path = results.join(experiment.as_str()).join(run_id);
-        path.is_dir().then_some(Self(path))
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot begin {} again", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The directory.
@@ -53,15 +70,16 @@ pub fn runs(results: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The newest run of an experiment that has not measured everything.
-pub fn newest_unfinished(results: &Path, experiment: &ExperimentName) -> Result<String> {
-    let directory = results.join(experiment.as_str());
-    let mine = runs(results).into_iter().rev().filter(|run| run.parent() == Some(&directory));
-    for path in mine {
+/// The newest run of these experiments that has not measured everything, or was killed before it could say so.
+pub fn newest_unfinished(results: &Path, experiments: &[ExperimentHead]) -> Result<String> {
+    let mine: Vec<PathBuf> = experiments.iter().map(|head| results.join(head.name.as_str())).collect();
+    let is_mine = |run: &PathBuf| run.parent().is_some_and(|parent| mine.iter().any(|directory| directory == parent));
+    for path in runs(results).into_iter().rev().filter(is_mine) {
         let run = read_summary(&path)?;
-        if run.status != RunStatus::Complete {
+        if run.status != RunStatus::Complete || run.finished.is_none() {
             return Ok(run.run_id);
         }
     }
-    bail!("every run of {experiment} under {} is complete, or there is none", results.display())
+    let names: Vec<&str> = experiments.iter().map(|head| head.name.as_str()).collect();
+    bail!("every run of {} under {} is complete, or there is none", names.join(", "), results.display())
 }

@@ -54,6 +54,17 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// The engine group or the ladder that it is about.
+    pub fn about(&self) -> &Key {
+        match self {
+            Self::Loaded { group, .. } | Self::EngineFailed { group, .. } => group,
+            Self::Probed(probe) => &probe.ladder,
+            Self::Answered { ladder, .. } | Self::LadderFailed { ladder, .. } => ladder,
+        }
+    }
+}
+
 /// Why something could not be measured.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct Failure {

@@ -8,6 +8,7 @@
 //! summary  the same in brief, for lists and comparisons
 //! ```
 
+mod columns;
 mod entry;
 mod probe;
 mod provenance;

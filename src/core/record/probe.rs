@@ -30,6 +30,7 @@ pub struct Probe {
     /// What bound the engine, for each SLA that it fails.
     pub limits: Vec<Option<LimitedBy>>,
     /// All that was measured.
+    #[serde(with = "super::columns")]
     pub measured: Measured,
 }
 

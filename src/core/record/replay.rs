@@ -3,7 +3,7 @@
 //! Identity is a key, never a name or a place: what the plan still asks for is kept, what it asks for anew is measured
 //! anew, and what it no longer asks for stays in the journal and is left alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::load::LoadPlan;
 use crate::plan::{Key, Plan};
@@ -20,42 +20,42 @@ pub struct Replay {
     pub ladders: Vec<Option<Vec<Observation>>>,
     /// Number of the next probe of each ladder.
     pub next_numbers: Vec<u32>,
+    /// The ladders of the plan by key.
+    place: HashMap<Key, usize>,
+    groups: HashSet<Key>,
 }
 
 impl Replay {
     /// Nothing has happened yet.
     pub fn new(plan: &Plan) -> Self {
         let ladders = plan.ladders.len();
-        Self { state: State::default(), ladders: vec![Some(Vec::new()); ladders], next_numbers: vec![0; ladders] }
+        Self {
+            state: State::default(),
+            ladders: vec![Some(Vec::new()); ladders],
+            next_numbers: vec![0; ladders],
+            place: plan.ladders.iter().enumerate().map(|(at, ladder)| (ladder.key, at)).collect(),
+            groups: plan.groups.iter().map(|group| group.key).collect(),
+        }
     }
 
-    /// Takes in the entries of a journal, in their order.
+    /// Takes in the next entry of a journal.
     ///
     /// A ladder whose cells changed is searched again, on what its probes showed: each is judged under the SLAs that the
     /// plan asks for now. A ladder that failed is measured again.
-    pub fn of(plan: &Plan, entries: impl IntoIterator<Item = Entry>) -> Self {
-        let place: HashMap<Key, usize> = plan.ladders.iter().enumerate().map(|(at, ladder)| (ladder.key, at)).collect();
-        let mut replay = Self::new(plan);
-        for entry in entries {
-            replay.take(plan, &place, entry);
-        }
-        replay
-    }
-
-    fn take(&mut self, plan: &Plan, place: &HashMap<Key, usize>, entry: Entry) {
+    pub fn take(&mut self, plan: &Plan, entry: Entry) {
         match entry {
             Entry::Loaded { group, .. } | Entry::EngineFailed { group, .. } => {
-                if plan.groups.iter().any(|known| known.key == group) {
+                if self.groups.contains(&group) {
                     self.state.apply(&entry);
                 }
             }
             Entry::Probed(probe) => {
-                if let Some(&at) = place.get(&probe.ladder) {
+                if let Some(&at) = self.place.get(&probe.ladder) {
                     self.probe(plan, at, *probe);
                 }
             }
             Entry::Answered { ladder, ref cells, .. } => {
-                let Some(&at) = place.get(&ladder) else { return };
+                let Some(&at) = self.place.get(&ladder) else { return };
                 if plan.ladders[at].cells.iter().all(|&cell| cells.contains(&plan.cells[cell].key)) {
                     self.ladders[at] = None;
                     self.state.apply(&entry);

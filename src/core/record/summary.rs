@@ -20,6 +20,8 @@ pub struct RunSummary {
     pub simulated: bool,
     /// When it was started, UTC, in RFC 3339.
     pub started: String,
+    /// When it ended; absent while it goes on, and where it was killed.
+    pub finished: Option<String>,
     /// What was asked.
     pub experiment: ExperimentSummary,
     /// Where it comes from.

@@ -5,10 +5,14 @@ It is started as `fake_worker.py -c <bootstrap> <library> <command fd> <event fd
 request of a burst gets its first token after k x 30.1 ms of pretended time, and no real time passes, but for `slow 2`, where
 a probe takes 2 s. Each start is noted
 in the file FAKE_STARTS with the pid of this process and of a child that would outlive it, each end in good order in one beside it.
+Where it `takes-time`, that child stands for the engine: it follows its worker, as the real one does, a probe takes some
+milliseconds, and none is measured without it.
 """
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +35,8 @@ RESOLVED = {
     "load_seconds": 0.0,
 }
 STEP_S = 0.0301
+PROBE_S = 0.01
+PR_SET_PDEATHSIG = 1
 
 
 def say(event, **fields):
@@ -38,10 +44,17 @@ def say(event, **fields):
     EVENTS.flush()
 
 
+def follow_parent():
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def note_start():
+    if BEHAVIOUR == "takes-time":
+        follow_parent()
     # On a cluster it follows its parent, as vLLM's engine does: there the executor may be killed with all its means.
     follow = ["setpriv", "--pdeathsig", "KILL"] if "SLURM_JOB_ID" in os.environ else []
-    child = subprocess.Popen([*follow, "sleep", "600"])
+    before = follow_parent if BEHAVIOUR == "takes-time" else None
+    child = subprocess.Popen([*follow, "sleep", "600"], preexec_fn=before)
     with open(os.environ["FAKE_STARTS"], "a") as file:
         file.write(json.dumps({
             "pid": os.getpid(),
@@ -50,6 +63,15 @@ def note_start():
             "node": os.environ.get("SLURMD_NODENAME"),
             "at": time.time(),
         }) + "\n")
+    return child
+
+
+def is_gone(engine):
+    try:
+        engine.wait(PROBE_S)
+        return True
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def starts():
@@ -99,7 +121,7 @@ def probe(ask):
 
 
 def main():
-    note_start()
+    engine = note_start()
     print("this goes to the log", flush=True)
     protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "1"))
     say("hello", protocol=protocol, worker=os.environ["FAKE_VERSION"], python="0.0.0")
@@ -134,6 +156,9 @@ def main():
                     EVENTS.write("{nonsense\n")
                     EVENTS.flush()
                     time.sleep(600)
+                if BEHAVIOUR == "takes-time" and is_gone(engine):
+                    say("probe-failed", kind="engine", message="the engine process has ended")
+                    return
                 if BEHAVIOUR.startswith("slow"):
                     time.sleep(float(BEHAVIOUR.removeprefix("slow")))
                 probe(command)

@@ -6,6 +6,7 @@ mod batch;
 mod commands;
 mod diff;
 mod executor;
+mod faults;
 mod reports;
 mod support;
 mod vllm;

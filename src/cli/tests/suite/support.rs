@@ -75,6 +75,27 @@ pub fn is_alive(pid: u64) -> bool {
     status.is_ok_and(|text| !matches!(text.rsplit(") ").next().and_then(|rest| rest.chars().next()), Some('Z' | 'X')))
 }
 
+/// All processes below one, each with its parent, those it started itself first.
+pub fn descendants(pid: u64) -> Vec<(u64, u64)> {
+    let mut found = children(pid);
+    let mut next = 0;
+    while let Some(&(pid, _)) = found.get(next) {
+        found.extend(children(pid));
+        next += 1;
+    }
+    found
+}
+
+fn children(parent: u64) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    for task in glob::glob(&format!("/proc/{parent}/task/*/children")).unwrap().flatten() {
+        // A thread may end between being listed and being read.
+        let text = std::fs::read_to_string(task).unwrap_or_default();
+        found.extend(text.split_whitespace().map(|pid| (pid.parse::<u64>().unwrap(), parent)));
+    }
+    found
+}
+
 /// Waits until something holds; panics with `what` after `limit`.
 pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();

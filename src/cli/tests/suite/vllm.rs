@@ -7,20 +7,21 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::support::{Workplace, is_alive, send, stderr, wait_for, wait_until, workspace};
+use crate::support::{Workplace, descendants, is_alive, send, stderr, wait_for, wait_until, workspace};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Long enough for an engine to load on a busy machine.
 const LOAD: Duration = Duration::from_secs(400);
 
-fn alone() -> MutexGuard<'static, ()> {
+/// Waits for its turn: an engine takes the whole machine.
+pub fn alone() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The quickstart with changes, its results kept in a place of its own.
-fn quickstart(place: &Workplace, changes: &[&str]) -> Command {
+pub fn quickstart(place: &Workplace, changes: &[&str]) -> Command {
     let python = workspace().join(".venv/bin/python");
     assert!(python.exists(), "{} is not there: run `make setup`", python.display());
     let mut command = Command::new(env!("CARGO_BIN_EXE_ceiling"));
@@ -212,24 +213,8 @@ impl Running {
 
     /// All processes below the executor, its worker first.
     fn descendants(&self) -> Vec<u64> {
-        let mut found = children(self.child.id().into());
-        let mut next = 0;
-        while let Some(&pid) = found.get(next) {
-            found.extend(children(pid));
-            next += 1;
-        }
-        found
+        descendants(self.child.id().into()).into_iter().map(|(pid, _)| pid).collect()
     }
-}
-
-fn children(pid: u64) -> Vec<u64> {
-    let mut found = Vec::new();
-    for task in glob::glob(&format!("/proc/{pid}/task/*/children")).unwrap().flatten() {
-        // A thread may end between being listed and being read.
-        let text = std::fs::read_to_string(task).unwrap_or_default();
-        found.extend(text.split_whitespace().map(|pid| pid.parse::<u64>().unwrap()));
-    }
-    found
 }
 
 fn assert_gone(pids: &[u64]) {
