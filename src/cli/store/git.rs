@@ -64,14 +64,19 @@ impl Repository {
     ///
     /// Files under `results` do not make a tree dirty: a run would otherwise spoil the provenance of the next.
     pub fn state(&self, results: &Path) -> Result<Option<Git>> {
-        let head = match self.0.head() {
-            Ok(head) => head,
-            Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => return Ok(None),
-            Err(error) => return Err(said(&error)),
-        };
+        let Some(head) = self.head()? else { return Ok(None) };
         let commit = head.peel_to_commit().map_err(|error| said(&error))?.id().to_string();
         let branch = head.is_branch().then(|| head.shorthand().map(str::to_owned)).flatten();
         Ok(Some(Git { commit, branch, dirty: self.is_dirty(results)? }))
+    }
+
+    /// What is checked out; `None` before the first commit.
+    fn head(&self) -> Result<Option<git2::Reference<'_>>> {
+        match self.0.head() {
+            Ok(head) => Ok(Some(head)),
+            Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => Ok(None),
+            Err(error) => Err(said(&error)),
+        }
     }
 
     fn is_dirty(&self, results: &Path) -> Result<bool> {
@@ -121,13 +126,10 @@ impl Repository {
     /// given once, as the newest of them has it. Oldest first.
     pub fn runs_ever(&self, results: &Path, experiment: &str) -> Result<Vec<Held>> {
         let place = self.inside(results)?;
+        let Some(head) = self.head()? else { return Ok(Vec::new()) };
         let mut walk = self.0.revwalk().map_err(|error| said(&error))?;
-        match walk.push_head() {
-            Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => {
-                return Ok(Vec::new());
-            }
-            pushed => pushed.and_then(|()| walk.set_sorting(Sort::TIME)).map_err(|error| said(&error))?,
-        }
+        let begun = head.peel_to_commit().and_then(|head| walk.push(head.id()));
+        begun.and_then(|()| walk.set_sorting(Sort::TIME)).map_err(|error| said(&error))?;
         // Most commits touch no result: what is known by its hash is not looked at again.
         let (mut known, mut ids) = (HashSet::new(), HashSet::new());
         let mut found = Vec::new();
