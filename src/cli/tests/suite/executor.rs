@@ -332,8 +332,9 @@ fn a_run_that_goes_on_is_not_resumed_by_another() {
     let place = workplace("falls-silent", "");
     let library = place.path("libceiling_worker.so");
     let mut child = place.ceiling(&["run", "fake.toml"]).env("CEILING_WORKER", library).spawn().unwrap();
-    let lock = || glob::glob(&format!("{}/*/*/run.lock", place.path("results").display())).unwrap().next();
-    wait_until("the run is locked", Duration::from_secs(20), || lock().is_some());
+    // It is locked before it is published for the first time.
+    let published = || glob::glob(&format!("{}/*/*/run.json", place.path("results").display())).unwrap().next();
+    wait_until("the run is published", Duration::from_secs(20), || published().is_some());
     let output = run_with(&place, &["--resume"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains(&format!("belongs to process {}", child.id())), "{}", stderr(&output));
