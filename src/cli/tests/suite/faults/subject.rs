@@ -240,7 +240,7 @@ impl Subject for Vllm {
         let run = read_json(&files(&self.place, "run.json")[0]);
         let cells = run["cells"].as_array().unwrap();
         assert!(
-            cells.iter().all(|cell| cell["status"].is_string() && cell["status"] != Value::from("failed")),
+            cells.iter().all(|cell| cell["status"].is_string() && cell["status"] != "failed"),
             "{run}"
         );
     }
