@@ -11,6 +11,11 @@ body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 25%, transparent); padding: .3rem .7rem; text-align: left; vertical-align: top; }
+.cells, .ladders { font-size: .9rem; }
+.cells td:not(:nth-child(2), :last-child), .ladders td:not(:first-child) { white-space: nowrap; }
+.cells td:nth-child(2), .cells td:last-child { min-width: 10rem; overflow-wrap: anywhere; }
+@media (min-width: 60rem) { .cells td:nth-child(2) { min-width: 21rem; } }
+@media print { .wide { overflow-x: visible; } .cells, .ladders { font-size: .65rem; } .cells td:nth-child(n) { min-width: 0; white-space: normal; } }
 tr.regressed td:first-child { color: light-dark(#a40000, #ff8a80); font-weight: bold; }
 tr.improved td:first-child { color: light-dark(#0a5c0a, #8bd98b); font-weight: bold; }
 tr.incomparable td:first-child, tr.undecided td:first-child { font-style: italic; }
@@ -58,6 +63,7 @@ pub fn render(comparison: &Comparison<'_>) -> String {
 fn changes(changes: &[Change]) -> Markup {
     let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "unknown".to_owned());
     table(
+        "changes",
         &["what", "baseline", "candidate"],
         html! {
             @for change in changes {
@@ -69,7 +75,7 @@ fn changes(changes: &[Change]) -> Markup {
 
 fn cells(comparison: &Comparison<'_>) -> Markup {
     html! {
-        (table(&CELLS, html! {
+        (table("cells", &CELLS, html! {
             @for cell in notable(comparison) {
                 tr class=(cell.verdict) { @for column in cell_row(cell) { td { (column) } } }
             }
@@ -80,6 +86,7 @@ fn cells(comparison: &Comparison<'_>) -> Markup {
 
 fn ladders(comparison: &Comparison<'_>) -> Markup {
     table(
+        "ladders",
         &LADDERS,
         html! {
             @for ladder in comparison.ladders.iter().take(MOST_ROWS) {
@@ -89,10 +96,10 @@ fn ladders(comparison: &Comparison<'_>) -> Markup {
     )
 }
 
-fn table(head: &[&str], rows: Markup) -> Markup {
+fn table(class: &str, head: &[&str], rows: Markup) -> Markup {
     html! {
         div.wide {
-            table {
+            table class=(class) {
                 thead { tr { @for name in head { th scope="col" { (name) } } } }
                 tbody { (rows) }
             }

@@ -39,7 +39,8 @@ pub fn ladders(run: &Run) -> Markup {
         section #ladders {
             h2 { "Ladders" }
             p.note {
-                "One series of probes each. A dot is a probe, a line goes through the middle of each level; a dashed line is a limit. "
+                "One series of probes each, over the requests in flight. A dot is a probe, a line goes through the middle of each level; a "
+                "dashed line is a limit. "
                 "Below the first tokens, each SLA has a row: its bracket, the probes that passed and those that failed."
             }
             @if detail == Detail::Brief {

@@ -103,13 +103,13 @@ fn summary(run: &Run) -> String {
     }
     let parts: Vec<String> = counts.iter().map(|(status, count)| format!("{count} {status}")).collect();
     let seconds: f64 = run.ladders.iter().map(|ladder| ladder.engine_s.get()).sum();
-    let cells = if run.cells.len() == 1 { "cell" } else { "cells" };
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     format!(
-        "{} {cells} ({}) on {} ladders and {} engines, {} s of engine time.",
-        run.cells.len(),
+        "{} ({}) on {} and {}, {} s of engine time.",
+        count(run.cells.len(), "cell"),
         parts.join(", "),
-        run.ladders.len(),
-        run.engines.len(),
+        count(run.ladders.len(), "ladder"),
+        count(run.engines.len(), "engine"),
         scale::brief(seconds)
     )
 }
