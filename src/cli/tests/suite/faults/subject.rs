@@ -239,9 +239,6 @@ impl Subject for Vllm {
     fn check(&self) {
         let run = read_json(&files(&self.place, "run.json")[0]);
         let cells = run["cells"].as_array().unwrap();
-        assert!(
-            cells.iter().all(|cell| cell["status"].is_string() && cell["status"] != "failed"),
-            "{run}"
-        );
+        assert!(cells.iter().all(|cell| cell["status"].is_string() && cell["status"] != "failed"), "{run}");
     }
 }
