@@ -2,7 +2,7 @@
 # A Slurm cluster of three nodes on this machine, with four stand-in GPUs each.
 #
 #   cluster.sh start DIR    starts it with its state under DIR, and waits until its nodes are idle
-#   cluster.sh stop DIR     ends the daemons that it started, by their pids
+#   cluster.sh stop DIR     ends its jobs, then the daemons that it started, by their pids
 #   cluster.sh node DIR N   starts node N (again)
 #
 # Whoever speaks to it sets SLURM_CONF=DIR/slurm.conf.
@@ -63,6 +63,7 @@ await() { # seconds, what, command…
 idle_nodes() { [[ "$(sinfo --noheader --Node --states=idle --partition=gpu --format=%N 2>/dev/null | wc -l)" == 3 ]]; }
 is_gone() { ! kill -0 "$1" 2>/dev/null; }
 is_up() { scontrol ping 2>/dev/null | grep -q 'is UP'; }
+has_no_jobs() { [[ -z "$(squeue --noheader)" ]]; }
 
 case "$verb" in
 start)
@@ -76,6 +77,11 @@ start)
   ;;
 node) slurmd -N "${3:?}" ;;
 stop)
+  # Jobs of tests that were cut off would outlive the daemons.
+  if is_up; then
+    squeue --noheader --format=%A | sort --unique | xargs --no-run-if-empty scancel
+    await 60 "the end of all jobs" has_no_jobs || true # the daemons are ended all the same
+  fi
   pids=()
   for file in "$place"/run/slurmd-*.pid "$place"/run/slurmctld.pid "$place"/run/munged.pid; do
     if [[ -f "$file" ]]; then pids+=("$(<"$file")"); fi

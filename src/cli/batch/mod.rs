@@ -35,6 +35,7 @@ pub use arrays::arrays;
 pub use attempt::{Attempt, Publication};
 pub use close::give_up;
 pub use merge::{refresh, refresh_or_warn};
+pub use script::utf8;
 pub use shared::Shared;
 pub use slurm::Slurm;
 pub use submission::Submission;

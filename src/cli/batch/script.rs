@@ -42,7 +42,7 @@ pub fn render(array: &Array, labels: &[&str], about: &About<'_>) -> Result<Strin
     if let Some(time) = settings.time {
         options.push(format!("--time={}", minutes(time)));
     }
-    options.push(format!("--chdir={}", quoted(&text(about.directory)?)));
+    options.push(format!("--chdir={}", quoted(&utf8(about.directory)?)));
     options.push(format!("--output={}", quoted(about.output)));
     options.extend(["--open-mode=append", "--requeue"].map(str::to_owned));
     options.push(format!("--signal=B:USR1@{WARNING}"));
@@ -83,13 +83,14 @@ fn word(text: &str) -> Result<String> {
     Ok(quoted.into_owned())
 }
 
-fn text(path: &Path) -> Result<String> {
+/// A path as text.
+pub fn utf8(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
 /// A path in which Slurm replaces nothing.
 pub fn literal(path: &Path) -> Result<String> {
-    Ok(text(path)?.replace('%', "%%"))
+    Ok(utf8(path)?.replace('%', "%%"))
 }
 
 #[cfg(test)]

@@ -114,11 +114,7 @@ impl Shared {
     /// Where it cannot be read.
     pub fn plan(&self) -> Result<Option<Arc<Plan>>> {
         let path = self.path.join("plan.json");
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
+        let Some(text) = read(&path)? else { return Ok(None) };
         let plan: Plan = serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?;
         Ok(Some(Arc::new(plan)))
     }
@@ -137,11 +133,7 @@ impl Shared {
     /// Where it cannot be read, or is of another version.
     pub fn submission(&self) -> Result<Option<Submission>> {
         let path = self.path.join("submission.json");
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
+        let Some(text) = read(&path)? else { return Ok(None) };
         let submission: Submission =
             serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?;
         if submission.schema != SUBMISSION_SCHEMA {
@@ -193,6 +185,15 @@ impl Shared {
     /// Whether somebody asked for the run's end.
     pub fn is_cancelled(&self) -> bool {
         self.path.join("cancelled").exists()
+    }
+}
+
+/// The content of a file, if it is there.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 

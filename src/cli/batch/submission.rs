@@ -25,8 +25,8 @@ pub struct Submission {
 /// An array that was handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {
-    /// Its id; absent where the submitting side was lost before it knew.
-    pub id: Option<ArrayId>,
+    /// Its id.
+    pub id: ArrayId,
     /// Its script.
     pub script: PathBuf,
     /// The engine group of each element.
@@ -41,7 +41,7 @@ impl Submission {
 
     /// The ids of all arrays.
     pub fn ids(&self) -> Vec<ArrayId> {
-        self.arrays.iter().filter_map(|array| array.id.clone()).collect()
+        self.arrays.iter().map(|array| array.id.clone()).collect()
     }
 
     /// Every group that was handed over, once.

@@ -36,7 +36,7 @@ pub fn submit(
         std::fs::write(&script, text).with_context(|| format!("cannot write {}", script.display()))?;
         let elements: Vec<Key> = array.groups.iter().map(|&group| plan.groups[group].key).collect();
         let id = system.submit(&script).with_context(|| refused(&script))?;
-        submission.arrays.push(Submitted { id: Some(id), script, elements });
+        submission.arrays.push(Submitted { id, script, elements });
         shared.keep_submission(submission)?;
     }
     Ok(())

@@ -14,8 +14,8 @@ const SURE: u32 = 2;
 pub struct Track {
     /// The group.
     pub group: Key,
-    /// The array that it was handed over in last; absent where nobody knows.
-    pub array: Option<ArrayId>,
+    /// The array that it was handed over in last.
+    pub array: ArrayId,
     /// Its place in the array.
     pub element: u32,
     /// How often it was handed over.
@@ -39,7 +39,7 @@ pub enum Next {
 
 impl Track {
     /// A group that was handed over, and of which nothing is known yet.
-    pub fn new(group: Key, array: Option<ArrayId>, element: u32, submissions: u32) -> Self {
+    pub fn new(group: Key, array: ArrayId, element: u32, submissions: u32) -> Self {
         Self { group, array, element, submissions, state: JobState::Queued, reason: String::new(), ended: 0 }
     }
 
@@ -70,7 +70,7 @@ impl Track {
 
     /// What is said of a group that was lost.
     pub fn obituary(&self, ending: Ending) -> String {
-        let job = self.array.as_ref().map_or_else(|| "its job".to_owned(), |id| format!("job {id}_{}", self.element));
+        let job = format!("job {}_{}", self.array, self.element);
         let reason = if self.reason.is_empty() { String::new() } else { format!(" ({})", self.reason) };
         match ending {
             Ending::Completed => format!("Slurm calls {job} completed{reason}, but it published no result"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn track() -> Track {
-        Track::new(Key::of_bytes(b"a group"), Some(ArrayId("7".to_owned())), 2, 1)
+        Track::new(Key::of_bytes(b"a group"), ArrayId("7".to_owned()), 2, 1)
     }
 
     #[test]

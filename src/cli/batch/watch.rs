@@ -97,7 +97,7 @@ impl<'a> Watch<'a> {
 
     /// Asks the batch system about all groups that are not published. Where it does not answer, nothing is concluded.
     fn poll(&mut self) {
-        let mut arrays: Vec<ArrayId> = self.tracks.iter().filter_map(|track| track.array.clone()).collect();
+        let mut arrays: Vec<ArrayId> = self.tracks.iter().map(|track| track.array.clone()).collect();
         arrays.dedup();
         match self.system.poll(&arrays) {
             Ok(sightings) => {
@@ -123,9 +123,8 @@ impl<'a> Watch<'a> {
             let Next::Lost(ending) = track.next() else { continue };
             let index = self.plan.groups.iter().position(|group| group.key == track.group);
             let retries = index.map_or(0, |index| self.plan.groups[index].execution.retries);
-            if let Some(index) = index.filter(|_| {
-                !is_cancelled && ending.is_worth_another_try() && track.submissions <= retries && track.array.is_some()
-            }) {
+            let may_try = !is_cancelled && ending.is_worth_another_try() && track.submissions <= retries;
+            if let Some(index) = index.filter(|_| may_try) {
                 self.progress.note(&format!("{}; submitting it again", track.obituary(ending)));
                 again.push(index);
                 continue;
@@ -135,9 +134,9 @@ impl<'a> Watch<'a> {
         }
         if !again.is_empty() {
             submit(self.shared, &self.plan, &again, &mut self.submission, self.system)?;
-            let published = self.tracks.iter().map(|track| track.group).collect::<HashSet<_>>();
+            let open = self.tracks.iter().map(|track| track.group).collect::<HashSet<_>>();
             let old = std::mem::replace(&mut self.tracks, tracks(&self.submission));
-            self.tracks.retain(|track| published.contains(&track.group));
+            self.tracks.retain(|track| open.contains(&track.group));
             for track in &mut self.tracks {
                 if let Some(old) = old.iter().find(|old| old.group == track.group && old.array == track.array) {
                     *track = old.clone();
@@ -149,7 +148,7 @@ impl<'a> Watch<'a> {
 
     /// What the element printed, by its name from the directory of all results.
     fn log_of(&self, track: &Track) -> Option<String> {
-        let name = format!("out/{}_{}.out", track.array.as_ref()?, track.element);
+        let name = format!("out/{}_{}.out", track.array, track.element);
         let path = self.shared.path().join(name);
         path.is_file().then(|| self.shared.name_of(&path))
     }
@@ -180,7 +179,7 @@ fn see(tracks: &mut [Track], sightings: &[Sighting]) {
     let known: HashMap<(&ArrayId, u32), &Sighting> =
         sightings.iter().map(|sighting| ((&sighting.array, sighting.element), sighting)).collect();
     for track in tracks {
-        let sighting = track.array.as_ref().and_then(|array| known.get(&(array, track.element)).copied());
+        let sighting = known.get(&(&track.array, track.element)).copied();
         track.see(sighting);
     }
 }
@@ -238,7 +237,7 @@ mod tests {
 
     fn submission() -> Submission {
         let array = |id: &str, elements: &[&str]| Submitted {
-            id: Some(ArrayId(id.to_owned())),
+            id: ArrayId(id.to_owned()),
             script: "1.sh".into(),
             elements: elements.iter().map(|name| key(name)).collect(),
         };
@@ -249,8 +248,7 @@ mod tests {
     #[test]
     fn a_group_is_followed_where_it_was_handed_over_last() {
         let tracks = tracks(&submission());
-        let places: Vec<_> =
-            tracks.iter().map(|t| (t.group, t.array.clone().unwrap().0, t.element, t.submissions)).collect();
+        let places: Vec<_> = tracks.iter().map(|t| (t.group, t.array.0.clone(), t.element, t.submissions)).collect();
         assert_eq!(places, [(key("a"), "1".to_owned(), 0, 1), (key("b"), "2".to_owned(), 0, 2)]);
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 
 use crate::args::CancelArgs;
 use crate::batch::{BatchSystem, Shared, Slurm, is_alive, settle};
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Ends the jobs of a run and publishes what they had measured.
 pub fn cancel(args: &CancelArgs) -> Result<Exit> {
     let results = &args.results.results;
-    let run_id = Finder::new(results, None).find(&args.run)?.read::<serde::de::IgnoredAny>()?.run_id;
+    let run_id = Finder::new(results, None).find(&args.run)?.read::<IgnoredAny>()?.run_id;
     let shared = Shared::newest(results, &run_id)?;
     let shared =
         shared.with_context(|| format!("run {run_id} was not handed to a batch system: end it with Ctrl-C"))?;

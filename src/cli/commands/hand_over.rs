@@ -15,7 +15,7 @@ use super::run::resumed;
 use crate::args::RunArgs;
 use crate::batch::{
     Attempt, BatchSystem, Command, Settled, Shared, Slurm, Submission, Watch, arrays, is_alive, refresh, script_of,
-    settle, submit,
+    settle, submit, utf8,
 };
 use crate::executor::{LadderTask, WorkerLibrary};
 use crate::exit::Exit;
@@ -90,8 +90,7 @@ fn hand(args: &RunArgs, plan: &Plan, groups: &[usize], shared: &Shared) -> Resul
         return Err(error);
     }
     for array in &submission.arrays {
-        let id = array.id.as_ref().map_or_else(String::new, ToString::to_string);
-        eprintln!("handed to Slurm: job array {id}, {} engine groups", array.elements.len());
+        eprintln!("handed to Slurm: job array {}, {} engine groups", array.id, array.elements.len());
     }
     Ok(submission)
 }
@@ -99,13 +98,11 @@ fn hand(args: &RunArgs, plan: &Plan, groups: &[usize], shared: &Shared) -> Resul
 /// What elements run.
 fn command(args: &RunArgs, shared: &Shared) -> Result<Command> {
     let binary = std::env::current_exe().context("cannot tell where this binary lies")?;
-    let text =
-        |path: &Path| path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()));
-    let mut words = vec![text(&binary)?, "run".to_owned()];
+    let mut words = vec![utf8(&binary)?, "run".to_owned()];
     words.extend(args.experiments.files.iter().cloned());
     words.extend(args.experiments.overrides.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
     words.extend(args.only.iter().flat_map(|only| ["--only".to_owned(), only.clone()]));
-    words.extend(["--shared".to_owned(), text(shared.path())?]);
+    words.extend(["--shared".to_owned(), utf8(shared.path())?]);
     let directory = std::env::current_dir().context("cannot tell the working directory")?;
     Ok(Command { directory, words })
 }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ceiling_core::plan::Key;
 use ceiling_core::record::{Entry, Provenance};
 use serde::Deserialize;
 
+use super::find::read_part;
 use super::journal;
 use super::ledger::Ledger;
 
@@ -60,7 +61,7 @@ impl Ledger {
         let mut machines = parts.iter().filter_map(|part| self.journals_in(part).into_iter().next());
         let machines: Vec<Provenance> = machines
             .by_ref()
-            .map(|journal| provenance_of(&journal.with_file_name("run.json")))
+            .map(|journal| provenance_of(journal.parent().unwrap_or(Path::new(""))))
             .collect::<Result<_>>()?;
         let Some(first) = machines.first().cloned() else { return Ok(()) };
         let own = self.heading.provenance.clone();
@@ -111,13 +112,12 @@ fn read_some(journals: &[PathBuf], run_id: &str) -> Result<Vec<Line>> {
     Ok(found)
 }
 
-/// Where a run says that it comes from; the rest of it is not read.
-fn provenance_of(run: &Path) -> Result<Provenance> {
+/// Where the run in this directory says that it comes from.
+fn provenance_of(directory: &Path) -> Result<Provenance> {
     #[derive(Deserialize)]
     struct Head {
+        schema: u32,
         provenance: Provenance,
     }
-    let text = std::fs::read(run).with_context(|| format!("cannot read {}", run.display()))?;
-    let head: Head = serde_json::from_slice(&text).with_context(|| format!("{} is broken", run.display()))?;
-    Ok(head.provenance)
+    Ok(read_part(directory, |head: &Head| head.schema)?.provenance)
 }

@@ -145,7 +145,7 @@ impl Place {
         ends.find(|end| end["pid"] == *pid).unwrap()["at"].as_f64().unwrap()
     }
 
-    /// No worker, and nothing that one started, is left; neither is a job.
+    /// No worker, and nothing that one started, is left.
     pub fn assert_nothing_is_left(&self) {
         for start in self.starts() {
             for who in ["pid", "child"] {

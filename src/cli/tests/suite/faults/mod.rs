@@ -14,7 +14,7 @@ mod night;
 mod subject;
 
 use night::{Kills, night};
-use subject::{Fake, Simulated, Subject, Vllm};
+use subject::{Repeatable, Subject, Vllm};
 
 /// Spends nights until so many kills were made, and says what was done.
 fn campaign(subject: &dyn Subject, kills: u32, seed: u64) {
@@ -30,24 +30,24 @@ fn campaign(subject: &dyn Subject, kills: u32, seed: u64) {
 
 #[test]
 fn a_simulated_run_survives_kills() {
-    campaign(&Simulated::new(), 12, 1);
+    campaign(&Repeatable::simulated(), 12, 1);
 }
 
 #[test]
 fn a_run_on_worker_processes_survives_kills() {
-    campaign(&Fake::new(), 12, 2);
+    campaign(&Repeatable::worker_processes(), 12, 2);
 }
 
 #[test]
 #[ignore = "the long form: make faults"]
 fn long_simulated() {
-    campaign(&Simulated::new(), 120, 3);
+    campaign(&Repeatable::simulated(), 120, 3);
 }
 
 #[test]
 #[ignore = "the long form: make faults"]
 fn long_worker_processes() {
-    campaign(&Fake::new(), 120, 4);
+    campaign(&Repeatable::worker_processes(), 120, 4);
 }
 
 #[test]

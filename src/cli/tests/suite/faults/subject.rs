@@ -81,82 +81,46 @@ impl Outcome {
     }
 }
 
-/// How long a run takes that is left alone, and what it comes to.
-fn left_alone(place: &Workplace, mut command: Command) -> (Duration, Outcome) {
-    let began = Instant::now();
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    (began.elapsed(), Outcome::of(place))
-}
-
-/// The simulator: two experiments that share cells, with noise.
-pub struct Simulated {
+/// A subject of which every run comes to the same.
+pub struct Repeatable {
+    name: &'static str,
     place: Workplace,
+    start: fn(&Workplace) -> Command,
+    victims: &'static [Victim],
+    /// How long a run takes that is left alone, and what it comes to.
     takes: Duration,
     outcome: Outcome,
+    /// Part of that time in which kills fall.
+    until: f64,
 }
 
-impl Simulated {
-    pub fn new() -> Self {
-        let place = Self::prepare();
-        let (takes, outcome) = left_alone(&place, Self::start(&place));
-        Self { place, takes, outcome }
+impl Repeatable {
+    /// Runs once and leaves it alone.
+    fn new(
+        name: &'static str,
+        place: Workplace,
+        start: fn(&Workplace) -> Command,
+        victims: &'static [Victim],
+        until: f64,
+    ) -> Self {
+        let began = Instant::now();
+        let output = start(&place).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (takes, outcome) = (began.elapsed(), Outcome::of(&place));
+        Self { name, place, start, victims, takes, outcome, until }
     }
 
-    fn prepare() -> Workplace {
+    /// The simulator: two experiments that share cells, with noise.
+    pub fn simulated() -> Self {
         let place = Workplace::new();
         let text = include_str!("simulated.toml");
         place.write("one.toml", text);
         place.write("two.toml", &text.replace("\"one\"", "\"two\"").replace("[300, 600, 900]", "[600, 900, 1200]"));
-        place
+        Self::new("simulator", place, |place| place.ceiling(&["run", "one.toml", "two.toml"]), &[Victim::Executor], 1.0)
     }
 
-    fn start(place: &Workplace) -> Command {
-        place.ceiling(&["run", "one.toml", "two.toml"])
-    }
-}
-
-impl Subject for Simulated {
-    fn name(&self) -> &'static str {
-        "simulator"
-    }
-
-    fn place(&self) -> &Workplace {
-        &self.place
-    }
-
-    fn command(&self) -> Command {
-        Self::start(&self.place)
-    }
-
-    fn victims(&self) -> &'static [Victim] {
-        &[Victim::Executor]
-    }
-
-    fn moment(&self, rng: &mut Rng) -> Moment {
-        Moment { bytes: 0, after: self.takes.mul_f64(rng.f64()) }
-    }
-
-    fn check(&self) {
-        Outcome::of(&self.place).assert_is(&self.outcome);
-    }
-}
-
-/// Real processes that speak the worker's protocol and have an engine process each, in two groups side by side.
-pub struct Fake {
-    place: Workplace,
-    takes: Duration,
-    outcome: Outcome,
-}
-
-impl Fake {
-    pub fn new() -> Self {
-        let place = Self::prepare();
-        let (takes, outcome) = left_alone(&place, Self::start(&place));
-        Self { place, takes, outcome }
-    }
-
-    fn prepare() -> Workplace {
+    /// Real processes that speak the worker's protocol and have an engine process each, in two groups side by side.
+    pub fn worker_processes() -> Self {
         let place = Workplace::new();
         let python = place.write("fake_worker.py", include_str!("../fake_worker.py"));
         std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -165,19 +129,18 @@ impl Fake {
         let text = include_str!("fake.toml");
         let text = text.replace("(place)", place.path("").to_str().unwrap().trim_end_matches('/'));
         place.write("fake.toml", &text.replace("(version)", env!("CARGO_PKG_VERSION")));
-        place
-    }
-
-    fn start(place: &Workplace) -> Command {
-        let mut command = place.ceiling(&["run", "fake.toml"]);
-        command.env("CEILING_WORKER", place.path("libceiling_worker.so"));
-        command
+        let start = |place: &Workplace| {
+            let mut command = place.ceiling(&["run", "fake.toml"]);
+            command.env("CEILING_WORKER", place.path("libceiling_worker.so"));
+            command
+        };
+        Self::new("worker processes", place, start, &[Victim::Executor, Victim::Worker, Victim::Engine], 0.7)
     }
 }
 
-impl Subject for Fake {
+impl Subject for Repeatable {
     fn name(&self) -> &'static str {
-        "worker processes"
+        self.name
     }
 
     fn place(&self) -> &Workplace {
@@ -185,15 +148,15 @@ impl Subject for Fake {
     }
 
     fn command(&self) -> Command {
-        Self::start(&self.place)
+        (self.start)(&self.place)
     }
 
     fn victims(&self) -> &'static [Victim] {
-        &[Victim::Executor, Victim::Worker, Victim::Engine]
+        self.victims
     }
 
     fn moment(&self, rng: &mut Rng) -> Moment {
-        Moment { bytes: 0, after: self.takes.mul_f64(rng.f64() * 0.7) }
+        Moment { bytes: 0, after: self.takes.mul_f64(rng.f64() * self.until) }
     }
 
     fn check(&self) {
