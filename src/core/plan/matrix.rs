@@ -59,7 +59,7 @@ impl LadderOf {
 fn head(experiment: &Experiment, cells: &[Cell]) -> ExperimentHead {
     let mut keys: Vec<Key> = cells.iter().map(|cell| cell.key).collect();
     keys.sort_unstable();
-    // The machines are not part of what is asked: a run may begin on a cluster and be finished here.
+    // The machines are not part of what is asked: runs on a cluster and on one machine answer the same.
     let mut execution = json!(*experiment.execution);
     if let Some(fields) = execution.as_object_mut() {
         fields.retain(|name, _| !matches!(name.as_str(), "on" | "slurm"));
