@@ -5,7 +5,7 @@ mod batch;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use ceiling_core::units::Share;
+use ceiling_core::units::{Seconds, Share};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -130,6 +130,9 @@ pub struct RunArgs {
     /// Where it is carried out.
     #[command(flatten)]
     pub batch: BatchArgs,
+    /// Start nothing that would not end within this time, as in `8h`; what is left is said, and for `--resume`
+    #[arg(long, value_name = "TIME", conflicts_with = "on")]
+    pub deadline: Option<Seconds>,
     /// Run a matrix of more than 100,000 cells
     #[arg(long)]
     pub yes: bool,

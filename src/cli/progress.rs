@@ -92,6 +92,10 @@ impl Progress {
                 self.line(&format!("{}: done: {}", ladder.id, brackets(answers)));
                 self.count(ladder.cells.len());
             }
+            Happening::LadderLeft { ladder, reason } => {
+                self.line(&format!("{}: left: {reason}", ladder.id));
+                self.count(ladder.cells.len());
+            }
             Happening::LadderFailed { ladder, failure } => {
                 self.line(&format!("{}: failed: {}", ladder.id, failure.reason));
                 self.count(ladder.cells.len());

@@ -91,6 +91,9 @@ fn show(plan: &Plan, entry: &Entry, progress: &Progress) {
         Entry::Answered { ladder, answers, .. } => {
             ladder_of(ladder).map(|ladder| Happening::LadderDone { ladder, answers })
         }
+        Entry::LadderLeft { ladder, reason } => {
+            ladder_of(ladder).map(|ladder| Happening::LadderLeft { ladder, reason })
+        }
         Entry::LadderFailed { ladder, failure, .. } => {
             ladder_of(ladder).map(|ladder| Happening::LadderFailed { ladder, failure })
         }

@@ -3,14 +3,16 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ceiling_core::plan::Plan;
+use ceiling_core::plan::{self, Plan};
 use ceiling_core::record::{Entry, Replay, Run, RunStatus};
+use ceiling_core::units::Seconds;
 use jiff::Timestamp;
 
 use super::preflight::real_engines;
-use crate::executor::{self, LadderTask, Surroundings, WorkerLibrary};
+use crate::executor::{self, Deadline, LadderTask, Surroundings, WorkerLibrary};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::report::{markdown, printable, show, table};
@@ -27,8 +29,8 @@ pub enum Start {
 }
 
 /// Runs a plan and prints the table of each of its experiments.
-pub fn carry_out(plan: Plan, results: &Path, start: Start) -> Result<(Exit, Vec<Run>)> {
-    let Carried { ended, runs } = carry_out_as(plan, results, start, None)?;
+pub fn carry_out(plan: Plan, results: &Path, start: Start, deadline: Option<Seconds>) -> Result<(Exit, Vec<Run>)> {
+    let Carried { ended, runs } = carry_out_as(plan, results, start, None, deadline)?;
     Ok((ended.exit(&runs), runs))
 }
 
@@ -41,8 +43,17 @@ pub struct Carried {
 }
 
 /// The same, where logs may be called otherwise than by their place under `results`.
-pub fn carry_out_as(plan: Plan, results: &Path, start: Start, logs_name: Option<String>) -> Result<Carried> {
+pub fn carry_out_as(
+    plan: Plan,
+    results: &Path,
+    start: Start,
+    logs_name: Option<String>,
+    deadline: Option<Seconds>,
+) -> Result<Carried> {
+    let began = Instant::now();
     let plan = Arc::new(plan);
+    let estimate = || plan::estimate(&plan, &store::measurements(results, &plan));
+    let deadline = deadline.and_then(|limit| Deadline::new(limit, began, estimate()));
     let library = if real_engines(&plan) == 0 { None } else { Some(WorkerLibrary::find()?) };
     let provenance = store::provenance(results);
     let (ledger, tasks) = match start {
@@ -62,7 +73,7 @@ pub fn carry_out_as(plan: Plan, results: &Path, start: Start, logs_name: Option<
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let ledger = RefCell::new(ledger);
-    let ended = runtime.block_on(execute(&plan, tasks, &ledger, library.as_ref(), logs_name));
+    let ended = runtime.block_on(execute(&plan, tasks, &ledger, library.as_ref(), logs_name, deadline.as_ref()));
     // Dropping the runtime reaps what was killed.
     drop(runtime);
 
@@ -70,9 +81,14 @@ pub fn carry_out_as(plan: Plan, results: &Path, start: Start, logs_name: Option<
     let runs = ledger.borrow_mut().finish(interrupted, Timestamp::now());
     if let Ended::CannotGoOn(error) = &ended {
         eprintln!("error: the run was stopped: {error:#}");
+        eprintln!("what was measured before is kept: once that is mended, `ceiling run … --resume` goes on");
         return Ok(Carried { ended, runs: runs.unwrap_or_default() });
     }
     let runs = runs?;
+    let (spent, total) = (ledger.borrow().spent(), began.elapsed());
+    let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+    let (journal, publishing) = (seconds(spent.journal), seconds(spent.publishing));
+    eprintln!("took {}, of which the journal {journal} and publishing {publishing}", seconds(total));
     print_runs(&runs, &directories);
     Ok(Carried { ended, runs })
 }
@@ -104,13 +120,14 @@ async fn execute(
     ledger: &RefCell<Ledger>,
     library: Option<&WorkerLibrary>,
     logs_name: Option<String>,
+    deadline: Option<&Deadline>,
 ) -> Ended {
     let progress = Progress::new(plan.cells.len());
     let (logs, own_name) = ledger.borrow().logs();
     let logs_name = logs_name.unwrap_or(own_name);
     let record = |entry: Entry| ledger.borrow_mut().record(&entry);
     let show = |happening: executor::Happening<'_>| progress.show(happening);
-    let around = Surroundings { logs, logs_name, library, record: &record, show: &show };
+    let around = Surroundings { logs, logs_name, library, deadline, record: &record, show: &show };
     let ended = tokio::select! {
         biased;
         // Dropping the execution kills its workers with everything that they started.
@@ -143,6 +160,9 @@ fn print_run(run: &Run, directory: &Path) {
     for (failure, _) in markdown::failed(run) {
         let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {log})"));
         println!("failed: {}", printable(&format!("{}{log}", failure.reason)));
+    }
+    for (reason, cells) in markdown::left(run) {
+        println!("left: {}: {}", markdown::names(&cells), printable(reason));
     }
     println!("{}", markdown::provenance(run));
     println!("{}", directory.join("run.json").display());

@@ -32,7 +32,8 @@ pub fn element(args: &RunArgs, label: &str, shared: &Path) -> Result<Exit> {
     let attempt = Attempt::begin(&shared, &part, group)?;
     eprintln!("{label}: measured in {}", attempt.results().display());
     let start = Start::Again(shared.run_id().to_owned());
-    let Carried { ended, runs } = carry_out_as((*part).clone(), attempt.results(), start, Some(attempt.logs_name()))?;
+    let Carried { ended, runs } =
+        carry_out_as((*part).clone(), attempt.results(), start, Some(attempt.logs_name()), None)?;
     match &ended {
         Ended::Done => {
             if attempt.publish()? == Publication::AnotherWasFirst {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::plan::Plan;
-use ceiling_core::record::{Replay, Run, RunStatus};
+use ceiling_core::record::{Run, RunStatus};
 use jiff::Timestamp;
 
 use super::carry_out::print_runs;
@@ -159,7 +159,7 @@ fn rest(args: &RunArgs, plan: &Arc<Plan>, shared: &Shared) -> Result<Exit> {
     let Resumed { mut ledger, replay, notes } =
         store::resume(plan.clone(), shared.results(), shared.run_id(), &provenance)?;
     notes.iter().for_each(|note| eprintln!("note: {note}"));
-    let known = known(plan, &replay);
+    let known = known(plan, &ledger);
     let groups: BTreeSet<usize> = LadderTask::of(replay).iter().map(|task| plan.ladders[task.ladder].group).collect();
     if groups.is_empty() {
         eprintln!("nothing is left to measure");
@@ -179,9 +179,8 @@ fn rest(args: &RunArgs, plan: &Arc<Plan>, shared: &Shared) -> Result<Exit> {
 }
 
 /// The groups of which anything is known.
-fn known(plan: &Plan, replay: &Replay) -> BTreeSet<usize> {
-    let state = &replay.state;
-    let ladders = plan.ladders.iter().filter(|ladder| state.ladder(&ladder.key).is_some()).map(|ladder| ladder.group);
+fn known(plan: &Plan, ledger: &Ledger) -> BTreeSet<usize> {
+    let ladders = plan.ladders.iter().filter(|ladder| ledger.knows(&ladder.key)).map(|ladder| ladder.group);
     ladders.collect()
 }
 

@@ -33,7 +33,7 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
             eprintln!("note: --set is not part of the file; give it again with `ceiling run`");
         }
     }
-    let (exit, runs) = carry_out(plan, &args.results.results, Start::Anew)?;
+    let (exit, runs) = carry_out(plan, &args.results.results, Start::Anew, None)?;
     if let (Some(path), [run]) = (&args.json_out, runs.as_slice()) {
         replace(path, json::render(run)?.as_bytes())?;
     }

@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
             Start::Again(run_id)
         }
     };
-    let (exit, _) = carry_out(planned.plan, results, start)?;
+    let (exit, _) = carry_out(planned.plan, results, start, args.deadline)?;
     Ok(exit)
 }
 

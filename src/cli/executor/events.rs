@@ -23,6 +23,8 @@ pub enum Happening<'a> {
     ProbeDone { ladder: &'a Ladder, probe: &'a Probe },
     /// A ladder is over.
     LadderDone { ladder: &'a Ladder, answers: &'a [Answer] },
+    /// A ladder is not measured, or not to its end, since that would take too long.
+    LadderLeft { ladder: &'a Ladder, reason: &'a str },
     /// A ladder could not be measured to its end.
     LadderFailed { ladder: &'a Ladder, failure: &'a Failure },
 }

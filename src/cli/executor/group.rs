@@ -26,6 +26,10 @@ pub async fn run_group(
     let group = &plan.groups[index];
     let mut attempt = 0;
     while !tasks.is_empty() {
+        let ladders = tasks.iter().map(|task| task.ladder);
+        if let Some(reason) = around.deadline.and_then(|deadline| deadline.forbids_load(index, ladders)) {
+            return tasks.iter().try_for_each(|task| leave(plan, task, &reason, around));
+        }
         let Some(failure) = attempt_group(plan, group, attempt, &mut tasks, lease, around).await? else {
             return Ok(());
         };
@@ -71,8 +75,14 @@ async fn attempt_group(
     let mut engine = Engine { session, resolved: &resolved };
 
     while let Some(task) = tasks.first_mut() {
-        match ladder::run_ladder(plan, task, group, &mut engine, around).await? {
+        let forbidden = around.deadline.and_then(|deadline| deadline.forbids_ladder(task.ladder));
+        let end = match forbidden {
+            Some(reason) => End::Left(reason),
+            None => ladder::run_ladder(plan, task, group, &mut engine, around).await?,
+        };
+        match end {
             End::Answered => {}
+            End::Left(reason) => leave(plan, task, &reason, around)?,
             End::Failed(error) => {
                 let lives = error.engine_lives;
                 let failure = error.into_failure(log.clone());
@@ -118,6 +128,13 @@ pub fn refuse(
     (around.record)(Entry::EngineFailed { group: group.key, failure: failure.clone() })?;
     (around.show)(Happening::EngineFailed { group, failure: &failure, tries_again: false });
     tasks.iter().try_for_each(|task| give_up(plan, task, &failure, around))
+}
+
+/// Records that a ladder is left for another time; what its probes showed stays.
+fn leave(plan: &Plan, task: &LadderTask, reason: &str, around: &Surroundings<'_>) -> Result<()> {
+    let ladder = &plan.ladders[task.ladder];
+    (around.show)(Happening::LadderLeft { ladder, reason });
+    (around.record)(Entry::LadderLeft { ladder: ladder.key, reason: reason.to_owned() })
 }
 
 /// Records that a ladder could not be measured; what it had answered by then stays.

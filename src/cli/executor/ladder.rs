@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use ceiling_core::audit::Audit;
-use ceiling_core::load::LoadPlan;
+use ceiling_core::experiment;
+use ceiling_core::load::{Hold, LoadPlan};
 use ceiling_core::plan::{EngineGroup, Ladder, Plan};
 use ceiling_core::protocol::{Event, ProbeAsk, PromptAsk, Resolved};
 use ceiling_core::record::{Entry, FailureKind, Probe, Replay, Taken};
@@ -54,6 +55,8 @@ pub struct Engine<'a> {
 pub enum End {
     /// Every SLA has its answer.
     Answered,
+    /// Going on would take too long, for this reason.
+    Left(String),
     /// This ladder cannot be measured; trying again would not help.
     Failed(SessionError),
     /// The engine was lost; the ladder can go on with another.
@@ -98,6 +101,9 @@ async fn search_ladder(
     while let Step::Probe { concurrency, until } = search.next() {
         let number = task.next_number;
         let load = LoadPlan::new(&ladder.workload, &slas, concurrency, &until);
+        if let Some(reason) = around.deadline.and_then(|deadline| deadline.forbids_probe(longest(&load, group))) {
+            return Ok(End::Left(reason));
+        }
         let ask = probe_ask(ladder, group, number, load);
         (around.show)(Happening::ProbeStarted { ladder, number, concurrency, answers: &search.answers() });
         let mut watch = Watch::new(&load, &slas, &until);
@@ -125,6 +131,18 @@ async fn search_ladder(
     (around.show)(Happening::LadderDone { ladder, answers: &answers });
     (around.record)(Entry::Answered { ladder: ladder.key, cells: plan.cell_keys(task.ladder), answers })?;
     Ok(End::Answered)
+}
+
+/// The longest that a probe takes in which all goes well. A simulated one takes no time.
+fn longest(load: &LoadPlan, group: &EngineGroup) -> Seconds {
+    let hold = match load.hold {
+        Hold::For(hold) => hold.get(),
+        Hold::UntilFinished => 0.0,
+    };
+    match *group.engine {
+        experiment::Engine::Vllm(_) => Seconds::new(load.patience.get() + hold).unwrap_or(Seconds::ZERO),
+        experiment::Engine::Sim(_) => Seconds::ZERO,
+    }
 }
 
 fn probe_ask(ladder: &Ladder, group: &EngineGroup, probe: u32, load: LoadPlan) -> ProbeAsk {

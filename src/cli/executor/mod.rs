@@ -7,6 +7,7 @@
 //! ```
 
 mod apart;
+mod deadline;
 mod devices;
 mod events;
 mod group;
@@ -30,6 +31,7 @@ use futures_util::stream::FuturesUnordered;
 
 use slots::Slots;
 
+pub use deadline::Deadline;
 pub use devices::gpus_of;
 pub use events::Happening;
 pub use ladder::LadderTask;
@@ -45,6 +47,8 @@ pub struct Surroundings<'a> {
     pub logs_name: String,
     /// The library that workers load.
     pub library: Option<&'a WorkerLibrary>,
+    /// When the run is to be over, where that was asked for.
+    pub deadline: Option<&'a Deadline>,
     /// Remembers what happened. An error ends the run: nothing is measured that cannot be kept.
     pub record: &'a dyn Fn(Entry) -> Result<()>,
     /// Tells people what goes on.

@@ -36,9 +36,11 @@ fn failures(run: &Run) -> String {
     let mut text = String::new();
     for (failure, cells) in failed(run) {
         let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {})", escape(log)));
-        let cells = if cells.len() > 3 { format!("{} cells", cells.len()) } else { cells.join("; ") };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "- {} failed: {}{log}", escape(&cells), escape(&failure.reason));
+        let _ = writeln!(text, "- {} failed: {}{log}", escape(&names(&cells)), escape(&failure.reason));
+    }
+    for (reason, cells) in left(run) {
+        let _ = writeln!(text, "- {} left: {}", escape(&names(&cells)), escape(reason));
     }
     if text.is_empty() { text } else { format!("\n{text}") }
 }
@@ -55,6 +57,23 @@ pub fn failed(run: &Run) -> Vec<(&Failure, Vec<&str>)> {
     reasons
 }
 
+/// Why cells were left for another time, each reason once with the ids of its cells.
+pub fn left(run: &Run) -> Vec<(&str, Vec<&str>)> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (cell, reason) in run.cells.iter().filter_map(|cell| Some((cell, cell.left.as_deref()?))) {
+        match reasons.iter_mut().find(|(other, _)| *other == reason) {
+            Some((_, cells)) => cells.push(&cell.id),
+            None => reasons.push((reason, vec![&cell.id])),
+        }
+    }
+    reasons
+}
+
+/// A few cells by their ids, many by their number.
+pub fn names(cells: &[&str]) -> String {
+    if cells.len() > 3 { format!("{} cells", cells.len()) } else { cells.join("; ") }
+}
+
 /// One line on where a result comes from.
 pub fn provenance(run: &Run) -> String {
     let from = &run.provenance;
@@ -69,7 +88,8 @@ pub fn provenance(run: &Run) -> String {
     devices.dedup();
     let gpu = (!devices.is_empty()).then(|| devices.join(", "));
     let load = Some(loads(run)).filter(|loads| !loads.is_empty());
-    let parts = [Some(format!("run {}", run.run_id)), Some(run.status.to_string()), load, engine, git, gpu, cpu];
+    let trust = run.trusts_remote_code().then(|| "trust_remote_code: the engine ran code of the model's".to_owned());
+    let parts = [Some(format!("run {}", run.run_id)), Some(run.status.to_string()), load, engine, trust, git, gpu, cpu];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
@@ -118,6 +138,21 @@ mod tests {
     #[test]
     fn a_run_reads_as_a_page() {
         insta::assert_snapshot!(render(&testing::run()));
+    }
+
+    #[test]
+    fn trust_in_remote_code_is_said() {
+        let mut run = testing::run();
+        assert!(!provenance(&run).contains("trust_remote_code"));
+        run.engines[0].args["spec"]["args"]["trust_remote_code"] = true.into();
+        assert!(provenance(&run).contains("trust_remote_code"));
+    }
+
+    #[test]
+    fn what_was_left_is_said_with_its_reason() {
+        let mut run = testing::run();
+        run.cells[0].left = Some("no time".to_owned());
+        assert!(render(&run).contains(" left: no time"), "{}", render(&run));
     }
 
     #[test]

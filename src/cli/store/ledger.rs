@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ceiling_core::experiment::Engine;
@@ -29,7 +29,17 @@ pub struct Ledger {
     /// Experiments with news that are not published yet.
     pub(super) unpublished: BTreeSet<usize>,
     /// When they may be.
-    next_publication: Instant,
+    pub(super) next_publication: Instant,
+    spent: Spent,
+}
+
+/// Time that books took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Appending to journals.
+    pub journal: Duration,
+    /// Everything that is made of them: `run.json`, `cells.csv`, requests.
+    pub publishing: Duration,
 }
 
 /// All cells are published together, and a run of many short ladders would do little else: for each second that this
@@ -71,21 +81,32 @@ impl Ledger {
     /// Books that are open, and what they add up to.
     pub(super) fn open(plan: Arc<Plan>, books: Vec<Book>, state: State, heading: Heading) -> Self {
         let owners = owners(&plan);
-        Self { plan, state, heading, books, owners, unpublished: BTreeSet::new(), next_publication: Instant::now() }
+        Self {
+            plan,
+            state,
+            heading,
+            books,
+            owners,
+            unpublished: BTreeSet::new(),
+            next_publication: Instant::now(),
+            spent: Spent::default(),
+        }
     }
 
     /// Keeps what happened. Published files follow as cells are answered.
     pub fn record(&mut self, entry: &Entry) -> Result<()> {
         let publishes = !matches!(entry, Entry::Probed(_));
         let owners = self.owners.get(entry.about()).cloned().unwrap_or_default();
+        let began = Instant::now();
         for &experiment in &owners {
             self.books[experiment].journal.append(entry)?;
         }
+        self.spent.journal += began.elapsed();
         self.state.apply(entry);
         if publishes {
             self.unpublished.extend(owners);
         }
-        if publishes { self.publish_news() } else { Ok(()) }
+        self.publish_news()
     }
 
     /// Publishes what is new, unless that was done a moment ago.
@@ -96,21 +117,40 @@ impl Ledger {
                 self.publish(experiment)?;
             }
             self.next_publication = Instant::now() + REST * began.elapsed();
+            self.spent.publishing += began.elapsed();
         }
         Ok(())
+    }
+
+    /// Time that the books took since they were opened.
+    pub fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    /// Whether anything is known of a ladder.
+    pub fn knows(&self, ladder: &Key) -> bool {
+        self.state.ladder(ladder).is_some()
     }
 
     /// Publishes everything for the last time.
     pub fn finish(&mut self, interrupted: bool, now: Timestamp) -> Result<Vec<Run>> {
         self.heading.finished = Some(rfc3339(now));
         self.heading.interrupted = interrupted;
-        // What says that the run is over comes last.
-        for (experiment, book) in self.books.iter_mut().enumerate() {
-            book.journal.sync()?;
-            let run = self.state.publish(&self.plan, experiment, self.heading.clone());
-            requests::write(book.directory.path(), &run)?;
-        }
-        self.publish_all()
+        let began = Instant::now();
+        // What says that the run is over comes last, and also where there is no room for the rest.
+        let settled = (0..self.books.len()).try_for_each(|experiment| self.settle(experiment));
+        let runs = self.publish_all()?;
+        settled?;
+        self.spent.publishing += began.elapsed();
+        Ok(runs)
+    }
+
+    /// Brings an experiment's journal to the disk, and makes the table of its requests.
+    fn settle(&mut self, experiment: usize) -> Result<()> {
+        let run = self.state.publish(&self.plan, experiment, self.heading.clone());
+        let book = &mut self.books[experiment];
+        book.journal.sync()?;
+        requests::write(book.directory.path(), &run)
     }
 
     /// Publishes everything as it stands.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::plan::{ExperimentHead, Key, Plan};
@@ -14,6 +15,9 @@ use super::journal::{self, Journal, Sync};
 use super::ledger::{Book, Ledger, owners, sync};
 use super::lock::Lock;
 use super::run_dir::RunDir;
+
+/// What a run had published stands for so long after it was resumed.
+const FIRST_PUBLICATION: Duration = Duration::from_secs(10);
 
 /// A run that goes on, and what it had come to.
 pub struct Resumed {
@@ -29,8 +33,10 @@ pub struct Resumed {
 pub fn resume(plan: Arc<Plan>, results: &Path, run_id: &str, provenance: &Provenance) -> Result<Resumed> {
     let Opened { books, mut replay, mut notes, heading, .. } = open(&plan, results, run_id)?;
     notes.extend(changed(&heading.provenance, provenance));
-    let ledger = Ledger::open(plan, books, std::mem::take(&mut replay.state), heading);
-    ledger.publish_all()?;
+    let mut ledger = Ledger::open(plan, books, std::mem::take(&mut replay.state), heading);
+    // Going on need not wait for what takes long in a large run.
+    ledger.unpublished.extend(0..ledger.books.len());
+    ledger.next_publication = Instant::now() + FIRST_PUBLICATION;
     Ok(Resumed { ledger, replay, notes })
 }
 
@@ -90,6 +96,7 @@ fn open(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
         books.push(Some(reopened));
         first.get_or_insert(run);
     }
+    replay.end(plan);
     let first = first.with_context(|| format!("no experiment of this plan is part of run {run_id}"))?;
     let heading = Heading {
         run_id: run_id.to_owned(),

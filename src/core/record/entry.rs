@@ -41,6 +41,13 @@ pub enum Entry {
         /// What is known of each of them.
         answers: Vec<Answer>,
     },
+    /// A ladder was left for another time.
+    LadderLeft {
+        /// The ladder.
+        ladder: Key,
+        /// Why.
+        reason: String,
+    },
     /// A ladder could not be measured, or not to its end.
     LadderFailed {
         /// The ladder.
@@ -60,7 +67,9 @@ impl Entry {
         match self {
             Self::Loaded { group, .. } | Self::EngineFailed { group, .. } => group,
             Self::Probed(probe) => &probe.ladder,
-            Self::Answered { ladder, .. } | Self::LadderFailed { ladder, .. } => ladder,
+            Self::Answered { ladder, .. } | Self::LadderLeft { ladder, .. } | Self::LadderFailed { ladder, .. } => {
+                ladder
+            }
         }
     }
 }

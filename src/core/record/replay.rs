@@ -23,6 +23,8 @@ pub struct Replay {
     /// The ladders of the plan by key.
     place: HashMap<Key, usize>,
     groups: HashSet<Key>,
+    /// Probes of ladders that have not answered yet: how they are to be judged shows in the answer.
+    pending: Vec<Vec<Probe>>,
 }
 
 impl Replay {
@@ -35,6 +37,7 @@ impl Replay {
             next_numbers: vec![0; ladders],
             place: plan.ladders.iter().enumerate().map(|(at, ladder)| (ladder.key, at)).collect(),
             groups: plan.groups.iter().map(|group| group.key).collect(),
+            pending: vec![Vec::new(); ladders],
         }
     }
 
@@ -51,32 +54,47 @@ impl Replay {
             }
             Entry::Probed(probe) => {
                 if let Some(&at) = self.place.get(&probe.ladder) {
-                    self.probe(plan, at, *probe);
+                    self.next_numbers[at] = self.next_numbers[at].max(probe.number + 1);
+                    self.pending[at].push(*probe);
                 }
             }
             Entry::Answered { ladder, ref cells, .. } => {
                 let Some(&at) = self.place.get(&ladder) else { return };
-                if plan.ladders[at].cells.iter().all(|&cell| cells.contains(&plan.cells[cell].key)) {
+                let asked = plan.cell_keys(at);
+                if asked.iter().all(|cell| cells.contains(cell)) {
+                    for probe in std::mem::take(&mut self.pending[at]) {
+                        let probe = if *cells == asked { probe } else { self.judge(plan, at, probe) };
+                        self.state.apply(&Entry::Probed(Box::new(probe)));
+                    }
                     self.ladders[at] = None;
                     self.state.apply(&entry);
                 }
             }
-            Entry::LadderFailed { .. } => {}
+            Entry::LadderLeft { .. } | Entry::LadderFailed { .. } => {}
+        }
+    }
+
+    /// After the last entry: judges the probes of ladders that are open, for their searches to go on from there.
+    pub fn end(&mut self, plan: &Plan) {
+        for at in 0..self.pending.len() {
+            let (ladder, slas) = (&plan.ladders[at], plan.slas(at));
+            for probe in std::mem::take(&mut self.pending[at]) {
+                let load = LoadPlan::new(&ladder.workload, &slas, probe.concurrency, &probe.until);
+                if let (Some(seen), true) = (&mut self.ladders[at], probe.counts) {
+                    seen.push(Observation::new(&load, &probe.until, &probe.measured, &slas));
+                }
+                let probe = self.judge(plan, at, probe);
+                self.state.apply(&Entry::Probed(Box::new(probe)));
+            }
         }
     }
 
     /// Judges an old probe under the SLAs that its ladder has now.
-    fn probe(&mut self, plan: &Plan, at: usize, probe: Probe) {
+    fn judge(&self, plan: &Plan, at: usize, probe: Probe) -> Probe {
         let ladder = &plan.ladders[at];
-        let slas = plan.slas(at);
-        let load = LoadPlan::new(&ladder.workload, &slas, probe.concurrency, &probe.until);
-        if let (Some(seen), true) = (&mut self.ladders[at], probe.counts) {
-            seen.push(Observation::new(&load, &probe.until, &probe.measured, &slas));
-        }
-        self.next_numbers[at] = self.next_numbers[at].max(probe.number + 1);
         let engine = self.state.resolved(&plan.groups[ladder.group].key).cloned().unwrap_or_default();
         let taken = Taken { number: probe.number, concurrency: probe.concurrency, until: probe.until };
-        let judged = Probe::judge(ladder, &slas, &engine, taken, probe.measured);
-        self.state.apply(&Entry::Probed(Box::new(Probe { counts: probe.counts, ..judged })));
+        let judged = Probe::judge(ladder, &plan.slas(at), &engine, taken, probe.measured);
+        Probe { counts: probe.counts, ..judged }
     }
 }

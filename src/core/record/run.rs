@@ -52,6 +52,13 @@ pub struct Run<P = ProbeRecord> {
     pub cells: Vec<CellRecord>,
 }
 
+impl Run {
+    /// Whether an engine was allowed to run code that came with its model.
+    pub fn trusts_remote_code(&self) -> bool {
+        self.engines.iter().any(|engine| engine.args["spec"]["args"]["trust_remote_code"] == true)
+    }
+}
+
 /// How far a run came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -262,4 +269,7 @@ pub struct CellRecord {
     pub limit: Option<LimitedBy>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,
+    /// Why it was left for another time, where nothing else ended the run before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
 }

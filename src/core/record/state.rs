@@ -38,6 +38,8 @@ pub struct LadderState {
     pub answers: Option<HashMap<Key, Answer>>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,
+    /// Why it was left for another time.
+    pub left: Option<String>,
 }
 
 impl LadderState {
@@ -81,6 +83,9 @@ impl State {
                 let state = self.ladders.entry(*ladder).or_default();
                 state.answers = Some(cells.iter().copied().zip(answers.iter().copied()).collect());
                 state.failure = None;
+            }
+            Entry::LadderLeft { ladder, reason } => {
+                self.ladders.entry(*ladder).or_default().left = Some(reason.clone());
             }
             Entry::LadderFailed { ladder, cells, answers, failure } => {
                 let state = self.ladders.entry(*ladder).or_default();
@@ -201,6 +206,7 @@ impl State {
             confidence: answer.and_then(|answer| answer.confidence),
             limited_by: limit.map(|limit| limit.limit),
             limit,
+            left: state.filter(|_| answer.is_none()).and_then(|state| state.left.clone()),
             failure: state
                 .filter(|_| answer.is_some_and(|a| a.status == Status::Failed))
                 .and_then(|s| s.failure.clone()),

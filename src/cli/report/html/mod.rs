@@ -75,7 +75,7 @@ fn header(run: &Run) -> Markup {
     html! {
         header {
             @if run.simulated { p.simulated role="note" { b { "Simulated." } " These numbers come from a model of an engine, not from an engine." } }
-            @if trusts_remote_code(run) { p.simulated role="note" { b { "trust_remote_code." } " The engine ran code that came with the model." } }
+            @if run.trusts_remote_code() { p.simulated role="note" { b { "trust_remote_code." } " The engine ran code that came with the model." } }
             h1 { (run.experiment.name) }
             @if !run.experiment.description.is_empty() { p.lead { (run.experiment.description) } }
             p { (summary(run)) }
@@ -112,10 +112,6 @@ fn summary(run: &Run) -> String {
         count(run.engines.len(), "engine"),
         scale::brief(seconds)
     )
-}
-
-fn trusts_remote_code(run: &Run) -> bool {
-    run.engines.iter().any(|engine| engine.args["spec"]["args"]["trust_remote_code"] == true)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// A workplace with a fake worker that behaves as told, and an experiment on it.
 ///
 /// First tokens come 30.1 ms apart, so limits of 1 s and 3 s have the ceilings 33 and 99 at an ok rate of 1.
-fn workplace(behaviour: &str, execution: &str) -> Workplace {
+pub fn workplace(behaviour: &str, execution: &str) -> Workplace {
     let place = Workplace::new();
     let python = place.write("fake_worker.py", include_str!("fake_worker.py"));
     std::fs::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -59,20 +59,20 @@ fn workplace(behaviour: &str, execution: &str) -> Workplace {
 }
 
 /// Tells the next fake worker how to behave; nothing that an experiment says changes with it.
-fn behave(place: &Workplace, behaviour: &str) -> PathBuf {
+pub fn behave(place: &Workplace, behaviour: &str) -> PathBuf {
     place.write("behaviour", behaviour)
 }
 
-fn run(place: &Workplace) -> Output {
+pub fn run(place: &Workplace) -> Output {
     run_with(place, &[])
 }
 
-fn run_with(place: &Workplace, arguments: &[&str]) -> Output {
+pub fn run_with(place: &Workplace, arguments: &[&str]) -> Output {
     let arguments = [&["run", "fake.toml"], arguments].concat();
     place.ceiling(&arguments).env("CEILING_WORKER", place.path("libceiling_worker.so")).output().unwrap()
 }
 
-fn levels(run: &Value) -> Vec<u64> {
+pub fn levels(run: &Value) -> Vec<u64> {
     run["ladders"][0]["probes"].as_array().unwrap().iter().map(|p| p["concurrency"].as_u64().unwrap()).collect()
 }
 
@@ -247,6 +247,26 @@ fn signals_end_a_run_at_once_and_keep_what_was_measured() {
 }
 
 #[test]
+fn a_deadline_leaves_what_would_not_end_in_time_for_another_time() {
+    let place = workplace("well", "");
+    // By the rule of thumb an engine loads in 90 s.
+    let output = run_with(&place, &["--deadline", "60s"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(!place.path("starts").exists(), "no engine was begun");
+    let left = place.run_json();
+    assert_eq!(left["status"], "partial");
+    assert_eq!(statuses(&left), ["none", "none"]);
+    assert!(left["cells"][0]["left"].as_str().unwrap().contains("--deadline 60s"), "{left}");
+    assert!(stdout(&output).contains("left: "), "{}", stdout(&output));
+
+    let output = run_with(&place, &["--resume", "--deadline", "8h"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let whole = place.run_json();
+    assert_eq!(statuses(&whole), ["found", "found"]);
+    assert!(whole["cells"][0].get("left").is_none(), "{whole}");
+}
+
+#[test]
 fn a_missing_library_starts_nothing() {
     let place = workplace("well", "");
     let output = place.ceiling(&["run", "fake.toml"]).env("CEILING_WORKER", "/nowhere/lib.so").output().unwrap();
@@ -269,7 +289,7 @@ fn gpus_narrow_what_the_caller_can_see() {
 }
 
 /// What a run measured and answered. Keys are left out: they hold the directory that the fake worker lies in.
-fn outcome(run: &Value) -> Value {
+pub fn outcome(run: &Value) -> Value {
     let bracket = |cell: &Value| [&cell["status"], &cell["highest_pass"], &cell["lowest_fail"]].map(Value::clone);
     let answers: Vec<_> = run["cells"].as_array().unwrap().iter().map(bracket).collect();
     serde_json::json!({ "answers": answers, "probes": run["ladders"][0]["probes"], "status": run["status"] })

@@ -5,6 +5,7 @@
 mod batch;
 mod commands;
 mod diff;
+mod disk;
 mod executor;
 mod faults;
 mod reports;
