@@ -45,6 +45,8 @@ pub enum Command {
     List(ListArgs),
     /// Show the ceilings of an experiment over all its runs
     History(HistoryArgs),
+    /// Say what of Python, vLLM, GPU, driver and git is there, and what to do about what is not
+    Doctor(DoctorArgs),
     /// Write the JSON schemas
     Schema(SchemaArgs),
     /// Print shell completions
@@ -374,6 +376,17 @@ pub enum HistoryFormat {
 /// `ceiling list`
 #[derive(Debug, Args)]
 pub struct ListArgs {
+    /// Where runs are kept.
+    #[command(flatten)]
+    pub results: ResultsArgs,
+}
+
+/// `ceiling doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The Python of the environment that holds vLLM
+    #[arg(long, value_name = "PATH", default_value = ".venv/bin/python")]
+    pub python: PathBuf,
     /// Where runs are kept.
     #[command(flatten)]
     pub results: ResultsArgs,

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Diff(args) => commands::diff::diff(&args),
         Command::List(args) => commands::list::list(&args),
         Command::History(args) => commands::history::history(&args),
+        Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Schema(args) => commands::schema::schema(&args),
         Command::Completions { shell } => commands::completions::completions(shell),
     };

@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod check;
 pub mod completions;
 pub mod diff;
+pub mod doctor;
 pub mod fit;
 pub mod history;
 pub mod list;

@@ -11,6 +11,7 @@ mod deadline;
 mod devices;
 mod events;
 mod group;
+mod interpreter;
 mod ladder;
 mod log_tail;
 mod preflight;
@@ -32,8 +33,9 @@ use futures_util::stream::FuturesUnordered;
 use slots::Slots;
 
 pub use deadline::Deadline;
-pub use devices::gpus_of;
+pub use devices::{callers_devices, gpus_of, installed};
 pub use events::Happening;
+pub use interpreter::{Environment, ask};
 pub use ladder::LadderTask;
 pub use preflight::check;
 pub use session::SessionError;

@@ -172,8 +172,9 @@ impl Ledger {
     fn publish(&self, experiment: usize) -> Result<Run> {
         let run = self.state.publish(&self.plan, experiment, self.heading.clone());
         let directory = &self.books[experiment].directory;
-        replace_by(&directory.file("run.json"), |file| report::json::write(&run, file))?;
         replace(&directory.file("cells.csv"), report::csv::render(&run)?.as_bytes())?;
+        // Last: a run that says it is over is not published again.
+        replace_by(&directory.file("run.json"), |file| report::json::write(&run, file))?;
         Ok(run)
     }
 }

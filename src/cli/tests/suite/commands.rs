@@ -1,6 +1,7 @@
 //! The verbs as a user meets them, on simulated engines and on a fake worker.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use crate::support::{Workplace, stderr, stdout, workspace};
 use serde_json::Value;
@@ -36,6 +37,26 @@ fn validate(schema: &str, value: &Value) {
     let validator = jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap();
     let errors: Vec<String> = validator.iter_errors(value).map(|error| error.to_string()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn a_doctor_names_what_is_there_and_what_to_do() {
+    let place = Workplace::new();
+    let library = place.write("libceiling_worker.so", "");
+    let doctor = |python: &str| {
+        let mut command = place.ceiling(&["doctor", "--python", python]);
+        command.env("CEILING_WORKER", &library).output().unwrap()
+    };
+    let missing = doctor("nowhere/python");
+    assert_eq!(missing.status.code(), Some(1), "{}", stdout(&missing));
+    assert!(stdout(&missing).contains("make setup"), "{}", stdout(&missing));
+    assert!(stdout(&missing).contains("git init"), "{}", stdout(&missing));
+    // Whatever Python this machine has, it holds no vLLM under this name when it looks nowhere else.
+    let bare = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(place.path("bare")).status().unwrap();
+    assert!(bare.success());
+    let without = doctor("bare/bin/python");
+    assert_eq!(without.status.code(), Some(1), "{}", stdout(&without));
+    assert!(stdout(&without).contains("uv pip install"), "{}", stdout(&without));
 }
 
 #[test]

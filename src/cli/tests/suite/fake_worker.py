@@ -44,16 +44,20 @@ def say(event, **fields):
     EVENTS.flush()
 
 
-def follow_parent():
+def die_with(parent):
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have ended before it was asked for.
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def note_start():
     if BEHAVIOUR == "takes-time":
-        follow_parent()
+        die_with(os.getppid())
+    own = os.getpid()
     # On a cluster it follows its parent, as vLLM's engine does: there the executor may be killed with all its means.
     follow = ["setpriv", "--pdeathsig", "KILL"] if "SLURM_JOB_ID" in os.environ else []
-    before = follow_parent if BEHAVIOUR == "takes-time" else None
+    before = (lambda: die_with(own)) if BEHAVIOUR == "takes-time" else None
     child = subprocess.Popen([*follow, "sleep", "600"], preexec_fn=before)
     with open(os.environ["FAKE_STARTS"], "a") as file:
         file.write(json.dumps({
