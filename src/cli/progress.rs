@@ -67,6 +67,10 @@ impl Progress {
                     format!("{}: engine {} up after {:.0} s{kv}", group.label, resolved.version, seconds.get());
                 self.line(&loaded);
             }
+            Happening::EngineChanged { group, changes } => {
+                let changes = changes.join("; ");
+                self.line(&format!("{}: not the engine that it was ({changes}): measured again", group.label));
+            }
             Happening::EngineFailed { group, failure, tries_again } => {
                 let then = if tries_again { "; trying again" } else { "" };
                 self.line(&format!("{}: engine failed: {}{then}", group.label, failure.reason));

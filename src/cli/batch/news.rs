@@ -84,6 +84,9 @@ fn show(plan: &Plan, entry: &Entry, progress: &Progress) {
         Entry::Loaded { group, resolved, seconds } => {
             group_of(group).map(|group| Happening::EngineLoaded { group, resolved, seconds: *seconds })
         }
+        Entry::EngineChanged { group, changes, .. } => {
+            group_of(group).map(|group| Happening::EngineChanged { group, changes })
+        }
         Entry::EngineFailed { group, failure } => {
             group_of(group).map(|group| Happening::EngineFailed { group, failure, tries_again: false })
         }

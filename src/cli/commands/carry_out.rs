@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ceiling_core::plan::{self, Plan};
+use ceiling_core::plan::{self, Key, Plan};
 use ceiling_core::record::{Entry, Replay, Run, RunStatus};
 use ceiling_core::units::Seconds;
 use jiff::Timestamp;
@@ -126,8 +126,19 @@ async fn execute(
     let (logs, own_name) = ledger.borrow().logs();
     let logs_name = logs_name.unwrap_or(own_name);
     let record = |entry: Entry| ledger.borrow_mut().record(&entry);
+    let known = |group: &Key| ledger.borrow().resolved(group);
+    let next_number = |ladder: &Key| ledger.borrow().next_number(ladder);
     let show = |happening: executor::Happening<'_>| progress.show(happening);
-    let around = Surroundings { logs, logs_name, library, deadline, record: &record, show: &show };
+    let around = Surroundings {
+        logs,
+        logs_name,
+        library,
+        deadline,
+        known: &known,
+        next_number: &next_number,
+        record: &record,
+        show: &show,
+    };
     let ended = tokio::select! {
         biased;
         // Dropping the execution kills its workers with everything that they started.

@@ -13,6 +13,8 @@ pub enum Happening<'a> {
     EngineLoading { group: &'a EngineGroup, attempt: u32 },
     /// The engine answers.
     EngineLoaded { group: &'a EngineGroup, resolved: &'a Resolved, seconds: Seconds },
+    /// The engine is not what it was when it was measured before.
+    EngineChanged { group: &'a EngineGroup, changes: &'a [String] },
     /// The engine did not come up, or was lost.
     EngineFailed { group: &'a EngineGroup, failure: &'a Failure, tries_again: bool },
     /// A probe begins.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use ceiling_core::experiment;
 use ceiling_core::plan::{EngineGroup, Plan};
-use ceiling_core::record::{Entry, Failure, FailureKind};
+use ceiling_core::record::{Entry, Failure, FailureKind, changes};
 use ceiling_core::search::Status;
 use ceiling_core::sim::SimSession;
 
@@ -71,6 +71,10 @@ async fn attempt_group(
         Err(error) => return failed(error),
     };
     (around.show)(Happening::EngineLoaded { group, resolved: &resolved, seconds });
+    let changes = (around.known)(&group.key).map_or_else(Vec::new, |before| changes(&before, &resolved));
+    if !changes.is_empty() {
+        *tasks = begin_again(plan, group, changes, around)?;
+    }
     (around.record)(Entry::Loaded { group: group.key, resolved: Box::new(resolved.clone()), seconds })?;
     let mut engine = Engine { session, resolved: &resolved };
 
@@ -98,6 +102,23 @@ async fn attempt_group(
     }
     engine.session.shut_down().await;
     Ok(None)
+}
+
+/// All ladders of a group whose engine is not what it was, from their beginning.
+fn begin_again(
+    plan: &Plan,
+    group: &EngineGroup,
+    changes: Vec<String>,
+    around: &Surroundings<'_>,
+) -> Result<Vec<LadderTask>> {
+    (around.show)(Happening::EngineChanged { group, changes: &changes });
+    let ladders = group.ladders.iter().map(|&ladder| plan.ladders[ladder].key).collect();
+    (around.record)(Entry::EngineChanged { group: group.key, ladders, changes })?;
+    let anew = |&ladder: &usize| {
+        let next_number = (around.next_number)(&plan.ladders[ladder].key);
+        LadderTask { ladder, search: None, seen: Vec::new(), next_number }
+    };
+    Ok(group.ladders.iter().map(anew).collect())
 }
 
 fn start(group: &EngineGroup, log: &Path, lease: &Lease, around: &Surroundings<'_>) -> Result<Session, SessionError> {

@@ -25,7 +25,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use ceiling_core::plan::Plan;
+use ceiling_core::plan::{Key, Plan};
+use ceiling_core::protocol::Resolved;
 use ceiling_core::record::Entry;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -51,6 +52,10 @@ pub struct Surroundings<'a> {
     pub library: Option<&'a WorkerLibrary>,
     /// When the run is to be over, where that was asked for.
     pub deadline: Option<&'a Deadline>,
+    /// What was known of a group's engine, when it was up last.
+    pub known: &'a dyn Fn(&Key) -> Option<Resolved>,
+    /// Number of a ladder's next probe.
+    pub next_number: &'a dyn Fn(&Key) -> u32,
     /// Remembers what happened. An error ends the run: nothing is measured that cannot be kept.
     pub record: &'a dyn Fn(Entry) -> Result<()>,
     /// Tells people what goes on.

@@ -24,7 +24,7 @@ pub enum Sync {
 }
 
 /// For each second that a sparing sync took, so many pass before the next.
-const REST: u32 = 50;
+const REST: u32 = 200;
 
 /// The first line of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ceiling_core::experiment::Engine;
 use ceiling_core::plan::{ExperimentHead, Key, Plan};
+use ceiling_core::protocol::Resolved;
 use ceiling_core::record::{Entry, Heading, Provenance, Run, State};
 use jiff::{SignedDuration, Timestamp};
 
@@ -120,6 +121,16 @@ impl Ledger {
             self.spent.publishing += began.elapsed();
         }
         Ok(())
+    }
+
+    /// What a group's engine was like when it was up last.
+    pub fn resolved(&self, group: &Key) -> Option<Resolved> {
+        self.state.resolved(group).cloned()
+    }
+
+    /// Number of the next probe of a ladder.
+    pub fn next_number(&self, ladder: &Key) -> u32 {
+        self.state.ladder(ladder).map_or(0, |state| state.next_number)
     }
 
     /// Time that the books took since they were opened.

@@ -4,14 +4,14 @@
 //! journal holds every request anyway and survives: the table is made from it when the run ends. Where a run was killed,
 //! its resumption makes the table, or whoever asks for a report.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ceiling_core::plan::Key;
-use ceiling_core::record::{Entry, Probe, Run};
+use ceiling_core::record::{Entry, LadderRecord, Probe, Run};
 use ceiling_core::request::{RequestEnd, RequestRecord};
 use ceiling_core::units::Seconds;
 use parquet::basic::Compression;
@@ -64,13 +64,22 @@ pub fn complete(directory: &Path, run: &Run) -> Result<()> {
 /// Makes the table of a run from its journal; a reader sees the old one or the new.
 pub fn write(directory: &Path, run: &Run) -> Result<()> {
     let ids = run.ladders.iter().map(|ladder| (ladder.key, ladder.id.as_str())).collect();
+    let numbers = |ladder: &LadderRecord| {
+        let key = ladder.key;
+        ladder.probes.iter().map(move |probe| (key, probe.number)).collect::<Vec<_>>()
+    };
+    let published: HashSet<(Key, u32)> = run.ladders.iter().flat_map(numbers).collect();
     let path = directory.join("requests.parquet");
     let new = path.with_added_extension("new");
     let context = || format!("cannot write {}", path.display());
     let mut table = Table::create(&new, run, ids).with_context(context)?;
     for entry in journal::entries(&directory.join("journal.jsonl"))? {
-        if let (_, Entry::Probed(probe)) = entry? {
-            table.add(*probe).with_context(context)?;
+        match entry?.1 {
+            // What was measured on an engine that has changed since is not published either.
+            Entry::Probed(probe) if published.contains(&(probe.ladder, probe.number)) => {
+                table.add(*probe).with_context(context)?;
+            }
+            _ => {}
         }
     }
     table.finish().and_then(|file| Ok(file.sync_all()?)).with_context(context)?;

@@ -23,6 +23,15 @@ pub enum Entry {
         /// Time from the start of its worker to an engine that answers.
         seconds: Seconds,
     },
+    /// An engine came up that is not what it was: what was measured on it before does not count any more.
+    EngineChanged {
+        /// The engine group.
+        group: Key,
+        /// Its ladders.
+        ladders: Vec<Key>,
+        /// What is not as it was.
+        changes: Vec<String>,
+    },
     /// An engine did not come up, or was lost; its group may be tried again.
     EngineFailed {
         /// The engine group.
@@ -65,7 +74,7 @@ impl Entry {
     /// The engine group or the ladder that it is about.
     pub fn about(&self) -> &Key {
         match self {
-            Self::Loaded { group, .. } | Self::EngineFailed { group, .. } => group,
+            Self::Loaded { group, .. } | Self::EngineChanged { group, .. } | Self::EngineFailed { group, .. } => group,
             Self::Probed(probe) => &probe.ladder,
             Self::Answered { ladder, .. } | Self::LadderLeft { ladder, .. } | Self::LadderFailed { ladder, .. } => {
                 ladder

@@ -8,6 +8,7 @@
 //! summary  the same in brief, for lists and comparisons
 //! ```
 
+mod change;
 mod columns;
 mod entry;
 mod probe;
@@ -20,6 +21,7 @@ mod state;
 mod summary;
 mod tallies;
 
+pub use change::changes;
 pub use entry::{Entry, Failure, FailureKind};
 pub use probe::{Probe, Taken};
 pub use provenance::{EngineVersion, Git, Provenance};

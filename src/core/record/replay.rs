@@ -52,6 +52,13 @@ impl Replay {
                     self.state.apply(&entry);
                 }
             }
+            Entry::EngineChanged { ref ladders, .. } => {
+                for &at in ladders.iter().filter_map(|ladder| self.place.get(ladder)) {
+                    self.pending[at].clear();
+                    self.ladders[at] = Some(Vec::new());
+                }
+                self.state.apply(&entry);
+            }
             Entry::Probed(probe) => {
                 if let Some(&at) = self.place.get(&probe.ladder) {
                     self.next_numbers[at] = self.next_numbers[at].max(probe.number + 1);

@@ -40,9 +40,16 @@ pub struct LadderState {
     pub failure: Option<Failure>,
     /// Why it was left for another time.
     pub left: Option<String>,
+    /// Number of its next probe; it goes on where an engine changed.
+    pub next_number: u32,
 }
 
 impl LadderState {
+    /// Forgets what was measured.
+    fn forget(&mut self) {
+        *self = Self { next_number: self.next_number, ..Self::default() };
+    }
+
     /// What bound the engine in the newest probe at a level that failed this SLA.
     fn limit_at(&self, level: Concurrency, sla: usize) -> Option<LimitedBy> {
         let at_level = self.probes.iter().rev().filter(|probe| probe.counts && probe.concurrency == level);
@@ -73,11 +80,18 @@ impl State {
                 state.load_seconds = Some(*seconds);
                 state.loads += 1;
             }
+            Entry::EngineChanged { ladders, .. } => {
+                for ladder in ladders {
+                    self.ladders.entry(*ladder).and_modify(LadderState::forget);
+                }
+            }
             Entry::EngineFailed { group, failure } => {
                 self.groups.entry(*group).or_default().failures.push(failure.clone());
             }
             Entry::Probed(probe) => {
-                self.ladders.entry(probe.ladder).or_default().probes.push(ProbeRecord::new(probe));
+                let state = self.ladders.entry(probe.ladder).or_default();
+                state.next_number = state.next_number.max(probe.number + 1);
+                state.probes.push(ProbeRecord::new(probe));
             }
             Entry::Answered { ladder, cells, answers } => {
                 let state = self.ladders.entry(*ladder).or_default();

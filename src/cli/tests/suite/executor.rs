@@ -320,6 +320,26 @@ fn a_resumed_run_repeats_nothing_and_ends_like_one_that_was_not_interrupted() {
 }
 
 #[test]
+fn an_engine_that_changed_is_measured_again() {
+    let place = workplace("dies", "retries = 0");
+    run(&place);
+    assert_eq!(levels(&place.run_json()), [1, 2]);
+    behave(&place, "newer");
+    let output = run_with(&place, &["--resume"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("version was 0.0-fake, is 0.1-fake"), "{}", stderr(&output));
+    let resumed = place.run_json();
+    let whole = workplace("well", "retries = 0");
+    assert_eq!(run(&whole).status.code(), Some(0));
+    assert_eq!(levels(&resumed), levels(&whole.run_json()), "all levels again, none of the old engine's");
+    assert_eq!(resumed["ladders"][0]["probes"][0]["number"], 2, "no prompt comes twice");
+    assert_eq!(resumed["provenance"]["engine"]["version"], "0.1-fake");
+    let requests = read_requests(&place.run_directory().join("requests.parquet"));
+    let rows: u64 = requests["probes"].as_array().unwrap().iter().map(|probe| probe[3].as_u64().unwrap()).sum();
+    assert_eq!(rows, levels(&resumed).iter().sum::<u64>(), "what is published, and no more");
+}
+
+#[test]
 fn a_torn_journal_costs_the_torn_entry_only() {
     let place = workplace("dies", "retries = 0");
     run(&place);

@@ -34,6 +34,8 @@ RESOLVED = {
     "model_commit": None,
     "load_seconds": 0.0,
 }
+if BEHAVIOUR == "newer":
+    RESOLVED["version"] = "0.1-fake"
 STEP_S = 0.0301
 PROBE_S = 0.01
 PR_SET_PDEATHSIG = 1
