@@ -158,6 +158,7 @@ fn rest(args: &RunArgs, plan: &Arc<Plan>, shared: &Shared) -> Result<Exit> {
     let provenance = store::provenance(shared.results());
     let Resumed { mut ledger, replay, notes } =
         store::resume(plan.clone(), shared.results(), shared.run_id(), &provenance)?;
+    ledger.publish_all()?;
     notes.iter().for_each(|note| eprintln!("note: {note}"));
     let known = known(plan, &ledger);
     let groups: BTreeSet<usize> = LadderTask::of(replay).iter().map(|task| plan.ladders[task.ladder].group).collect();
