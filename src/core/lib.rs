@@ -21,6 +21,7 @@ pub mod record;
 pub mod rehearse;
 pub mod request;
 pub mod search;
+pub mod secret;
 pub mod sim;
 pub mod sla;
 pub mod stats;

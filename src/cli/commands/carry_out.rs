@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use ceiling_core::experiment::Engine;
 use ceiling_core::plan::{self, Key, Plan};
 use ceiling_core::record::{Entry, Replay, Run, RunStatus};
+use ceiling_core::secret::{Secrets, is_secret_argument, is_secret_variable};
 use ceiling_core::units::Seconds;
 use jiff::Timestamp;
 
@@ -73,9 +75,14 @@ pub fn carry_out_as(
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let ledger = RefCell::new(ledger);
-    let ended = runtime.block_on(execute(&plan, tasks, &ledger, library.as_ref(), logs_name, deadline.as_ref()));
+    let secrets = secrets(&plan);
+    let execution = execute(&plan, tasks, &ledger, library.as_ref(), logs_name, deadline.as_ref(), &secrets);
+    let ended = runtime.block_on(execution);
     // Dropping the runtime reaps what was killed.
     drop(runtime);
+    if let Err(error) = store::hide_secrets(&ledger.borrow().logs().0, &secrets) {
+        eprintln!("warning: engines may have written secrets into their logs: {error:#}");
+    }
 
     let interrupted = matches!(ended, Ended::Told(_));
     let runs = ledger.borrow_mut().finish(interrupted, Timestamp::now());
@@ -121,6 +128,7 @@ async fn execute(
     library: Option<&WorkerLibrary>,
     logs_name: Option<String>,
     deadline: Option<&Deadline>,
+    secrets: &Secrets,
 ) -> Ended {
     let progress = Progress::new(plan.cells.len());
     let (logs, own_name) = ledger.borrow().logs();
@@ -133,6 +141,7 @@ async fn execute(
         logs,
         logs_name,
         library,
+        secrets,
         deadline,
         known: &known,
         next_number: &next_number,
@@ -154,6 +163,22 @@ async fn execute(
     };
     progress.close();
     ended
+}
+
+/// What engines are told in confidence: by the caller's environment, and by the experiments.
+fn secrets(plan: &Plan) -> Secrets {
+    let callers =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let engines = || {
+        plan.groups.iter().filter_map(|group| match &*group.engine {
+            Engine::Vllm(engine) => Some(engine),
+            Engine::Sim(_) => None,
+        })
+    };
+    let variables = callers.chain(engines().flat_map(|engine| engine.env.clone()));
+    let variables = variables.filter(|(name, _)| is_secret_variable(name)).map(|(_, value)| value);
+    let arguments = engines().flat_map(|engine| &engine.spec.args).filter(|(name, _)| is_secret_argument(name));
+    Secrets::of(variables.chain(arguments.filter_map(|(_, value)| value.as_str().map(str::to_owned))))
 }
 
 /// Prints the table of each run.

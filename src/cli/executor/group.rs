@@ -58,7 +58,7 @@ async fn attempt_group(
 ) -> Result<Option<Failure>> {
     let log_name = format!("{}.log", group.label);
     let log = Some(format!("{}/{log_name}", around.logs_name));
-    let failed = |error: SessionError| Ok(Some(error.into_failure(log.clone())));
+    let failed = |error: SessionError| Ok(Some(error.into_failure(log.clone(), around.secrets)));
 
     (around.show)(Happening::EngineLoading { group, attempt });
     let session = match start(group, &around.logs.join(&log_name), lease, around) {
@@ -89,7 +89,7 @@ async fn attempt_group(
             End::Left(reason) => leave(plan, task, &reason, around)?,
             End::Failed(error) => {
                 let lives = error.engine_lives;
-                let failure = error.into_failure(log.clone());
+                let failure = error.into_failure(log.clone(), around.secrets);
                 give_up(plan, task, &failure, around)?;
                 if !lives {
                     tasks.remove(0);
@@ -145,7 +145,7 @@ pub fn refuse(
     around: &Surroundings<'_>,
 ) -> Result<()> {
     let group = &plan.groups[index];
-    let failure = SessionError::fatal(FailureKind::Environment, reason).into_failure(None);
+    let failure = SessionError::fatal(FailureKind::Environment, reason).into_failure(None, around.secrets);
     (around.record)(Entry::EngineFailed { group: group.key, failure: failure.clone() })?;
     (around.show)(Happening::EngineFailed { group, failure: &failure, tries_again: false });
     tasks.iter().try_for_each(|task| give_up(plan, task, &failure, around))

@@ -28,6 +28,7 @@ use anyhow::Result;
 use ceiling_core::plan::{Key, Plan};
 use ceiling_core::protocol::Resolved;
 use ceiling_core::record::Entry;
+use ceiling_core::secret::Secrets;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
@@ -50,6 +51,8 @@ pub struct Surroundings<'a> {
     pub logs_name: String,
     /// The library that workers load.
     pub library: Option<&'a WorkerLibrary>,
+    /// What must not be written.
+    pub secrets: &'a Secrets,
     /// When the run is to be over, where that was asked for.
     pub deadline: Option<&'a Deadline>,
     /// What was known of a group's engine, when it was up last.

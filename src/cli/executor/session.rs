@@ -2,6 +2,7 @@
 
 use ceiling_core::protocol::{EngineError, EngineErrorKind, Event, Measured, ProbeAsk, Resolved};
 use ceiling_core::record::{Failure, FailureKind};
+use ceiling_core::secret::Secrets;
 use ceiling_core::sim::SimSession;
 use ceiling_core::units::Seconds;
 use ceiling_core::watch::Watch;
@@ -43,9 +44,9 @@ impl SessionError {
         Self { kind, reason: reason.into(), engine_lives: false }
     }
 
-    /// As it is recorded.
-    pub fn into_failure(self, log: Option<String>) -> Failure {
-        Failure { kind: self.kind, reason: self.reason, log }
+    /// As it is recorded: without the secrets that an engine may quote.
+    pub fn into_failure(self, log: Option<String>, secrets: &Secrets) -> Failure {
+        Failure { kind: self.kind, reason: secrets.hide(&self.reason), log }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use ceiling_core::experiment::ExperimentName;
 use ceiling_core::plan::{ExperimentHead, Key, Plan};
 use ceiling_core::record::{Entry, Heading, Provenance, Replay};
 use serde::Deserialize;
@@ -70,6 +71,10 @@ struct Reopened {
 }
 
 fn open(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
+    // It may stand in a file that somebody else wrote, and it is going to be a directory under `results`.
+    if ExperimentName::new(run_id).is_none() {
+        bail!("{run_id:?} is not the id of a run: letters, digits, `.`, `_` and `-`, not beginning with a dot");
+    }
     let (mut replay, mut failures, mut notes) = (Replay::new(plan), Vec::new(), Vec::new());
     let (mut first, mut known) = (None, HashSet::new());
     let mut books: Vec<Option<Reopened>> = Vec::new();

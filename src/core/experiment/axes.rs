@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 use super::error::{Fault, Found, Span, nearest};
 use super::file::{ModelTable, SearchTable, SlaTable, WorkloadTable};
 use super::tree::{Node, Table, Value, WHOLE};
+use crate::secret::{is_secret_argument, is_secret_variable};
 
 /// The parts of an experiment that cells differ in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,6 +362,22 @@ fn check_field(what: &str, path: &[String], at: Span, found: &mut Found) -> Opti
     }
 }
 
+/// Cells are named by where they stand on each axis: no axis may be a secret.
+fn is_publishable(setting: &Setting, found: &mut Found) -> bool {
+    let is_secret = match setting.path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["engine", "env", name] => is_secret_variable(name),
+        ["engine", .., name] => is_secret_argument(name),
+        _ => false,
+    };
+    if is_secret {
+        let message =
+            format!("`{}` is a secret by its name, and what cells differ in is published", setting.path.join("."));
+        let help = "give it once, under [engine], or in the environment in which ceiling runs";
+        found.push(Fault::new(setting.key_at, message, "cannot be an axis").help(help));
+    }
+    !is_secret
+}
+
 /// The keys of a table; none where it is open.
 fn keys_of(table: &str) -> &'static [&'static str] {
     match table {
@@ -407,6 +424,7 @@ fn fill_columns(
             settings.push(Setting { path: axis.path.clone(), key_at: axis.key_at, node: value.node.clone() });
         }
         let mut fill = Vec::with_capacity(settings.len());
+        settings.retain(|setting| is_publishable(setting, found));
         for setting in settings {
             let overlaps = |path: &[String]| path.starts_with(&setting.path) || setting.path.starts_with(path);
             if let Some((other, _)) = owners.iter().find(|(owner, path)| *owner != index && overlaps(path)) {
@@ -489,7 +507,8 @@ fn rule(
             },
             _ if name == "exclude" => found.push(no_such_axis(&setting, &columns.list[..of_axes])),
             _ => {
-                if check_field("field", &setting.path, setting.key_at, found).is_some() {
+                let is_field = check_field("field", &setting.path, setting.key_at, found).is_some();
+                if is_field && is_publishable(&setting, found) {
                     let column = columns.add(&setting.path);
                     rule.additions.push((column, columns.value(column, &setting.node)));
                 }

@@ -64,6 +64,11 @@ pub struct Fault {
     pub help: Option<String>,
 }
 
+/// A text without what would steer a terminal: it may quote a file that anybody wrote.
+fn legible(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
+}
+
 impl Fault {
     pub(super) fn new(at: Span, message: impl Into<String>, label: impl Into<String>) -> Self {
         Self { message: message.into(), at: Some(at), label: label.into(), related: Vec::new(), help: None }
@@ -85,13 +90,16 @@ impl Fault {
 
     fn diagnostic(&self) -> Diagnostic<usize> {
         let range = |span: &Span| span.start as usize..span.end as usize;
-        let primary = self.at.iter().map(|at| Label::primary(at.source as usize, range(at)).with_message(&self.label));
-        let secondary =
-            self.related.iter().map(|(at, label)| Label::secondary(at.source as usize, range(at)).with_message(label));
+        let primary =
+            self.at.iter().map(|at| Label::primary(at.source as usize, range(at)).with_message(legible(&self.label)));
+        let secondary = self
+            .related
+            .iter()
+            .map(|(at, label)| Label::secondary(at.source as usize, range(at)).with_message(legible(label)));
         Diagnostic::error()
-            .with_message(&self.message)
+            .with_message(legible(&self.message))
             .with_labels_iter(primary.chain(secondary))
-            .with_notes_iter(self.help.iter().map(|help| format!("help: {help}")))
+            .with_notes_iter(self.help.iter().map(|help| format!("help: {}", legible(help))))
     }
 }
 

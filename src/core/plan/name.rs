@@ -161,7 +161,8 @@ fn clean(text: &str, allowed: &str) -> String {
 fn for_file(name: &str) -> String {
     let clean = clean(name, ",");
     let clean = clean.trim_start_matches(['.', '-', '_']).to_owned();
-    shorten(clean, LONGEST_NAME, || Key::of_bytes(name.as_bytes()))
+    let key = || Key::of_bytes(name.as_bytes());
+    if clean.is_empty() { key().as_str()[..6].to_owned() } else { shorten(clean, LONGEST_NAME, key) }
 }
 
 /// A text that is too long gives its end up for a digest of all of it. It is ASCII.
@@ -190,5 +191,32 @@ impl Unique {
         }
         let longer = format!("{name}-{}", &key.as_str()[..6]);
         if self.0.insert(FxBuildHasher.hash_one(&longer)) { longer } else { format!("{name}-{key}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn is_file_name(name: &str) -> bool {
+        let is_legal = |c: char| c.is_ascii_alphanumeric() || ".,_=-".contains(c);
+        !name.is_empty() && name.len() <= LONGEST_NAME && !name.starts_with('.') && name.chars().all(is_legal)
+    }
+
+    #[test]
+    fn names_lead_nowhere() {
+        let table = ["..", "../../etc/passwd", "/etc/passwd", "", "---", "a\nb\0c\u{1b}[31m", "C:\\x", "\u{202e}x"];
+        for name in table {
+            assert!(is_file_name(&for_file(name)), "{name:?} becomes {:?}", for_file(name));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_it_is_called_it_becomes_the_name_of_a_file(name in any::<String>()) {
+            prop_assert!(is_file_name(&for_file(&name)), "{}", for_file(&name));
+        }
     }
 }

@@ -16,7 +16,6 @@ mod provenance;
 mod replay;
 mod run;
 mod schema;
-mod secret;
 mod state;
 mod summary;
 mod tallies;

@@ -7,11 +7,12 @@ use crate::experiment::Engine;
 use crate::plan::{Key, Plan};
 use crate::protocol::Resolved;
 use crate::search::{Answer, Status, certificate_seconds};
+use crate::secret;
 use crate::units::{Concurrency, Seconds};
 
 use super::{
     CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord, Provenance,
-    RUN_SCHEMA, Run, RunStatus, secret,
+    RUN_SCHEMA, Run, RunStatus,
 };
 
 /// What is known of a plan that is being carried out: a fold over its entries.

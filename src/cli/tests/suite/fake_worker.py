@@ -136,7 +136,8 @@ def main():
         command = json.loads(line)
         match command["command"]:
             case "load" if BEHAVIOUR == "load-fails":
-                print("ValueError: the weights are upside down", file=sys.stderr, flush=True)
+                complaint = os.environ.get("FAKE_COMPLAINT", "the weights are upside down")
+                print(f"ValueError: {complaint}", file=sys.stderr, flush=True)
                 say("load-failed", kind="engine", message="Engine core initialization failed.")
                 return
             case "load" if BEHAVIOUR == "load-hangs":

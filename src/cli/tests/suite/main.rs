@@ -9,5 +9,6 @@ mod disk;
 mod executor;
 mod faults;
 mod reports;
+mod safety;
 mod support;
 mod vllm;
