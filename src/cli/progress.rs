@@ -1,6 +1,7 @@
 //! Shows people what goes on: two live lines on a terminal, one plain line per event elsewhere. Always on stderr.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use ceiling_core::audit::Audit;
 use ceiling_core::record::Probe;
 use ceiling_core::search::{Answer, Status};
 use ceiling_core::sla::Tally;
+use ceiling_core::telemetry::Telemetry;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::executor::Happening;
@@ -57,6 +59,10 @@ impl Progress {
     /// Takes note of one thing that goes on.
     pub fn show(&self, happening: Happening<'_>) {
         match happening {
+            Happening::AwaitingMemory { group, gpus } => {
+                self.now(&format!("{}: waiting for the memory of GPU {}", group.label, gpus.join(", ")), true);
+            }
+            Happening::MemoryHeld { group, reason } => self.line(&format!("{}: {reason}", group.label)),
             Happening::EngineLoading { group, attempt } => {
                 let again = if attempt == 0 { String::new() } else { format!(" again (attempt {})", attempt + 1) };
                 self.now(&format!("{}: loading the engine{again}", group.label), true);
@@ -162,8 +168,15 @@ fn note(probe: &Probe) -> String {
     match probe.audit {
         Audit::Clean => String::new(),
         Audit::HarnessBound { delay_s } => format!(" (harness late by up to {:.0} ms{repeated})", delay_s.get() * 1e3),
+        Audit::Throttled => throttled(probe),
         Audit::Void { cached_tokens } => format!(" (void: {cached_tokens} prompt tokens came from the prefix cache)"),
     }
+}
+
+fn throttled(probe: &Probe) -> String {
+    let reasons = probe.telemetry.iter().flat_map(Telemetry::throttled_by);
+    let names: BTreeSet<String> = reasons.map(|reason| reason.to_string()).collect();
+    format!(" (GPU throttled: {})", names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 fn brackets(answers: &[Answer]) -> String {

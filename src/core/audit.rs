@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::experiment::Workload;
 use crate::protocol::Measured;
 use crate::sla::Sla;
+use crate::telemetry::Telemetry;
 use crate::units::Seconds;
 
 /// The part of the tightest TTFT limit that the harness may add by itself.
 const TOLERANCE: f64 = 0.02;
 
-/// What a look at a probe says of the harness.
+/// What a look at a probe says; of several things that which weighs most.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Audit {
@@ -22,6 +23,8 @@ pub enum Audit {
         /// The longest delay that the harness added.
         delay_s: Seconds,
     },
+    /// Heat or lack of power slowed a GPU down: the engine is faster where neither does. Its telemetry says what was seen.
+    Throttled,
     /// The engine took prompt tokens from its prefix cache that the workload did not ask to share: they cost nothing, so
     /// the times are those of shorter prompts.
     Void {
@@ -31,7 +34,7 @@ pub enum Audit {
 }
 
 /// Looks at a probe of a ladder with these SLAs.
-pub fn audit(measured: &Measured, workload: &Workload, slas: &[Sla]) -> Audit {
+pub fn audit(measured: &Measured, telemetry: Option<&Telemetry>, workload: &Workload, slas: &[Sla]) -> Audit {
     let shared = workload.shared_prefix;
     let unasked = measured.requests.iter().filter_map(|request| request.cached_tokens?.checked_sub(shared));
     let cached_tokens: u64 = unasked.map(u64::from).sum();
@@ -41,7 +44,13 @@ pub fn audit(measured: &Measured, workload: &Workload, slas: &[Sla]) -> Audit {
     let harness = &measured.harness;
     let delay_s = harness.submit_delay_s.max(harness.lag_s).unwrap_or(Seconds::ZERO);
     let tightest = slas.iter().map(|sla| sla.ttft).min().unwrap_or(Seconds::ZERO);
-    if delay_s.get() > TOLERANCE * tightest.get() { Audit::HarnessBound { delay_s } } else { Audit::Clean }
+    if delay_s.get() > TOLERANCE * tightest.get() {
+        Audit::HarnessBound { delay_s }
+    } else if telemetry.is_some_and(|seen| seen.throttled_by().next().is_some()) {
+        Audit::Throttled
+    } else {
+        Audit::Clean
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +58,7 @@ mod tests {
     use super::*;
     use crate::attribution::testing::{measured, workload};
     use crate::protocol::HarnessSeen;
+    use crate::telemetry::{GpuSeen, Throttle};
     use crate::units::Share;
 
     fn slas() -> [Sla; 2] {
@@ -68,7 +78,7 @@ mod tests {
             let seconds = |value: Option<f64>| value.and_then(Seconds::new);
             measured.harness =
                 HarnessSeen { cpu_us_per_token: None, submit_delay_s: seconds(submit), lag_s: seconds(lag) };
-            audit(&measured, &workload(), &slas())
+            audit(&measured, None, &workload(), &slas())
         };
         assert_eq!(with(None, None), Audit::Clean);
         assert_eq!(with(Some(0.02), Some(0.001)), Audit::Clean);
@@ -81,11 +91,22 @@ mod tests {
         let cached = |tokens, shared_prefix| {
             let mut measured = measured(&[0.5, 0.6]);
             measured.requests[1].cached_tokens = Some(tokens);
-            audit(&measured, &Workload { shared_prefix, ..workload() }, &slas())
+            audit(&measured, None, &Workload { shared_prefix, ..workload() }, &slas())
         };
         assert_eq!(cached(0, 0), Audit::Clean);
         assert_eq!(cached(16, 0), Audit::Void { cached_tokens: 16 });
         assert_eq!(cached(16, 16), Audit::Clean);
         assert_eq!(cached(48, 16), Audit::Void { cached_tokens: 32 });
+    }
+
+    #[test]
+    fn a_hot_gpu_is_named_where_nothing_weighs_more() {
+        let gpu = GpuSeen { throttle: Some([Throttle::HwThermalSlowdown].into()), ..GpuSeen::default() };
+        let hot = Telemetry { gpus: vec![gpu], ..Telemetry::default() };
+        let mut probe = measured(&[0.5]);
+        assert_eq!(audit(&probe, Some(&hot), &workload(), &slas()), Audit::Throttled);
+        assert_eq!(audit(&probe, Some(&Telemetry::default()), &workload(), &slas()), Audit::Clean);
+        probe.harness.lag_s = Seconds::new(0.5);
+        assert!(matches!(audit(&probe, Some(&hot), &workload(), &slas()), Audit::HarnessBound { .. }));
     }
 }

@@ -25,6 +25,7 @@ pub mod secret;
 pub mod sim;
 pub mod sla;
 pub mod stats;
+pub mod telemetry;
 pub mod units;
 pub mod watch;
 pub mod workload;

@@ -14,7 +14,7 @@ use ceiling_core::units::Seconds;
 use jiff::Timestamp;
 
 use super::preflight::real_engines;
-use crate::executor::{self, Deadline, LadderTask, Surroundings, WorkerLibrary};
+use crate::executor::{self, Deadline, LadderTask, NoDriver, Surroundings, WorkerLibrary};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::report::{markdown, printable, show, table};
@@ -137,10 +137,13 @@ async fn execute(
     let known = |group: &Key| ledger.borrow().resolved(group);
     let next_number = |ladder: &Key| ledger.borrow().next_number(ladder);
     let show = |happening: executor::Happening<'_>| progress.show(happening);
+    // A simulated engine has no GPU.
+    let gpus = if library.is_some() { executor::of_this_machine() } else { Arc::new(NoDriver) };
     let around = Surroundings {
         logs,
         logs_name,
         library,
+        gpus,
         secrets,
         deadline,
         known: &known,

@@ -9,6 +9,10 @@ use ceiling_core::units::{Concurrency, Seconds};
 /// One thing that goes on.
 #[derive(Clone, Copy, Debug)]
 pub enum Happening<'a> {
+    /// The next engine is not loaded yet: what the last one had of these GPUs is still in use.
+    AwaitingMemory { group: &'a EngineGroup, gpus: &'a [String] },
+    /// It did not come back.
+    MemoryHeld { group: &'a EngineGroup, reason: &'a str },
     /// A worker is started and told to load its engine.
     EngineLoading { group: &'a EngineGroup, attempt: u32 },
     /// The engine answers.

@@ -9,6 +9,7 @@ use ceiling_core::record::{Entry, Failure, FailureKind, changes};
 use ceiling_core::search::Status;
 use ceiling_core::sim::SimSession;
 
+use super::gpu_memory::GpuMemory;
 use super::ladder::{self, End, Engine, LadderTask};
 use super::session::{Loaded, Session, SessionError};
 use super::slots::Lease;
@@ -21,6 +22,7 @@ pub async fn run_group(
     index: usize,
     mut tasks: Vec<LadderTask>,
     lease: &Lease,
+    memory: &GpuMemory,
     around: &Surroundings<'_>,
 ) -> Result<()> {
     let group = &plan.groups[index];
@@ -30,9 +32,13 @@ pub async fn run_group(
         if let Some(reason) = around.deadline.and_then(|deadline| deadline.forbids_load(index, ladders)) {
             return tasks.iter().try_for_each(|task| leave(plan, task, &reason, around));
         }
-        let Some(failure) = attempt_group(plan, group, attempt, &mut tasks, lease, around).await? else {
+        let held = await_memory(group, lease, memory, around).await.err();
+        let Some(mut failure) = attempt_group(plan, group, attempt, &mut tasks, lease, around).await? else {
             return Ok(());
         };
+        if let Some(held) = held {
+            failure.reason = format!("{}; {held}", failure.reason);
+        }
         let tries_again = attempt < group.execution.retries && failure.kind.is_worth_another_try();
         (around.record)(Entry::EngineFailed { group: group.key, failure: failure.clone() })?;
         (around.show)(Happening::EngineFailed { group, failure: &failure, tries_again });
@@ -44,6 +50,22 @@ pub async fn run_group(
         attempt += 1;
     }
     Ok(())
+}
+
+/// An engine that comes up while another's memory is being freed finds too little of it. One that never comes back is
+/// reported, and whether what is left will do is the engine's to say.
+async fn await_memory(
+    group: &EngineGroup,
+    lease: &Lease,
+    memory: &GpuMemory,
+    around: &Surroundings<'_>,
+) -> Result<(), String> {
+    let waiting = || (around.show)(Happening::AwaitingMemory { group, gpus: &lease.gpus });
+    let result = memory.is_back(&lease.gpus, group.execution.engine_timeout, waiting).await;
+    if let Err(reason) = &result {
+        (around.show)(Happening::MemoryHeld { group, reason });
+    }
+    result
 }
 
 /// One engine load and all the ladders it can serve, which leave `tasks` as they end.
@@ -76,7 +98,7 @@ async fn attempt_group(
         *tasks = begin_again(plan, group, changes, around)?;
     }
     (around.record)(Entry::Loaded { group: group.key, resolved: Box::new(resolved.clone()), seconds })?;
-    let mut engine = Engine { session, resolved: &resolved };
+    let mut engine = Engine { session, resolved: &resolved, gpus: &lease.gpus };
 
     while let Some(task) = tasks.first_mut() {
         let forbidden = around.deadline.and_then(|deadline| deadline.forbids_ladder(task.ladder));

@@ -10,8 +10,10 @@ use ceiling_core::record::{Entry, FailureKind, Probe, Replay, Taken};
 use ceiling_core::search::{self, Answer, Observation, Search, Status, Step};
 use ceiling_core::units::{Concurrency, Seconds};
 use ceiling_core::watch::Watch;
+use futures_util::future::OptionFuture;
 
 use super::session::{Session, SessionError};
+use super::telemetry::{Recorder, Subject};
 use super::{Happening, Surroundings};
 
 /// A ladder that is to be measured, or to be gone on with.
@@ -49,6 +51,17 @@ pub struct Engine<'a> {
     pub session: Session,
     /// What it made of its configuration.
     pub resolved: &'a Resolved,
+    /// The GPUs that it has.
+    pub gpus: &'a [String],
+}
+
+impl Engine<'_> {
+    /// Begins to look at what a real engine does; the simulator uses nothing.
+    async fn recorder(&self, around: &Surroundings<'_>) -> Option<Recorder> {
+        let worker = self.session.worker()?;
+        let subject = Subject { gpus: around.gpus.clone(), names: self.gpus.to_vec(), worker };
+        Some(Recorder::begin(subject).await)
+    }
 }
 
 /// How a ladder ended.
@@ -109,13 +122,15 @@ async fn search_ladder(
         let mut watch = Watch::new(&load, &slas, &until);
         let mut seen = Seen::default();
         let mut on_event = |event: &Event| seen.show(event, around);
+        let recorder = engine.recorder(around).await;
         let measured = match engine.session.probe(&ask, &mut watch, &mut on_event).await {
             Ok(measured) => measured,
             Err(error) if error.engine_lives => return Ok(End::Failed(error)),
             Err(error) => return Ok(End::EngineLost(error)),
         };
+        let telemetry = OptionFuture::from(recorder.map(Recorder::end)).await.flatten();
         let taken = Taken { number, concurrency, until: until.clone() };
-        let mut probe = Probe::judge(ladder, &slas, engine.resolved, taken, measured);
+        let mut probe = Probe::judge(ladder, &slas, engine.resolved, taken, measured, telemetry);
         probe.counts = guard.counts(&probe);
         if probe.counts {
             search.observe(Observation::new(&load, &until, &probe.measured, &slas));
@@ -178,7 +193,7 @@ impl Guard {
         let repeated = self.repeating.take() == Some(probe.concurrency);
         self.void = if matches!(probe.audit, Audit::Void { .. }) { self.void + 1 } else { 0 };
         match probe.audit {
-            Audit::Clean => true,
+            Audit::Clean | Audit::Throttled => true,
             Audit::Void { .. } => false,
             Audit::HarnessBound { .. } if repeated || self.is_always_late => {
                 self.is_always_late = true;

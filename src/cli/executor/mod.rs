@@ -7,9 +7,12 @@
 //! ```
 
 mod apart;
+mod aside;
 mod deadline;
 mod devices;
 mod events;
+mod gpu_memory;
+mod gpus;
 mod group;
 mod interpreter;
 mod ladder;
@@ -18,11 +21,13 @@ mod preflight;
 mod processes;
 mod session;
 mod slots;
+mod telemetry;
 mod worker_library;
 mod worker_process;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use ceiling_core::plan::{Key, Plan};
@@ -32,11 +37,14 @@ use ceiling_core::secret::Secrets;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
+use devices::Needs;
+use gpu_memory::GpuMemory;
 use slots::Slots;
 
 pub use deadline::Deadline;
 pub use devices::{callers_devices, gpus_of, installed};
 pub use events::Happening;
+pub use gpus::{Gpus, NoDriver, of_this_machine};
 pub use interpreter::{Environment, ask};
 pub use ladder::LadderTask;
 pub use preflight::check;
@@ -51,6 +59,8 @@ pub struct Surroundings<'a> {
     pub logs_name: String,
     /// The library that workers load.
     pub library: Option<&'a WorkerLibrary>,
+    /// The driver of the GPUs that engines run on.
+    pub gpus: Arc<dyn Gpus>,
     /// What must not be written.
     pub secrets: &'a Secrets,
     /// When the run is to be over, where that was asked for.
@@ -81,6 +91,7 @@ pub async fn execute(plan: &Plan, tasks: Vec<LadderTask>, around: &Surroundings<
             Err(reason) => group::refuse(plan, group, std::mem::take(tasks), &reason, around)?,
         }
     }
+    let memory = &GpuMemory::look(around.gpus.clone(), in_reach(&asked)).await;
     let (mut slots, mut running) = (Slots::default(), FuturesUnordered::new());
     let mut waiting: VecDeque<_> = slots::order(&asked).into();
     loop {
@@ -88,7 +99,7 @@ pub async fn execute(plan: &Plan, tasks: Vec<LadderTask>, around: &Surroundings<
             waiting.pop_front();
             let tasks = std::mem::take(&mut by_group[group]);
             running.push(async move {
-                let result = group::run_group(plan, group, tasks, &lease, around).await;
+                let result = group::run_group(plan, group, tasks, &lease, memory, around).await;
                 (lease, result)
             });
         }
@@ -97,4 +108,13 @@ pub async fn execute(plan: &Plan, tasks: Vec<LadderTask>, around: &Surroundings<
         result?;
         slots.give_back(&lease);
     }
+}
+
+/// All GPUs that a group may come to run on.
+fn in_reach(asked: &[(usize, Needs)]) -> Vec<String> {
+    let among = asked.iter().flat_map(|(_, needs)| match needs {
+        Needs::Gpus { among, .. } => among.as_slice(),
+        Needs::Cpu { .. } | Needs::Nothing => &[],
+    });
+    among.cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }

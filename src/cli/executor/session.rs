@@ -6,6 +6,7 @@ use ceiling_core::secret::Secrets;
 use ceiling_core::sim::SimSession;
 use ceiling_core::units::Seconds;
 use ceiling_core::watch::Watch;
+use nix::unistd::Pid;
 
 use super::worker_process::WorkerProcess;
 
@@ -64,6 +65,14 @@ impl From<EngineError> for SessionError {
 }
 
 impl Session {
+    /// The process that leads the engine's; `None` for the simulator.
+    pub fn worker(&self) -> Option<Pid> {
+        match self {
+            Self::Worker(worker) => Some(worker.pid()),
+            Self::Sim(_) => None,
+        }
+    }
+
     /// Loads the engine and waits until it answers, at most `timeout`.
     pub async fn load(&mut self, timeout: Seconds) -> Result<Loaded, SessionError> {
         match self {

@@ -121,6 +121,11 @@ impl WorkerProcess {
         })
     }
 
+    /// Its id, and that of its process group.
+    pub fn pid(&self) -> Pid {
+        self.group
+    }
+
     /// Time since it was started.
     pub fn age(&self) -> Seconds {
         self.started.elapsed().into()

@@ -7,6 +7,7 @@ use crate::audit::{Audit, audit};
 use crate::plan::{Key, Ladder};
 use crate::protocol::{Measured, Resolved};
 use crate::sla::{Sla, Tally};
+use crate::telemetry::Telemetry;
 use crate::units::Concurrency;
 use crate::watch::Until;
 
@@ -29,6 +30,9 @@ pub struct Probe {
     pub tallies: Vec<Tally>,
     /// What bound the engine, for each SLA that it fails.
     pub limits: Vec<Option<LimitedBy>>,
+    /// What GPUs and processes did meanwhile; absent where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
     /// All that was measured.
     #[serde(with = "super::columns")]
     pub measured: Measured,
@@ -36,8 +40,15 @@ pub struct Probe {
 
 impl Probe {
     /// Judges what was measured under the SLAs of a ladder.
-    pub fn judge(ladder: &Ladder, slas: &[Sla], engine: &Resolved, taken: Taken, measured: Measured) -> Self {
-        let audit = audit(&measured, &ladder.workload, slas);
+    pub fn judge(
+        ladder: &Ladder,
+        slas: &[Sla],
+        engine: &Resolved,
+        taken: Taken,
+        measured: Measured,
+        telemetry: Option<Telemetry>,
+    ) -> Self {
+        let audit = audit(&measured, telemetry.as_ref(), &ladder.workload, slas);
         Self {
             ladder: ladder.key,
             number: taken.number,
@@ -47,6 +58,7 @@ impl Probe {
             counts: true,
             tallies: slas.iter().map(|sla| Tally::of(sla, &measured.requests)).collect(),
             limits: slas.iter().map(|sla| attribute(&measured, audit, sla, &ladder.workload, engine)).collect(),
+            telemetry,
             measured,
         }
     }

@@ -101,7 +101,7 @@ impl Replay {
         let ladder = &plan.ladders[at];
         let engine = self.state.resolved(&plan.groups[ladder.group].key).cloned().unwrap_or_default();
         let taken = Taken { number: probe.number, concurrency: probe.concurrency, until: probe.until };
-        let judged = Probe::judge(ladder, &plan.slas(at), &engine, taken, probe.measured);
+        let judged = Probe::judge(ladder, &plan.slas(at), &engine, taken, probe.measured, probe.telemetry);
         Probe { counts: probe.counts, ..judged }
     }
 }

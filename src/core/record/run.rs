@@ -15,6 +15,7 @@ use crate::protocol::{HarnessSeen, Measured, Resolved, SchedulerSeen};
 use crate::request::RequestEnd;
 use crate::search::Status;
 use crate::sla::{Sla, Tally};
+use crate::telemetry::Telemetry;
 use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
@@ -184,6 +185,9 @@ pub struct ProbeRecord {
     pub scheduler: SchedulerSeen,
     /// What the harness saw of itself.
     pub harness: HarnessSeen,
+    /// What GPUs and processes did meanwhile; absent where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
 }
 
 impl ProbeRecord {
@@ -214,6 +218,7 @@ impl ProbeRecord {
             errors: frequent_errors(measured, 3),
             scheduler: measured.scheduler,
             harness: measured.harness,
+            telemetry: probe.telemetry.clone(),
         }
     }
 }

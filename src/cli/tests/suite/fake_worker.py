@@ -7,11 +7,13 @@ a probe takes 2 s. Each start is noted
 in the file FAKE_STARTS with the pid of this process and of a child that would outlive it, each end in good order in one beside it.
 Where it `takes-time`, that child stands for the engine: it follows its worker, as the real one does, a probe takes some
 milliseconds, and none is measured without it.
+Where FAKE_GPUS is set, the stand-in for the GPUs' driver says what that file has from the load of an engine on.
 """
 
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +87,12 @@ def starts():
         return len(file.readlines())
 
 
+def take_gpu_memory():
+    if "FAKE_GPUS" in os.environ:
+        new = shutil.copy(os.environ["FAKE_GPUS"], f"{os.environ['NVML_STAND_IN']}.{os.getpid()}")
+        os.rename(new, os.environ["NVML_STAND_IN"])
+
+
 def request(index, patience_s, hold_s):
     first_s = (index + 1) * STEP_S
     came = first_s < patience_s
@@ -134,6 +142,8 @@ def main():
     probes = 0
     for line in COMMANDS:
         command = json.loads(line)
+        if command["command"] == "load":
+            take_gpu_memory()
         match command["command"]:
             case "load" if BEHAVIOUR == "load-fails":
                 complaint = os.environ.get("FAKE_COMPLAINT", "the weights are upside down")

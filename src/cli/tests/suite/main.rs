@@ -8,6 +8,7 @@ mod diff;
 mod disk;
 mod executor;
 mod faults;
+mod gpus;
 mod reports;
 mod safety;
 mod support;

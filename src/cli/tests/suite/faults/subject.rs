@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::books::{files, read_json};
 use super::night::Victim;
-use crate::support::Workplace;
+use crate::support::{Workplace, without_telemetry};
 use crate::vllm;
 
 /// Something that runs, and that can be told from one that was left alone.
@@ -63,6 +63,9 @@ impl Outcome {
                 for field in ["loads", "load_seconds", "failures"] {
                     engine[field] = Value::Null;
                 }
+            }
+            for ladder in run["ladders"].as_array_mut().unwrap() {
+                without_telemetry(&mut ladder["probes"]);
             }
             let run_id = path.parent().unwrap().file_name().unwrap().to_str().unwrap();
             let cells = std::fs::read_to_string(path.with_file_name("cells.csv")).unwrap().replace(run_id, "");
