@@ -9,6 +9,7 @@ use ceiling_core::record::{Entry, Failure, FailureKind, changes};
 use ceiling_core::search::Status;
 use ceiling_core::sim::SimSession;
 
+use super::apart::Numbering;
 use super::gpu_memory::GpuMemory;
 use super::ladder::{self, End, Engine, LadderTask};
 use super::session::{Loaded, Session, SessionError};
@@ -149,8 +150,8 @@ fn start(group: &EngineGroup, log: &Path, lease: &Lease, around: &Surroundings<'
             let library = around.library.ok_or_else(|| {
                 SessionError::fatal(FailureKind::Environment, "no worker library was looked up for this run")
             })?;
-            let launch =
-                Launch { engine, library, log: log.to_owned(), env: apart::env(lease, apart::caches().as_deref()) };
+            let env = apart::env(lease, Numbering::of_caller(), apart::caches().as_deref());
+            let launch = Launch { engine, library, log: log.to_owned(), env };
             WorkerProcess::spawn(launch).map(|worker| Session::Worker(Box::new(worker)))
         }
         // Its luck is keyed by the stream of each probe, which holds the experiment's seed.

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use ceiling_core::record::{CellRecord, EngineRecord, LadderRecord, Run};
+use ceiling_core::audit::Audit;
+use ceiling_core::record::{CellRecord, EngineRecord, LadderRecord, ProbeRecord, Run};
 use maud::{Markup, html};
 
 use super::engine_charts::{kv_use, requests, where_time_went};
@@ -97,11 +98,13 @@ pub fn workload(ladder: &LadderRecord) -> String {
 }
 
 fn probes(ladder: &LadderRecord) -> String {
-    let probes = ladder.probes.len();
-    match ladder.probes.iter().filter(|probe| !probe.counts).count() {
-        0 => format!("{probes} probes"),
-        void => format!("{probes} probes ({void} of them no evidence: see `audit` in run.json)"),
-    }
+    let count = |is_meant: &dyn Fn(&ProbeRecord) -> bool| ladder.probes.iter().filter(|probe| is_meant(probe)).count();
+    let notes = [
+        (count(&|probe| !probe.counts), "no evidence: see `audit` in run.json"),
+        (count(&|probe| probe.audit == Audit::Throttled), "on a GPU that was throttled: see `telemetry` in run.json"),
+    ];
+    let notes = notes.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("; {count} of them {what}"));
+    format!("{} probes{}", ladder.probes.len(), notes.collect::<String>())
 }
 
 fn engine_time(ladder: &LadderRecord) -> String {
