@@ -116,6 +116,7 @@ fn summary(run: &Run) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ceiling_core::audit::Audit;
     use ceiling_core::record::{CellRecord, LadderRecord};
     use ceiling_core::units::Concurrency;
 
@@ -209,6 +210,15 @@ mod tests {
         run.cells = (0..1000).map(cell).collect();
         let size = render(&run, &LogTails::new()).len();
         assert!(size < 5_000_000, "{size}");
+    }
+
+    #[test]
+    fn probes_on_a_hot_gpu_are_counted() {
+        let mut run = testing::run();
+        assert!(!render(&run, &LogTails::new()).contains("throttled"));
+        run.ladders[0].probes[1].audit = Audit::Throttled;
+        let page = render(&run, &LogTails::new());
+        assert_eq!(page.matches("; 1 of them on a GPU that was throttled").count(), 1);
     }
 
     #[test]

@@ -58,6 +58,10 @@ fn assert_went_well(run: &Value) {
         assert_eq!(probe["cached_tokens"], 0, "{probe}");
         assert!(probe["harness"]["cpu_us_per_token"].as_f64().unwrap() > 0.0);
         assert!(probe["ttft"]["min_s"].as_f64().unwrap() > 0.0);
+        let seen = &probe["telemetry"];
+        assert!(seen["engine"]["cpu_s"].as_f64().unwrap() > 0.0, "the engine works: {seen}");
+        assert!(seen["engine"]["memory_bytes"].as_u64() > seen["harness"]["memory_bytes"].as_u64(), "{seen}");
+        assert!(seen["harness"]["cpu_s"].as_f64().is_some(), "{seen}");
     }
     // A laxer limit holds no fewer requests.
     let stricter = |a: &Value, b: &Value| {
