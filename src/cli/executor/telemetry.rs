@@ -1,7 +1,7 @@
 //! Looks at GPUs and processes while a probe is measured: before its first request, once a second, and after its last.
 //!
-//! One look takes some milliseconds, in a thread of its own, and asks the engine nothing. Counters (CPU time, energy) are
-//! read at both ends, so that they are exact however short a probe is; the rest is what the looks after the first showed.
+//! A look is made in a thread of its own and asks the engine nothing. Counters (CPU time, energy) are read at both ends, so
+//! that they are exact however short a probe is; the rest is what the looks after the first showed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -83,31 +83,31 @@ struct Seen {
 /// of all.
 struct Processes {
     cpu: HashMap<Pid, (Duration, Duration)>,
-    memory: u64,
+    memory: Option<u64>,
 }
 
 impl Processes {
     fn new(members: impl Iterator<Item = Process>) -> Self {
-        Self { cpu: members.map(|member| (member.pid, (member.cpu, member.cpu))).collect(), memory: 0 }
+        Self { cpu: members.map(|member| (member.pid, (member.cpu, member.cpu))).collect(), memory: None }
     }
 
     fn look(&mut self) {
-        let mut memory = 0;
+        let mut memory = None;
         for (pid, (_, last)) in &mut self.cpu {
             // One that has ended used what it had used when it was last seen.
             let Some(process) = Process::read(*pid) else { continue };
             *last = process.cpu;
-            memory += process.memory_bytes;
+            memory = Some(memory.unwrap_or(0) + process.memory_bytes);
         }
         self.memory = self.memory.max(memory);
     }
 
     fn seen(&self) -> ProcessesSeen {
-        if self.cpu.is_empty() {
+        if self.memory.is_none() {
             return ProcessesSeen::default();
         }
         let cpu: Duration = self.cpu.values().map(|(first, last)| last.saturating_sub(*first)).sum();
-        ProcessesSeen { cpu_s: Some(cpu.into()), memory_bytes: Some(self.memory) }
+        ProcessesSeen { cpu_s: Some(cpu.into()), memory_bytes: self.memory }
     }
 }
 
@@ -226,6 +226,19 @@ mod tests {
         assert_eq!(gpu("0", &only_once).energy_j, None, "where it stood before is not known");
         let reset = [reading(9), Reading { energy_mj: Some(7), ..Reading::default() }];
         assert_eq!(gpu("0", &reset).energy_j, None);
+    }
+
+    #[test]
+    fn what_processes_used_is_absent_where_none_could_be_looked_at() {
+        let mut seen = Processes::new(Process::read(Pid::this()).into_iter());
+        assert_eq!(seen.seen(), ProcessesSeen::default());
+        seen.look();
+        assert!(seen.seen().memory_bytes > Some(1 << 20) && seen.seen().cpu_s.is_some());
+        // No process has this id.
+        let mut seen =
+            Processes { cpu: [(Pid::from_raw(i32::MAX), (Duration::ZERO, Duration::ZERO))].into(), memory: None };
+        seen.look();
+        assert_eq!(seen.seen(), ProcessesSeen::default());
     }
 
     /// Says what it is given, one reading after the other.
