@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::Result;
-use ceiling_core::record::RunSummary;
+use ceiling_core::record::{Brief, RunSummary};
 
 use crate::args::ListArgs;
 use crate::batch::refresh_or_warn;
@@ -67,9 +67,8 @@ fn commit(run: &RunSummary) -> String {
 
 /// The first few ceilings.
 fn brief(run: &RunSummary) -> String {
-    const MOST: usize = 8;
-    let ceilings: Vec<String> =
-        run.cells.iter().take(MOST).map(|cell| table::ceiling_of(cell.status, cell.highest_pass)).collect();
-    let more = if run.cells.len() > MOST { format!(", … ({} cells)", run.cells.len()) } else { String::new() };
+    let Brief { cells, first } = &run.brief;
+    let ceilings: Vec<String> = first.iter().map(|cell| table::ceiling_of(cell.status, cell.highest_pass)).collect();
+    let more = if *cells > first.len() { format!(", … ({cells} cells)") } else { String::new() };
     format!("{}{more}", ceilings.join(", "))
 }

@@ -20,11 +20,24 @@ pub fn render(run: &Run) -> Result<String> {
 
 /// Writes the same piece by piece: a run of ten thousand cells takes a gigabyte as one value.
 pub fn write(run: &Run, out: &mut dyn Write) -> Result<()> {
-    let Run { schema, run_id, status, simulated, started, finished, experiment, provenance, engines, ladders, cells } =
-        run;
+    let Run {
+        schema,
+        run_id,
+        status,
+        simulated,
+        started,
+        finished,
+        experiment,
+        provenance,
+        brief,
+        engines,
+        ladders,
+        cells,
+    } = run;
     let head = json!({
         "schema": schema, "run_id": run_id, "status": status, "simulated": simulated, "started": started,
         "finished": finished, "experiment": experiment, "provenance": provenance,
+        "brief": brief,
     });
     out.write_all(b"{")?;
     for (name, value) in head.as_object().into_iter().flatten() {

@@ -11,7 +11,7 @@ pub fn run() -> Run {
 /// The same as JSON.
 pub fn run_json() -> Value {
     json!({
-        "schema": 1,
+        "schema": 2,
         "run_id": "20261124T024500Z-1a2b3c4",
         "status": "partial",
         "simulated": true,
@@ -25,6 +25,10 @@ pub fn run_json() -> Value {
             "engine": { "kind": "sim", "version": "sim-0.1.0" }, "python": null, "platform": "linux x86_64",
             "cpu": "A CPU", "cpus": 2, "memory_bytes": 1024, "nvidia_driver": null, "cuda_visible_devices": null
         },
+        "brief": { "cells": 4, "first": [
+            { "status": "found", "highest_pass": 8 }, { "status": "above-cap", "highest_pass": 16 },
+            { "status": "failed", "highest_pass": null }, { "status": "failed", "highest_pass": null },
+        ] },
         "engines": [engine(64, 1, json!([])), engine(256, 0, json!([failure()]))],
         "ladders": [ladder(64, json!([probe(0, 1, true), probe(1, 8, true), probe(2, 16, false)])), ladder(256, json!([]))],
         "cells": [

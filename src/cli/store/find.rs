@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -46,6 +46,24 @@ impl Text {
             Self::Held(text) => Ok(Whole::Borrowed(text)),
             Self::File(path) => Whole::read(path).with_context(|| format!("cannot read {}", path.display())),
         }
+    }
+
+    /// Whether it ends with a brace at the beginning of a line, as no part of a run that was written in lines does.
+    fn ends_as_written(&self) -> Result<bool> {
+        const TAIL_BYTES: u64 = 16;
+        let read = |path: &Path| {
+            let mut file = File::open(path)?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+            let mut tail = Vec::new();
+            file.read_to_end(&mut tail)?;
+            Ok::<_, std::io::Error>(tail)
+        };
+        let tail = match self {
+            Self::Held(text) => Cow::Borrowed(text.as_slice()),
+            Self::File(path) => Cow::Owned(read(path).with_context(|| format!("cannot read {}", path.display()))?),
+        };
+        Ok(tail.trim_ascii_end().ends_with(b"\n}"))
     }
 
     /// As much of its beginning as holds the head of a run.
@@ -92,8 +110,8 @@ impl Found {
             schema: u32,
             experiment: ExperimentSummary,
         }
-        if let Some(name) = head::experiment(&self.text.beginning()?) {
-            return Ok(name);
+        if let Some(head) = head::of::<Head>(&self.text.beginning()?).filter(|head| head.schema == RUN_SCHEMA) {
+            return Ok(head.experiment.name);
         }
         Ok(understand(&self.text.whole()?, &self.place, |head: &Head| head.schema)?.experiment.name)
     }
@@ -309,9 +327,15 @@ pub fn read_run<P: DeserializeOwned>(directory: &Path) -> Result<Run<P>> {
     Found::on_disk(directory, None).read()
 }
 
-/// Reads the same in brief.
+/// Reads the same in brief: from the beginning of the file alone, where its end shows that it was not cut off.
 pub fn read_summary(directory: &Path) -> Result<RunSummary> {
-    read_part(directory, |run: &RunSummary| run.schema)
+    let found = Found::on_disk(directory, None);
+    if found.text.ends_as_written()?
+        && let Some(run) = head::of::<RunSummary>(&found.text.beginning()?).filter(|run| run.schema == RUN_SCHEMA)
+    {
+        return Ok(run);
+    }
+    understand(&found.text.whole()?, &found.place, |run: &RunSummary| run.schema)
 }
 
 /// Reads a part of what a run has published.
@@ -339,10 +363,10 @@ fn understand<T: DeserializeOwned>(text: &[u8], place: &str, schema: impl Fn(&T)
 }
 
 fn other_schema(place: &str, schema: u64) -> anyhow::Error {
-    let remedy = if schema > u64::from(RUN_SCHEMA) {
-        "read it with a newer ceiling"
+    let (age, remedy) = if schema > u64::from(RUN_SCHEMA) {
+        ("newer", "read it with a newer ceiling")
     } else {
-        "read it with the ceiling that wrote it"
+        ("older", "read it with the ceiling that wrote it")
     };
-    anyhow::anyhow!("{place} has schema {schema}; this version reads schema {RUN_SCHEMA}: {remedy}")
+    anyhow::anyhow!("{place} has the {age} schema {schema}; this version reads schema {RUN_SCHEMA}: {remedy}")
 }

@@ -1,24 +1,24 @@
-//! The name of a run's experiment from the beginning of its `run.json` alone: the whole may have hundreds of megabytes.
+//! What stands at the beginning of a `run.json`, from that beginning alone: the whole may have hundreds of megabytes.
 
 use std::fmt;
 
-use ceiling_core::record::{ExperimentSummary, RUN_SCHEMA};
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
-/// The name, where this beginning of a file holds it; `None` where it does not, or where the file is of another schema.
-pub fn experiment(beginning: &[u8]) -> Option<String> {
+/// The first of the large fields; what a reader needs first stands before it.
+const ENGINES: &str = "engines";
+
+/// What this beginning of a file says before it tells of engines; `None` where that is not a whole `T`.
+pub fn of<T: DeserializeOwned>(beginning: &[u8]) -> Option<T> {
     let mut head = Head::default();
     // Always an error: at the latest where the beginning ends. What was read by then is what counts.
     let _ = head.deserialize(&mut serde_json::Deserializer::from_slice(beginning));
-    head.experiment.filter(|_| head.schema == Some(RUN_SCHEMA))
+    serde_json::from_value(Value::Object(head.0)).ok()
 }
 
 #[derive(Default)]
-struct Head {
-    schema: Option<u32>,
-    experiment: Option<String>,
-}
+struct Head(Map<String, Value>);
 
 impl<'de> DeserializeSeed<'de> for &mut Head {
     type Value = ();
@@ -37,14 +37,10 @@ impl<'de> Visitor<'de> for &mut Head {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "schema" => self.schema = Some(map.next_value()?),
-                "experiment" => self.experiment = Some(map.next_value::<ExperimentSummary>()?.name),
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-            if self.schema.is_some() && self.experiment.is_some() {
+            if name == ENGINES {
                 return Err(A::Error::custom("enough was read"));
             }
+            self.0.insert(name, map.next_value()?);
         }
         Ok(())
     }
@@ -52,22 +48,31 @@ impl<'de> Visitor<'de> for &mut Head {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
 
+    #[derive(Deserialize)]
+    struct Wanted {
+        schema: u32,
+        name: String,
+    }
+
     #[test]
-    fn the_name_is_found_before_the_end() {
-        let name = |text: &str| experiment(text.as_bytes());
+    fn the_head_is_found_before_the_end() {
         let table = [
-            (r#"{"schema": 1, "run_id": "x", "experiment": {"name": "a", "digest": "b"}, "lad"#, Some("a")),
-            (r#"{"experiment": {"name": "a"}, "schema": 1"#, Some("a")),
-            (r#"{"experiment": {"name": "a"}, "schema": 2}"#, None),
-            (r#"{"schema": 1, "experiment": {"na"#, None),
+            (r#"{"schema": 1, "run_id": "x", "name": "a", "engines": [{"key": "b"}, "#, Some((1, "a"))),
+            (r#"{"name": "a", "schema": 2, "lad"#, Some((2, "a"))),
+            (r#"{"name": "a", "schema": 2}"#, Some((2, "a"))),
+            (r#"{"schema": 1, "engines": [], "name": "a"}"#, None),
+            (r#"{"schema": 1, "name": "a"#, None),
             (r#"{"schema": 1}"#, None),
             ("[1]", None),
             ("", None),
         ];
         for (text, expected) in table {
-            assert_eq!(name(text).as_deref(), expected, "{text}");
+            let head: Option<Wanted> = of(text.as_bytes());
+            assert_eq!(head.as_ref().map(|head| (head.schema, &*head.name)), expected, "{text}");
         }
     }
 }

@@ -29,5 +29,5 @@ pub use run::{CellRecord, EngineRecord, ExperimentRecord, LadderRecord, ProbeRec
 pub use schema::run_schema;
 pub use state::{Heading, LadderState, State};
 pub use summary::{
-    CellSummary, ExperimentSummary, ProbeSummary, ProvenanceSummary, QuantilesSummary, RunSummary, UntilSummary,
+    Brief, CellSummary, ExperimentSummary, ProbeSummary, ProvenanceSummary, QuantilesSummary, RunSummary, UntilSummary,
 };

@@ -19,10 +19,10 @@ use crate::telemetry::Telemetry;
 use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
-use super::{Failure, Probe, Provenance};
+use super::{Brief, Failure, Probe, Provenance};
 
 /// The schema of `run.json` that this version writes, and the only one that it reads.
-pub const RUN_SCHEMA: u32 = 1;
+pub const RUN_SCHEMA: u32 = 2;
 
 /// Everything published of one experiment's run; read with as much of its probes (`P`) as the reader needs, since they are
 /// nearly all of it.
@@ -45,6 +45,8 @@ pub struct Run<P = ProbeRecord> {
     pub experiment: ExperimentRecord,
     /// Where the result comes from.
     pub provenance: Provenance,
+    /// Its cells in brief: whoever lists runs reads no further.
+    pub brief: Brief,
     /// Its engine groups, in the order they were carried out.
     pub engines: Vec<EngineRecord>,
     /// Its ladders, in the order they were carried out.

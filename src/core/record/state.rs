@@ -11,8 +11,8 @@ use crate::secret;
 use crate::units::{Concurrency, Seconds};
 
 use super::{
-    CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord, Provenance,
-    RUN_SCHEMA, Run, RunStatus,
+    Brief, CellRecord, EngineRecord, EngineVersion, Entry, ExperimentRecord, Failure, LadderRecord, ProbeRecord,
+    Provenance, RUN_SCHEMA, Run, RunStatus,
 };
 
 /// What is known of a plan that is being carried out: a fold over its entries.
@@ -155,6 +155,7 @@ impl State {
                 python: engines.iter().find_map(|engine| engine.resolved.as_ref()?.packages.get("python").cloned()),
                 ..heading.provenance
             },
+            brief: Brief::of(&cells),
             engines,
             ladders: ladders.into_iter().map(|ladder| self.ladder_record(plan, ladder)).collect(),
             cells,

@@ -1,9 +1,10 @@
 //! As much of `run.json` as a list of runs shows, or a comparison needs: read without what is large.
 
+use schemars::JsonSchema;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Git, RunStatus};
+use super::{CellRecord, Git, RunStatus};
 use crate::search::Status;
 use crate::units::Concurrency;
 
@@ -26,8 +27,8 @@ pub struct RunSummary {
     pub experiment: ExperimentSummary,
     /// Where it comes from.
     pub provenance: ProvenanceSummary,
-    /// Its cells, in the order of the experiment.
-    pub cells: Vec<CellSummary>,
+    /// Its cells.
+    pub brief: Brief,
 }
 
 /// What was asked, in brief.
@@ -44,8 +45,29 @@ pub struct ProvenanceSummary {
     pub git: Option<Git>,
 }
 
+/// The cells of a run in brief.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Brief {
+    /// How many there are.
+    pub cells: usize,
+    /// The first few, in the order of the experiment.
+    pub first: Vec<CellSummary>,
+}
+
+impl Brief {
+    /// The most cells of which it tells more than that they are there.
+    const MOST: usize = 8;
+
+    /// Sums cells up.
+    pub fn of(cells: &[CellRecord]) -> Self {
+        let first = cells.iter().take(Self::MOST);
+        let first = first.map(|cell| CellSummary { status: cell.status, highest_pass: cell.highest_pass });
+        Self { cells: cells.len(), first: first.collect() }
+    }
+}
+
 /// A cell in brief.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct CellSummary {
     /// How the search ended; absent while it has not.
     pub status: Option<Status>,

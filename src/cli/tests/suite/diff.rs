@@ -370,7 +370,11 @@ fn a_revision_that_is_none_or_has_no_run_is_told_apart() {
 fn a_run_that_cannot_be_read_says_what_is_wrong_with_it() {
     let repository = Repository::new(&[40_000]);
     let good = std::fs::read_to_string(repository.runs()[0].join("run.json")).unwrap();
-    let with_schema = |schema: u32| good.replacen("\"schema\": 1", &format!("\"schema\": {schema}"), 1);
+    let with_schema = |schema: u32| good.replacen("\"schema\": 2", &format!("\"schema\": {schema}"), 1);
+    // A list of rows is how schema 1 had the requests of a probe.
+    let rows = with_schema(1).replacen("\"slas\": {\"ok\": ", "\"slas\": [{\"ok\": ", 1);
+    let older_form = rows.replacen("]},", "]}],", 1);
+    serde_json::from_str::<Value>(&older_form).expect("what is older is JSON all the same");
     let table = [
         (good[..good.len() / 2].to_owned(), "it was cut off"),
         (String::new(), "it was cut off"),
@@ -378,10 +382,11 @@ fn a_run_that_cannot_be_read_says_what_is_wrong_with_it() {
         ("{\"name\": \"left-pad\"}".to_owned(), "is not a run of ceiling"),
         ("[1, 2]".to_owned(), "is not a run of ceiling"),
         ("[".repeat(1_000_000), "is not JSON"),
-        (format!("{{\"schema\": 1, \"ladders\": {}", "[".repeat(1_000_000)), "bad/run.json"),
-        (with_schema(0), "read it with the ceiling that wrote it"),
-        (with_schema(2), "read it with a newer ceiling"),
-        ("{\"schema\": 2}".to_owned(), "read it with a newer ceiling"),
+        (format!("{{\"schema\": 2, \"ladders\": {}", "[".repeat(1_000_000)), "bad/run.json"),
+        (with_schema(1), "has the older schema 1; this version reads schema 2: read it with the ceiling that wrote it"),
+        (older_form, "has the older schema 1"),
+        (with_schema(3), "has the newer schema 3; this version reads schema 2: read it with a newer ceiling"),
+        ("{\"schema\": 3}".to_owned(), "read it with a newer ceiling"),
         (good.replacen("\"simulated\": true", "\"simulated\": \"yes\"", 1), "is broken"),
     ];
     for (text, complaint) in table {
@@ -398,9 +403,14 @@ fn a_run_that_cannot_be_read_says_what_is_wrong_with_it() {
     assert!(stderr(&repository.diff(&["bad", "latest"])).contains("is not JSON"));
     // A list shows what cannot be read beside what can.
     repository.place.write("results/sim/20260102T000000Z-broken0/run.json", "{");
+    // It reads the beginnings of files, and sees all the same that one was cut off behind it.
+    repository.place.write("results/sim/20260103T000000Z-broken1/run.json", &good[..good.len() - 20]);
+    repository.place.write("results/sim/20260104T000000Z-older00/run.json", &with_schema(1));
     let list = repository.place.run(&["list"]);
     let shown = stdout(&list);
-    assert!(shown.contains("unreadable") && shown.contains("complete, simulated"), "{shown}");
+    assert_eq!(shown.matches("unreadable").count(), 3, "{shown}");
+    assert!(shown.contains("cut off") && shown.contains("older schema 1"), "{shown}");
+    assert!(shown.contains("complete, simulated"), "{shown}");
     let history = repository.place.run(&["history", "sim"]);
     assert_eq!(code(&history), 0);
     assert!(stderr(&history).contains("left out"), "{}", stderr(&history));
