@@ -1,22 +1,17 @@
 //! Which engine groups go into one array: those that ask for the same.
 
 use anyhow::{Result, bail};
-use ceiling_core::experiment::Slurm;
 use ceiling_core::plan::Plan;
 
+use super::system::BatchSystem;
 use crate::executor::gpus_of;
 
-/// The most elements of one array: Slurm's own limit where a site sets none (`MaxArraySize`).
-const MOST_ELEMENTS: usize = 1000;
-
 /// An array to be submitted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Array {
     /// GPUs of each element.
     pub gpus: u32,
-    /// What each element asks for beside them.
-    pub settings: Slurm,
-    /// Its elements: indices into the plan's groups.
+    /// Its elements: indices into the plan's groups, which ask the batch system for the same.
     pub groups: Vec<usize>,
 }
 
@@ -24,7 +19,7 @@ pub struct Array {
 ///
 /// # Errors
 /// Where an experiment asks for GPUs that a batch system cannot be asked for.
-pub fn arrays(plan: &Plan, groups: &[usize]) -> Result<Vec<Array>> {
+pub fn arrays(plan: &Plan, groups: &[usize], system: &dyn BatchSystem) -> Result<Vec<Array>> {
     let mut arrays: Vec<Array> = Vec::new();
     for &index in groups {
         let group = &plan.groups[index];
@@ -32,13 +27,15 @@ pub fn arrays(plan: &Plan, groups: &[usize]) -> Result<Vec<Array>> {
             Ok(gpus) => gpus,
             Err(reason) => bail!("engine {}: {reason}", group.label),
         };
-        let settings = &group.execution.slurm;
         let fits = |array: &&mut Array| {
-            array.gpus == gpus && array.settings == *settings && array.groups.len() < MOST_ELEMENTS
+            let asked = &plan.groups[array.groups[0]].execution;
+            array.gpus == gpus
+                && array.groups.len() < system.most_elements()
+                && system.asks_the_same(asked, &group.execution)
         };
         match arrays.iter_mut().find(fits) {
             Some(array) => array.groups.push(index),
-            None => arrays.push(Array { gpus, settings: settings.clone(), groups: vec![index] }),
+            None => arrays.push(Array { gpus, groups: vec![index] }),
         }
     }
     Ok(arrays)

@@ -10,10 +10,8 @@ use ceiling_core::plan::{Key, Plan};
 use ceiling_core::record::{Entry, Failure, FailureKind};
 use ceiling_core::search::Status;
 
-use super::attempt::{Attempt, Publication};
-use super::shared::Shared;
 use crate::executor::LadderTask;
-use crate::store::{self, Resumed};
+use crate::store::{self, Attempt, Publication, Resumed, Shared};
 
 /// Publishes a group as it stands; where there is a reason, its open ladders have failed for it. `log` says more, by its
 /// name from the directory of all results.

@@ -7,8 +7,7 @@ use anyhow::Result;
 use ceiling_core::plan::{Key, Plan};
 use jiff::Timestamp;
 
-use super::shared::Shared;
-use crate::store::{Held, Ledger};
+use crate::store::{Held, Ledger, Shared};
 
 /// The groups of a plan that are published and not merged yet.
 pub fn unmerged(shared: &Shared, plan: &Plan) -> Result<Vec<Key>> {

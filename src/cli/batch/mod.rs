@@ -1,9 +1,10 @@
 //! Hands engine groups to a batch system and takes their results back. Nothing is scheduled here.
 //!
 //! ```text
-//! submit   plan -> arrays -> script -> system (Slurm)            the submitting side
+//! submit   plan -> arrays -> script -> system                    the submitting side
 //! attempt  an element begins one, the executor measures in it, one rename publishes it
 //! watch    system's word + published groups -> tracks -> merged, submitted again, or given up
+//! system   what a batch system must be able to do; slurm does it
 //!
 //! results/<experiment>/<run id>/batch/<submission>/
 //!   plan.json         what is measured: edits of the files do not reach elements that are queued
@@ -17,28 +18,24 @@
 //! Files are the truth. What the batch system says only tells which groups may still publish.
 
 mod arrays;
-mod attempt;
 mod close;
 mod merge;
 mod news;
-mod script;
-mod shared;
 mod slurm;
 mod state;
-mod submission;
 mod submit;
 mod system;
 mod track;
 mod watch;
 
 pub use arrays::arrays;
-pub use attempt::{Attempt, Publication};
 pub use close::give_up;
-pub use merge::{refresh, refresh_or_warn};
-pub use script::utf8;
-pub use shared::Shared;
-pub use slurm::Slurm;
-pub use submission::Submission;
-pub use submit::{Command, script_of, submit};
+pub use merge::{is_over, refresh, refresh_or_warn};
+pub use submit::{recover, script_of, submit, submit_open, utf8};
 pub use system::BatchSystem;
-pub use watch::{Settled, Watch, is_alive, settle};
+pub use watch::{Settled, Watch, alive, settle};
+
+/// The batch system that runs are handed to.
+pub fn system() -> &'static dyn BatchSystem {
+    &slurm::Slurm
+}

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use ceiling_core::plan::{Key, Plan};
 use ceiling_core::record::Entry;
 
-use super::shared::{Shared, children, number};
 use crate::executor::Happening;
 use crate::progress::Progress;
+use crate::store::Shared;
 
 /// Follows the journals of groups.
 #[derive(Default)]
@@ -33,8 +33,7 @@ struct Tail {
 impl News {
     /// Shows what is new of a group that an element measures.
     pub fn of_attempt(&mut self, shared: &Shared, plan: &Plan, group: &Key, progress: &Progress) -> Result<()> {
-        let newest = children(&shared.attempts(group))?.into_iter().max_by_key(|attempt| number(attempt));
-        newest.map_or(Ok(()), |attempt| self.follow(&attempt, shared, plan, group, progress))
+        shared.newest_attempt(group)?.map_or(Ok(()), |attempt| self.follow(&attempt, shared, plan, group, progress))
     }
 
     /// Shows the rest of a group that is published.

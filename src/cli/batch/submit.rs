@@ -1,27 +1,17 @@
 //! Hands groups over.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use ceiling_core::plan::{Key, Plan};
-use serde::{Deserialize, Serialize};
 
 use super::arrays::{Array, arrays};
-use super::script::{About, literal, render};
-use super::shared::Shared;
-use super::submission::{Submission, Submitted};
-use super::system::BatchSystem;
+use super::system::{BatchSystem, Job};
+use crate::store::{Command, Shared, Submission, Submitted};
 
-/// What elements run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Command {
-    /// The directory in which they run.
-    pub directory: PathBuf,
-    /// The words of the command; the name of the group follows.
-    pub words: Vec<String>,
-}
-
-/// Hands groups over, in as many arrays as they need, and keeps that it was done.
+/// Hands groups over, in as many arrays as they need.
+///
+/// What is to be handed over is kept before it is done: whoever comes after a crash asks for it by its name.
 pub fn submit(
     shared: &Shared,
     plan: &Plan,
@@ -29,31 +19,78 @@ pub fn submit(
     submission: &mut Submission,
     system: &dyn BatchSystem,
 ) -> Result<()> {
-    for array in arrays(plan, groups)? {
-        let script = shared.path().join(format!("{}.sh", submission.arrays.len() + 1));
-        let output = literal(&shared.path().join("out"))? + "/%A_%a.out";
-        let text = script_of(&array, plan, &submission.command, &output)?;
-        std::fs::write(&script, text).with_context(|| format!("cannot write {}", script.display()))?;
+    for array in arrays(plan, groups, system)? {
+        let number = submission.arrays.len() + 1;
+        let text = script_of(&array, plan, &submission.command, Some(&shared.out()), system)?;
+        let script = shared.keep_script(number, &text)?;
         let elements: Vec<Key> = array.groups.iter().map(|&group| plan.groups[group].key).collect();
-        let id = system.submit(&script).with_context(|| refused(&script))?;
-        submission.arrays.push(Submitted { id, script, elements });
+        submission.arrays.push(Submitted { name: name(shared, plan, number), id: None, script, elements });
+    }
+    shared.keep_submission(submission)?;
+    submit_open(shared, submission, system)
+}
+
+/// Hands over the arrays that the batch system has not taken yet.
+pub fn submit_open(shared: &Shared, submission: &mut Submission, system: &dyn BatchSystem) -> Result<()> {
+    for index in 0..submission.arrays.len() {
+        let array = &submission.arrays[index];
+        if array.id.is_some() {
+            continue;
+        }
+        let id = system.submit(&array.script, &array.name).with_context(|| refused(&array.script, system))?;
+        submission.arrays[index].id = Some(id);
         shared.keep_submission(submission)?;
     }
     Ok(())
 }
 
+/// Asks whether arrays were taken of which that is not known: whoever handed them over may not have lived to hear it. It is
+/// for the caller to keep the answer.
+pub fn recover(submission: &mut Submission, system: &dyn BatchSystem) -> Result<()> {
+    let open: Vec<&str> =
+        submission.arrays.iter().filter(|array| array.id.is_none()).map(|array| &*array.name).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let found = system.find(&open)?;
+    for array in submission.arrays.iter_mut().filter(|array| array.id.is_none()) {
+        array.id = found.iter().find(|(name, _)| *name == array.name).map(|(_, id)| id.clone());
+    }
+    Ok(())
+}
+
 /// The script of an array.
-pub fn script_of(array: &Array, plan: &Plan, command: &Command, output: &str) -> Result<String> {
+pub fn script_of(
+    array: &Array,
+    plan: &Plan,
+    command: &Command,
+    output: Option<&Path>,
+    system: &dyn BatchSystem,
+) -> Result<String> {
     let labels: Vec<&str> = array.groups.iter().map(|&group| plan.groups[group].label.as_str()).collect();
-    let about = About {
+    let job = Job {
         experiment: plan.experiments[0].name.as_str(),
+        gpus: array.gpus,
+        labels: &labels,
         directory: &command.directory,
         output,
         command: &command.words,
     };
-    render(array, &labels, &about)
+    system.script(&plan.groups[array.groups[0]].execution, &job)
 }
 
-fn refused(script: &Path) -> String {
-    format!("{} was not taken; [execution.slurm] says what is asked for", script.display())
+/// A name that no other array has: the same run id may be found under another directory of results.
+fn name(shared: &Shared, plan: &Plan, number: usize) -> String {
+    let path = std::path::absolute(shared.path()).unwrap_or_else(|_| shared.path().to_owned());
+    let place = Key::of_bytes(path.as_os_str().as_encoded_bytes());
+    format!("ceiling-{}-{}-{place}-{number}", plan.experiments[0].name, shared.run_id())
+}
+
+fn refused(script: &Path, system: &dyn BatchSystem) -> String {
+    format!("{} was not taken; [{}] says what is asked for", script.display(), system.settings())
+}
+
+/// A path as text.
+pub fn utf8(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
 }

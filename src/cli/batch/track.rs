@@ -3,7 +3,8 @@
 use ceiling_core::plan::Key;
 
 use super::state::{Ending, JobState};
-use super::system::{ArrayId, Sighting};
+use super::system::{BatchSystem, Sighting};
+use crate::store::ArrayId;
 
 /// How often in a row a job must be seen ended before its group counts as lost: a job that is put back looks ended for a
 /// moment, and on some file systems a result is seen late.
@@ -69,23 +70,42 @@ impl Track {
     }
 
     /// What is said of a group that was lost.
-    pub fn obituary(&self, ending: Ending) -> String {
-        let job = format!("job {}_{}", self.array, self.element);
+    pub fn obituary(&self, ending: Ending, system: &dyn BatchSystem) -> String {
+        let (job, system) = (self.job(), (system.name(), system.settings()));
         let reason = if self.reason.is_empty() { String::new() } else { format!(" ({})", self.reason) };
         match ending {
-            Ending::Completed => format!("Slurm calls {job} completed{reason}, but it published no result"),
-            Ending::Forgotten => format!("Slurm does not know {job} any more, and it published no result"),
+            Ending::Completed => format!("{} calls {job} completed{reason}, but it published no result", system.0),
+            Ending::Forgotten => format!("{} does not know {job} any more, and it published no result", system.0),
+            Ending::TimeLimit => {
+                format!("{job} ran out of time ({}.time){reason} before it published a result", system.1)
+            }
             _ => format!("{job} {}{reason} before it published a result", verb(ending)),
         }
+    }
+
+    /// What is said of a job that is alive: `job 7_2 is queued (Priority)`.
+    pub fn whereabouts(&self) -> String {
+        let reason = if self.reason.is_empty() { String::new() } else { format!(" ({})", self.reason) };
+        let state = match &self.state {
+            JobState::Queued => "is queued",
+            JobState::Running => "is running",
+            JobState::Ending => "is ending",
+            JobState::Ended(_) => "has ended",
+            JobState::Unknown(word) => return format!("{} is `{word}`{reason}", self.job()),
+        };
+        format!("{} {state}{reason}", self.job())
+    }
+
+    fn job(&self) -> String {
+        format!("job {}_{}", self.array, self.element)
     }
 }
 
 fn verb(ending: Ending) -> &'static str {
     match ending {
-        Ending::Completed | Ending::Forgotten => "ended",
+        Ending::Completed | Ending::Forgotten | Ending::TimeLimit => "ended",
         Ending::Failed => "failed",
         Ending::Cancelled => "was cancelled",
-        Ending::TimeLimit => "ran out of time (execution.slurm.time)",
         Ending::OutOfMemory => "ran out of memory",
         Ending::NodeLost => "was lost with its node",
         Ending::Preempted => "was preempted and not put back",
@@ -95,6 +115,7 @@ fn verb(ending: Ending) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::slurm::Slurm;
 
     fn sighting(state: JobState, reason: &str) -> Sighting {
         Sighting { array: ArrayId("7".to_owned()), element: 2, state, reason: reason.to_owned() }
@@ -112,7 +133,7 @@ mod tests {
             (vec![queued(), queued()], Next::Wait),
             (vec![over()], Next::Wait),
             (vec![over(), over()], Next::Lost(Ending::Failed)),
-            // Slurm calls it failed for a moment before it puts it back.
+            // It is called failed for a moment before it is put back.
             (vec![over(), queued(), over()], Next::Wait),
             (vec![over(), None], Next::Lost(Ending::Failed)),
             (vec![queued(), None, None], Next::Lost(Ending::Forgotten)),
@@ -126,12 +147,33 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_group_says_what_slurm_said() {
+    fn a_lost_group_says_what_the_batch_system_said() {
         let mut track = track();
         track.see(Some(&sighting(JobState::Ended(Ending::Completed), "")));
-        assert_eq!(track.obituary(Ending::Completed), "Slurm calls job 7_2 completed, but it published no result");
+        assert_eq!(
+            track.obituary(Ending::Completed, &Slurm),
+            "Slurm calls job 7_2 completed, but it published no result"
+        );
         track.see(Some(&sighting(JobState::Ended(Ending::OutOfMemory), "OutOfMemory")));
         let wanted = "job 7_2 ran out of memory (OutOfMemory) before it published a result";
-        assert_eq!(track.obituary(Ending::OutOfMemory), wanted);
+        assert_eq!(track.obituary(Ending::OutOfMemory, &Slurm), wanted);
+        track.see(Some(&sighting(JobState::Ended(Ending::TimeLimit), "")));
+        let wanted = "job 7_2 ran out of time (execution.slurm.time) before it published a result";
+        assert_eq!(track.obituary(Ending::TimeLimit, &Slurm), wanted);
+    }
+
+    #[test]
+    fn a_job_that_is_alive_says_where_it_stands() {
+        let mut track = track();
+        let table = [
+            (JobState::Queued, "Priority", "job 7_2 is queued (Priority)"),
+            (JobState::Running, "", "job 7_2 is running"),
+            (JobState::Ending, "", "job 7_2 is ending"),
+            (JobState::Unknown("DANCING".to_owned()), "", "job 7_2 is `DANCING`"),
+        ];
+        for (state, reason, wanted) in table {
+            track.see(Some(&sighting(state, reason)));
+            assert_eq!(track.whereabouts(), wanted);
+        }
     }
 }

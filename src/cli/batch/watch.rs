@@ -10,17 +10,15 @@ use ceiling_core::plan::{Key, Plan};
 use super::close::give_up;
 use super::merge::{merge, unmerged};
 use super::news::News;
-use super::shared::Shared;
 use super::state::JobState;
-use super::submission::Submission;
 use super::submit::submit;
-use super::system::{ArrayId, BatchSystem, Sighting};
+use super::system::{BatchSystem, Sighting};
 use super::track::{Next, Track};
 use crate::progress::Progress;
-use crate::store::Ledger;
+use crate::store::{ArrayId, Ledger, Shared, Submission};
 
 /// The least time between two commands of the batch system, however many jobs there are.
-const POLL: Duration = Duration::from_secs(5);
+pub const POLL: Duration = Duration::from_secs(5);
 
 /// How often the shared directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -45,33 +43,37 @@ pub struct Watch<'a> {
     news: News,
     /// The last thing that the batch system failed to say, and that was told.
     trouble: Option<String>,
+    /// When the batch system may be asked.
+    next_poll: Instant,
 }
 
 impl<'a> Watch<'a> {
-    /// Begins to watch; nothing is known yet of the groups that are not published.
+    /// Begins to watch; nothing is known yet of the groups that are not published. The batch system was last asked
+    /// at `asked`, if at all.
     pub fn new(
         shared: &'a Shared,
         plan: Arc<Plan>,
         submission: Submission,
         system: &'a dyn BatchSystem,
         progress: &'a Progress,
+        asked: Option<Instant>,
     ) -> Self {
         let tracks = tracks(&submission);
-        Self { shared, plan, submission, system, progress, tracks, news: News::default(), trouble: None }
+        let next_poll = asked.map_or_else(Instant::now, |asked| asked + POLL);
+        Self { shared, plan, submission, system, progress, tracks, news: News::default(), trouble: None, next_poll }
     }
 
     /// Watches until all is settled.
     pub async fn until_settled(&mut self, ledger: &mut Ledger) -> Result<Settled> {
-        let mut next_poll = Instant::now();
         loop {
             self.look(ledger)?;
             if self.tracks.is_empty() {
                 return Ok(if self.shared.is_cancelled() { Settled::Cancelled } else { Settled::Done });
             }
-            if Instant::now() >= next_poll {
+            if Instant::now() >= self.next_poll {
                 self.poll();
                 self.act()?;
-                next_poll = Instant::now() + POLL;
+                self.next_poll = Instant::now() + POLL;
                 // What was given up is published by now.
                 continue;
             }
@@ -125,11 +127,11 @@ impl<'a> Watch<'a> {
             let retries = index.map_or(0, |index| self.plan.groups[index].execution.retries);
             let may_try = !is_cancelled && ending.is_worth_another_try() && track.submissions <= retries;
             if let Some(index) = index.filter(|_| may_try) {
-                self.progress.note(&format!("{}; submitting it again", track.obituary(ending)));
+                self.progress.note(&format!("{}; submitting it again", track.obituary(ending, self.system)));
                 again.push(index);
                 continue;
             }
-            let (reason, log) = (track.obituary(ending), self.log_of(track));
+            let (reason, log) = (track.obituary(ending, self.system), self.log_of(track));
             give_up(self.shared, &self.plan, track.group, (!is_cancelled).then_some(reason), log)?;
         }
         if !again.is_empty() {
@@ -148,8 +150,7 @@ impl<'a> Watch<'a> {
 
     /// What the element printed, by its name from the directory of all results.
     fn log_of(&self, track: &Track) -> Option<String> {
-        let name = format!("out/{}_{}.out", track.array, track.element);
-        let path = self.shared.path().join(name);
+        let path = self.shared.out().join(self.system.output_name(&track.array, track.element));
         path.is_file().then(|| self.shared.name_of(&path))
     }
 }
@@ -159,10 +160,11 @@ fn tracks(submission: &Submission) -> Vec<Track> {
     let mut tracks: Vec<Track> = Vec::new();
     let mut place: HashMap<Key, usize> = HashMap::new();
     for array in &submission.arrays {
+        let Some(id) = &array.id else { continue };
         for (element, &group) in (0..).zip(&array.elements) {
             let at = place.get(&group).copied();
             let submissions = at.map_or(0, |at| tracks[at].submissions) + 1;
-            let track = Track::new(group, array.id.clone(), element, submissions);
+            let track = Track::new(group, id.clone(), element, submissions);
             match at {
                 Some(at) => tracks[at] = track,
                 None => {
@@ -200,8 +202,8 @@ fn summary(tracks: &[Track]) -> String {
 }
 
 /// Publishes and merges what is left of a submission of which no job is alive, as it stands.
-pub fn settle(shared: &Shared, plan: &Arc<Plan>, submission: &Submission, ledger: &mut Ledger) -> Result<()> {
-    for group in submission.groups() {
+pub fn settle(shared: &Shared, plan: &Arc<Plan>, ledger: &mut Ledger) -> Result<()> {
+    for group in plan.groups.iter().map(|group| group.key) {
         let has_begun = shared.attempts(&group).is_dir();
         if has_begun && !shared.published(&group).exists() {
             give_up(shared, plan, group, None, None)?;
@@ -211,25 +213,24 @@ pub fn settle(shared: &Shared, plan: &Arc<Plan>, submission: &Submission, ledger
     ledger.publish_all().map(drop)
 }
 
-/// Whether any element may still publish.
-pub fn is_alive(shared: &Shared, submission: &Submission, system: &dyn BatchSystem) -> Result<bool> {
+/// A job whose element may still publish, as it is said of it.
+pub fn alive(shared: &Shared, submission: &Submission, system: &dyn BatchSystem) -> Result<Option<String>> {
     let published: HashSet<String> = shared.all_published()?.into_iter().collect();
     let mut tracks = tracks(submission);
     tracks.retain(|track| !published.contains(track.group.as_str()));
     if tracks.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let sightings = system.poll(&submission.ids())?;
     see(&mut tracks, &sightings);
-    Ok(tracks.iter().any(|track| !matches!(track.state, JobState::Ended(_))))
+    Ok(tracks.iter().find(|track| !matches!(track.state, JobState::Ended(_))).map(Track::whereabouts))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::state::Ending;
-    use crate::batch::submission::{SUBMISSION_SCHEMA, Submitted};
-    use crate::batch::submit::Command;
+    use crate::store::{Command, Submitted};
 
     fn key(name: &str) -> Key {
         Key::of_bytes(name.as_bytes())
@@ -237,12 +238,16 @@ mod tests {
 
     fn submission() -> Submission {
         let array = |id: &str, elements: &[&str]| Submitted {
-            id: ArrayId(id.to_owned()),
+            name: format!("array {id}"),
+            id: Some(ArrayId(id.to_owned())),
             script: "1.sh".into(),
             elements: elements.iter().map(|name| key(name)).collect(),
         };
         let command = Command { directory: "/".into(), words: vec![] };
-        Submission { schema: SUBMISSION_SCHEMA, command, arrays: vec![array("1", &["a", "b"]), array("2", &["b"])] }
+        // Of the last it is not known that it was taken.
+        let lost = Submitted { id: None, ..array("3", &["a"]) };
+        let arrays = vec![array("1", &["a", "b"]), array("2", &["b"]), lost];
+        Submission { arrays, ..Submission::new(command) }
     }
 
     #[test]

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
 use crate::args::CancelArgs;
-use crate::batch::{BatchSystem, Shared, Slurm, is_alive, settle};
+use crate::batch::{alive, recover, settle, system};
 use crate::exit::Exit;
-use crate::store::{Finder, Held, Ledger};
+use crate::store::{Finder, Held, Ledger, Shared};
 
 /// How often the batch system is asked whether it is over.
 const POLL: Duration = Duration::from_secs(5);
@@ -25,13 +25,19 @@ pub fn cancel(args: &CancelArgs) -> Result<Exit> {
     let shared =
         shared.with_context(|| format!("run {run_id} was not handed to a batch system: end it with Ctrl-C"))?;
     let submission = shared.submission()?;
-    let submission = submission
-        .with_context(|| format!("run {run_id} was submitted by hand: end its jobs with scancel, which names them"))?;
+    let mut submission = submission.with_context(|| {
+        format!("run {run_id} was submitted by hand: end its jobs with {}, which names them", system().cancels_by())
+    })?;
     let plan = shared.plan()?.with_context(|| format!("{} holds no plan", shared.path().display()))?;
     shared.mark_cancelled()?;
-    Slurm.cancel(&submission.ids())?;
+    // What whoever submits has not heard yet is not kept here: they may still be at it.
+    recover(&mut submission, system())?;
+    let ids = submission.ids();
+    if !ids.is_empty() {
+        system().cancel(&ids)?;
+    }
     let deadline = Instant::now() + PATIENCE;
-    while is_alive(&shared, &submission, &Slurm)? {
+    while alive(&shared, &submission, system())?.is_some() {
         if Instant::now() > deadline {
             bail!("the jobs of {run_id} were cancelled, but did not end within {} s", PATIENCE.as_secs());
         }
@@ -43,7 +49,7 @@ pub fn cancel(args: &CancelArgs) -> Result<Exit> {
         }
         Err(error) => return Err(error),
         Ok(mut ledger) => {
-            settle(&shared, &plan, &submission, &mut ledger)?;
+            settle(&shared, &plan, &mut ledger)?;
             ledger.finish(true, Timestamp::now())?;
             eprintln!("cancelled; what was measured is kept, and --resume {run_id} goes on");
         }

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use super::carry_out::{Carried, Ended, Start, carry_out_as};
 use super::run::planned;
 use crate::args::RunArgs;
-use crate::batch::{Attempt, Publication, Shared, Slurm, give_up};
+use crate::batch::{give_up, system};
 use crate::exit::Exit;
 use crate::signals::Told;
-use crate::store::{self, Ledger};
+use crate::store::{self, Attempt, Ledger, Publication, Shared};
 
 /// Measures one engine group in an attempt of its own, and publishes it.
 pub fn element(args: &RunArgs, label: &str, shared: &Path) -> Result<Exit> {
@@ -67,14 +67,14 @@ fn kept_plan(args: &RunArgs, shared: &Shared) -> Result<Option<Arc<Plan>>> {
 /// Queues again where that leads anywhere; otherwise the group has failed.
 fn out_of_time(shared: &Shared, plan: &Plan, group: Key, attempt: &Attempt<'_>) -> Result<Exit> {
     if attempt.has_come_further()? {
-        match Slurm::requeue_own_job() {
+        match system().requeue_own_job() {
             Ok(true) => eprintln!("queued again"),
             Ok(false) => {}
             Err(error) => eprintln!("warning: this job could not be queued again: {error:#}"),
         }
         return Ok(Exit::Interrupted);
     }
-    let reason = "not one probe ended within the time limit: raise execution.slurm.time".to_owned();
+    let reason = format!("not one probe ended within the time limit: raise {}.time", system().settings());
     give_up(shared, plan, group, Some(reason), None)?;
     Ok(Exit::Failed)
 }

@@ -1,8 +1,9 @@
-//! `ceiling run --on slurm`: hands a plan to Slurm, and watches it.
+//! `ceiling run --on slurm`: hands a plan to the batch system, and watches it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::plan::Plan;
@@ -14,24 +15,20 @@ use super::preflight::real_engines;
 use super::run::resumed;
 use crate::args::RunArgs;
 use crate::batch::{
-    Attempt, BatchSystem, Command, Settled, Shared, Slurm, Submission, Watch, arrays, is_alive, refresh, script_of,
-    settle, submit, utf8,
+    Settled, Watch, alive, arrays, recover, refresh, script_of, settle, submit, submit_open, system, utf8,
 };
 use crate::executor::{LadderTask, WorkerLibrary};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::signals::told_to_stop;
-use crate::store::{self, Ledger, Resumed, read_run};
-
-/// Where the elements of a script that is submitted by hand print to.
-const OUTPUT_BY_HAND: &str = "ceiling-%A_%a.out";
+use crate::store::{self, Attempt, Command, Ledger, Resumed, Shared, Submission, read_run};
 
 /// Hands a plan over, or goes on with one that was handed over before.
 pub fn hand_over(args: &RunArgs, plan: Plan) -> Result<Exit> {
     let plan = Arc::new(plan);
     // What cannot be asked for is said before anything is made.
     let all: Vec<usize> = (0..plan.groups.len()).collect();
-    let planned = arrays(&plan, &all)?;
+    let planned = arrays(&plan, &all, system())?;
     let results = &args.results.results;
     let run_id = resumed(args, &plan.experiments)?;
     if args.dry_run {
@@ -42,7 +39,7 @@ pub fn hand_over(args: &RunArgs, plan: Plan) -> Result<Exit> {
         let shared = Shared::first(&results.join(plan.experiments[0].name.as_str()).join(run_id))?;
         let command = command(args, &shared)?;
         for array in &planned {
-            println!("{}", script_of(array, &plan, &command, OUTPUT_BY_HAND)?);
+            println!("{}", script_of(array, &plan, &command, None, system())?);
         }
         return Ok(Exit::Done);
     }
@@ -59,40 +56,55 @@ pub fn hand_over(args: &RunArgs, plan: Plan) -> Result<Exit> {
 fn anew(args: &RunArgs, plan: &Arc<Plan>, groups: &[usize]) -> Result<Exit> {
     let results = &args.results.results;
     let ledger = Ledger::create(plan.clone(), results, store::provenance(results), Timestamp::now())?;
-    let directories: Vec<PathBuf> = ledger.directories().map(Path::to_owned).collect();
-    let shared = Shared::first(&directories[0])?;
-    let handed = hand(args, plan, groups, &shared);
-    let submission = match handed {
-        Ok(submission) => submission,
+    let first = ledger.directories().next().map(Path::to_owned).context("a plan has an experiment")?;
+    let shared = Shared::first(&first)?;
+    match hand(args, plan, groups, &shared) {
+        Ok(submission) => watch(args, &shared, plan, submission, ledger, None),
         Err(error) => {
-            drop(ledger);
-            // Nothing was started, so nothing is left.
-            for directory in &directories {
-                std::fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+            // Where nothing was started, nothing is left.
+            if shared.submission()?.is_none_or(|submission| submission.arrays.is_empty()) {
+                ledger.discard()?;
             }
-            return Err(error);
+            Err(error)
         }
-    };
-    watch(args, &shared, plan, submission, ledger)
+    }
 }
 
 /// Hands groups over. Where one array is refused, none is left.
 fn hand(args: &RunArgs, plan: &Plan, groups: &[usize], shared: &Shared) -> Result<Submission> {
-    shared.keep_plan(plan)?;
     let mut submission = Submission::new(command(args, shared)?);
-    // Whoever comes after a crash sees that nothing was handed over by hand.
+    // Before the plan: whoever comes after a crash sees that nothing was handed over by hand.
     shared.keep_submission(&submission)?;
-    if let Err(error) = submit(shared, plan, groups, &mut submission, &Slurm) {
-        let ids = submission.ids();
-        if !ids.is_empty() {
-            Slurm.cancel(&ids)?;
-        }
+    shared.keep_plan(plan)?;
+    if let Err(error) = submit(shared, plan, groups, &mut submission, system()) {
+        let refused = format!("{error:#}");
+        withdraw(shared, &mut submission).with_context(|| {
+            let remedy = format!("`ceiling cancel {}` ends what was taken", shared.run_id());
+            format!("{refused}; and it cannot be told whether some of it was taken all the same: {remedy}")
+        })?;
         return Err(error);
     }
-    for array in &submission.arrays {
-        eprintln!("handed to Slurm: job array {}, {} engine groups", array.id, array.elements.len());
-    }
+    tell(&submission);
     Ok(submission)
+}
+
+/// Ends what was taken of a submission that was not taken as a whole. An array may have been taken although the answer
+/// said otherwise.
+fn withdraw(shared: &Shared, submission: &mut Submission) -> Result<()> {
+    recover(submission, system())?;
+    let ids = submission.ids();
+    if !ids.is_empty() {
+        system().cancel(&ids)?;
+    }
+    submission.arrays.clear();
+    shared.keep_submission(submission)
+}
+
+fn tell(submission: &Submission) {
+    for array in &submission.arrays {
+        let id = array.id.as_ref().map_or("", |id| &id.0);
+        eprintln!("handed to {}: job array {id}, {} engine groups", system().name(), array.elements.len());
+    }
 }
 
 /// What elements run.
@@ -117,30 +129,36 @@ fn again(args: &RunArgs, plan: &Arc<Plan>, run_id: &str) -> Result<Exit> {
         }
         Some(shared) => shared,
     };
-    let kept = shared.plan()?.with_context(|| format!("{} holds no plan", shared.path().display()))?;
-    let Some(submission) = shared.submission()? else {
+    // Elements need the plan: without it nothing was handed over.
+    let Some(kept) = shared.plan()? else { return rest(args, plan, &shared.next()?) };
+    let Some(mut submission) = shared.submission()? else {
         eprintln!(
             "run {run_id} was submitted by hand: what is published so far is merged; to measure the rest, submit again"
         );
         return refreshed(&shared, &kept);
     };
-    match is_alive(&shared, &submission, &Slurm) {
-        Ok(true) if is_same(plan, &kept) => {
-            let ledger = Ledger::reopen(kept.clone(), results, run_id)?;
-            eprintln!("going on with {run_id}, whose jobs are in Slurm's hands");
-            watch(args, &shared, &kept, submission, ledger)
+    let mut ledger = Ledger::reopen(kept.clone(), results, run_id)?;
+    let asked = Instant::now();
+    match recover(&mut submission, system()).and_then(|()| alive(&shared, &submission, system())) {
+        Ok(Some(_)) if is_same(plan, &kept) => {
+            eprintln!("going on with {run_id}, whose jobs are in {}'s hands", system().name());
+            shared.keep_submission(&submission)?;
+            if !shared.is_cancelled() {
+                submit_open(&shared, &mut submission, system())?;
+            }
+            watch(args, &shared, &kept, submission, ledger, Some(asked))
         }
-        Ok(true) => bail!(
-            "the experiment is not as it was when {run_id} was handed over, and its jobs still run: wait for them, or end \
-             them with `ceiling cancel {run_id}`"
+        Ok(Some(job)) => bail!(
+            "the experiment is not as it was when {run_id} was handed over, and {job}: wait for its jobs, or end them with \
+             `ceiling cancel {run_id}`"
         ),
-        Ok(false) => {
-            let mut ledger = Ledger::reopen(kept.clone(), results, run_id)?;
-            settle(&shared, &kept, &submission, &mut ledger)?;
+        Ok(None) => {
+            settle(&shared, &kept, &mut ledger)?;
             drop(ledger);
             rest(args, plan, &shared.next()?)
         }
         Err(error) => {
+            drop(ledger);
             eprintln!("warning: {error:#}; what is published so far is merged");
             refreshed(&shared, &kept)
         }
@@ -170,13 +188,12 @@ fn rest(args: &RunArgs, plan: &Arc<Plan>, shared: &Shared) -> Result<Exit> {
         return Ok(exit_of(&runs));
     }
     eprintln!("going on with {}: {} of {} engine groups are left", shared.run_id(), groups.len(), plan.groups.len());
-    shared.keep_plan(plan)?;
     for &group in groups.intersection(&known) {
         Attempt::seed(shared, &Arc::new(plan.group_alone(group)), plan.groups[group].key)?;
     }
     let groups: Vec<usize> = groups.into_iter().collect();
     let submission = hand(args, plan, &groups, shared)?;
-    watch(args, shared, plan, submission, ledger)
+    watch(args, shared, plan, submission, ledger, None)
 }
 
 /// The groups of which anything is known.
@@ -185,13 +202,14 @@ fn known(plan: &Plan, ledger: &Ledger) -> BTreeSet<usize> {
     ladders.collect()
 }
 
-/// Watches a submission to its end, unless nobody is to wait for it.
+/// Watches a submission to its end, unless nobody is to wait for it. The batch system was last asked about it at `asked`.
 fn watch(
     args: &RunArgs,
     shared: &Shared,
     plan: &Arc<Plan>,
     submission: Submission,
     mut ledger: Ledger,
+    asked: Option<Instant>,
 ) -> Result<Exit> {
     let directories: Vec<PathBuf> = ledger.directories().map(Path::to_owned).collect();
     let run_id = shared.run_id();
@@ -200,7 +218,7 @@ fn watch(
         return Ok(Exit::Done);
     }
     let progress = Progress::new(plan.cells.len());
-    let mut watch = Watch::new(shared, plan.clone(), submission, &Slurm, &progress);
+    let mut watch = Watch::new(shared, plan.clone(), submission, system(), &progress, asked);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let ended = runtime.block_on(async {
         tokio::select! {

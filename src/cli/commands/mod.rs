@@ -21,3 +21,4 @@ mod experiments;
 mod hand_over;
 mod pattern;
 mod preflight;
+mod take_back;

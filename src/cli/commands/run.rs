@@ -9,9 +9,8 @@ use super::carry_out::{Start, carry_out};
 use super::experiments::Planned;
 use super::pattern::Pattern;
 use super::preflight::{is_refused, real_engines};
-use super::{element, experiments, hand_over, plan};
+use super::{element, experiments, hand_over, plan, take_back};
 use crate::args::{self, PlanFormat, RunArgs};
-use crate::batch::Shared;
 use crate::executor::WorkerLibrary;
 use crate::exit::Exit;
 use crate::store::{Finder, newest_unfinished};
@@ -52,9 +51,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let start = match resumed(args, &planned.plan.experiments)? {
         None => Start::Anew,
         Some(run_id) => {
-            if Shared::newest(results, &run_id)?.is_some() {
-                bail!("run {run_id} was handed to Slurm: go on with it by --on slurm");
-            }
+            take_back::take_back(results, &run_id)?;
             Start::Again(run_id)
         }
     };

@@ -76,8 +76,8 @@ pub fn gpus_of(group: &EngineGroup) -> Result<u32, String> {
         Gpus::None => Ok(0),
         Gpus::All => u32::try_from(width(engine)).map_err(|_| format!("it takes {} GPUs", width(engine))),
         Gpus::These(_) => {
-            Err("execution.gpus names GPUs by index, and on a cluster Slurm hands them out: say \"all\" or \"none\""
-                .into())
+            let reason = "execution.gpus names GPUs by index, and on a cluster the batch system hands them out";
+            Err(format!("{reason}: say \"all\" or \"none\""))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use ceiling_core::experiment::Engine;
 use ceiling_core::plan::{ExperimentHead, Key, Plan};
 use ceiling_core::protocol::Resolved;
@@ -172,6 +172,15 @@ impl Ledger {
     /// The directories of all experiments.
     pub fn directories(&self) -> impl Iterator<Item = &Path> {
         self.books.iter().map(|book| book.directory.path())
+    }
+
+    /// Removes a run of which nothing was started.
+    pub fn discard(self) -> Result<()> {
+        let directories: Vec<PathBuf> = self.directories().map(Path::to_owned).collect();
+        drop(self);
+        directories.iter().try_for_each(|directory| {
+            std::fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))
+        })
     }
 
     /// Where the logs of this run's engines go, and how that place is called from the results directory.

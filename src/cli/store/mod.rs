@@ -7,6 +7,7 @@
 //!   journal.jsonl     what happened, appended and synced
 //!   requests.parquet  one row per request, made from the journal at the end
 //!   logs/             one file per engine group
+//!   batch/            where the elements of a job array and whoever watches them meet: see [`Shared`]
 //! ```
 
 mod atomic;
@@ -25,6 +26,7 @@ mod past;
 mod requests;
 mod resume;
 mod run_dir;
+mod shared;
 mod whole;
 
 pub use atomic::replace;
@@ -40,3 +42,4 @@ pub use past::Past;
 pub use requests::complete as complete_requests;
 pub use resume::{Resumed, resume};
 pub use run_dir::{newest_unfinished, runs};
+pub use shared::{ArrayId, Attempt, Command, Publication, Shared, Submission, Submitted};

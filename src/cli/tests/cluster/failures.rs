@@ -60,6 +60,27 @@ fn a_killed_submitting_side_costs_nothing() {
 
 #[test]
 #[ignore = "needs a Slurm cluster: make cluster-test"]
+fn an_array_whose_id_nobody_lived_to_hear_is_found_by_its_name() {
+    let place = Place::new("slow 0.5", &cpu(""));
+    // Hands over as the real one does, and ends whoever asked for it before they hear of it.
+    let bin = place.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let real = said("which", &["sbatch"]);
+    std::fs::write(bin.join("sbatch"), format!("#!/bin/bash\n{} \"$@\"\nkill -KILL $PPID\n", real.trim())).unwrap();
+    std::fs::set_permissions(bin.join("sbatch"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let killed = place.command(&["run", "fake.toml", "--on", "slurm"]).env("PATH", path).output().unwrap();
+    assert_eq!(killed.status.code(), None, "{}", stderr(&killed));
+    let output = place.run(&["--resume"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("whose jobs are in Slurm's hands"), "{}", stderr(&output));
+    assert_eq!((place.arrays().len(), place.starts().len()), (1, 1), "nothing was handed over twice");
+    place.assert_nothing_is_left();
+    place.assert_like_a_local_run();
+}
+
+#[test]
+#[ignore = "needs a Slurm cluster: make cluster-test"]
 fn a_requeued_element_goes_on_where_it_was() {
     let place = Place::new("slow 0.7", &cpu(""));
     let watched = place.start(&[]);

@@ -3,7 +3,7 @@
 use crate::support::{Workplace, stderr, stdout};
 use serde_json::Value;
 
-const SIMULATED: &str = r#"
+pub const SIMULATED: &str = r#"
     schema = 1
     name = "sim"
     [engine]
@@ -21,16 +21,16 @@ const SIMULATED: &str = r#"
     "engine.max_num_seqs" = [64, 256]
 "#;
 
-const SHARED: &str = "results/sim/20260101T000000Z-nogit/batch/1";
-const GROUPS: [&str; 2] = ["sim,max_num_seqs=64", "sim,max_num_seqs=256"];
+pub const SHARED: &str = "results/sim/20260101T000000Z-nogit/batch/1";
+pub const GROUPS: [&str; 2] = ["sim,max_num_seqs=64", "sim,max_num_seqs=256"];
 
-fn simulated() -> Workplace {
+pub fn simulated() -> Workplace {
     let place = Workplace::new();
     place.write("sim.toml", SIMULATED);
     place
 }
 
-fn element(place: &Workplace, group: &str) {
+pub fn element(place: &Workplace, group: &str) {
     let output = place.run(&["run", "sim.toml", "--shared", SHARED, "--group", group]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
@@ -43,11 +43,11 @@ fn report(place: &Workplace) -> Value {
     serde_json::from_str(&stdout(&output)).unwrap()
 }
 
-fn outcome(run: &Value) -> Value {
+pub fn outcome(run: &Value) -> Value {
     ["status", "cells", "ladders", "engines", "experiment"].iter().map(|key| run[key].clone()).collect()
 }
 
-fn local() -> Value {
+pub fn local() -> Value {
     let place = simulated();
     assert_eq!(place.run(&["run", "sim.toml"]).status.code(), Some(0));
     outcome(&place.run_json())

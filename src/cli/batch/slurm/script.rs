@@ -1,36 +1,24 @@
-//! The batch script of an array: something that a person can read, and submit by hand.
+//! The script of an array as `sbatch` takes it.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use ceiling_core::experiment::Slurm as Settings;
 use ceiling_core::units::Seconds;
 
-use super::arrays::Array;
+use super::super::submit::utf8;
+use super::super::system::Job;
 
 /// How long before its time limit ends an element is told, in seconds. Slurm may be as much earlier.
 const WARNING: u32 = 60;
 
-/// What a script says beside what its array asks for.
-#[derive(Clone, Copy, Debug)]
-pub struct About<'a> {
-    /// The experiment.
-    pub experiment: &'a str,
-    /// The directory in which elements run.
-    pub directory: &'a Path,
-    /// Where elements print to: a file name in the patterns of Slurm.
-    pub output: &'a str,
-    /// What elements run; the name of the group follows.
-    pub command: &'a [String],
-}
-
-/// Writes the script for an array whose elements measure the groups of these names.
-pub fn render(array: &Array, labels: &[&str], about: &About<'_>) -> Result<String> {
-    let settings = &array.settings;
-    let mut options = vec![format!("--job-name=ceiling-{}", about.experiment), elements(array, labels.len())];
+/// Writes the script of an array.
+pub fn render(settings: &Settings, job: &Job<'_>) -> Result<String> {
+    let mut options = vec![format!("--job-name=ceiling-{}", job.experiment), elements(settings, job.labels.len())];
     options.extend(["--nodes=1", "--ntasks=1"].map(str::to_owned));
-    if array.gpus > 0 {
-        options.push(format!("--gres={}:{}", settings.gres, array.gpus));
+    if job.gpus > 0 {
+        options.push(format!("--gres={}:{}", settings.gres, job.gpus));
     }
     let named = [
         ("partition", &settings.partition),
@@ -42,8 +30,12 @@ pub fn render(array: &Array, labels: &[&str], about: &About<'_>) -> Result<Strin
     if let Some(time) = settings.time {
         options.push(format!("--time={}", minutes(time)));
     }
-    options.push(format!("--chdir={}", quoted(&utf8(about.directory)?)));
-    options.push(format!("--output={}", quoted(about.output)));
+    options.push(format!("--chdir={}", quoted(&utf8(job.directory)?)));
+    let output = match job.output {
+        Some(directory) => literal(directory)? + "/%A_%a.out",
+        None => "ceiling-%A_%a.out".to_owned(),
+    };
+    options.push(format!("--output={}", quoted(&output)));
     options.extend(["--open-mode=append", "--requeue"].map(str::to_owned));
     options.push(format!("--signal=B:USR1@{WARNING}"));
     options.extend(settings.extra.iter().cloned());
@@ -52,17 +44,17 @@ pub fn render(array: &Array, labels: &[&str], about: &About<'_>) -> Result<Strin
     options.iter().for_each(|option| _ = writeln!(script, "#SBATCH {option}"));
     settings.setup.iter().for_each(|line| _ = writeln!(script, "{line}"));
     script.push_str("\ngroups=(\n");
-    for label in labels {
+    for label in job.labels {
         _ = writeln!(script, "  {}", word(label)?);
     }
-    let command = about.command.iter().map(|word| self::word(word)).collect::<Result<Vec<_>>>()?;
+    let command = job.command.iter().map(|word| self::word(word)).collect::<Result<Vec<_>>>()?;
     // The shell makes way, so that Slurm's signals reach ceiling.
     _ = writeln!(script, ")\nexec {} --group \"${{groups[$SLURM_ARRAY_TASK_ID]}}\"", command.join(" "));
     Ok(script)
 }
 
-fn elements(array: &Array, count: usize) -> String {
-    let most = array.settings.max_parallel.map_or_else(String::new, |most| format!("%{most}"));
+fn elements(settings: &Settings, count: usize) -> String {
+    let most = settings.max_parallel.map_or_else(String::new, |most| format!("%{most}"));
     format!("--array=0-{}{most}", count.saturating_sub(1))
 }
 
@@ -83,28 +75,23 @@ fn word(text: &str) -> Result<String> {
     Ok(quoted.into_owned())
 }
 
-/// A path as text.
-pub fn utf8(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).with_context(|| format!("{} is not UTF-8", path.display()))
-}
-
 /// A path in which Slurm replaces nothing.
-pub fn literal(path: &Path) -> Result<String> {
+fn literal(path: &Path) -> Result<String> {
     Ok(utf8(path)?.replace('%', "%%"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ceiling_core::experiment::Slurm;
 
-    fn about<'a>(command: &'a [String]) -> About<'a> {
-        About { experiment: "night", directory: Path::new("/home/me/my work"), output: "out/%A_%a.out", command }
+    fn job<'a>(gpus: u32, labels: &'a [&'a str], command: &'a [String]) -> Job<'a> {
+        let (directory, output) = (Path::new("/home/me/my work"), Some(Path::new("out")));
+        Job { experiment: "night", gpus, labels, directory, output, command }
     }
 
     #[test]
     fn a_script_asks_for_all_that_an_experiment_says() {
-        let settings = Slurm {
+        let settings = Settings {
             partition: Some("h100".to_owned()),
             account: Some("lab".to_owned()),
             qos: Some("low".to_owned()),
@@ -115,16 +102,14 @@ mod tests {
             setup: vec!["module load cuda".to_owned()],
             extra: vec!["--cpus-per-task=8".to_owned()],
         };
-        let array = Array { gpus: 4, settings, groups: vec![0, 1] };
         let command = ["/opt/my bin/ceiling", "run", "it's.toml"].map(str::to_owned);
-        insta::assert_snapshot!(render(&array, &["a,b=1", "c d"], &about(&command)).unwrap());
+        insta::assert_snapshot!(render(&settings, &job(4, &["a,b=1", "c d"], &command)).unwrap());
     }
 
     #[test]
     fn a_script_without_settings_asks_for_little() {
-        let array = Array { gpus: 0, settings: Slurm::default(), groups: vec![0] };
         let command = ["ceiling", "run"].map(str::to_owned);
-        insta::assert_snapshot!(render(&array, &["sim"], &about(&command)).unwrap());
+        insta::assert_snapshot!(render(&Settings::default(), &job(0, &["sim"], &command)).unwrap());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ceiling_core::plan::{Key, Plan};
 use ceiling_core::record::Entry;
 use jiff::Timestamp;
 
-use super::shared::{Shared, children, number};
+use super::{Shared, children, number};
 use crate::store::{self, Ledger};
 
 /// An attempt that has begun.

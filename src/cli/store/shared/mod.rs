@@ -8,9 +8,27 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::plan::{Key, Plan};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::submission::{SUBMISSION_SCHEMA, Submission};
-use crate::store::replace;
+use super::atomic::replace;
+
+mod attempt;
+mod submission;
+
+pub use attempt::{Attempt, Publication};
+use submission::SUBMISSION_SCHEMA;
+pub use submission::{ArrayId, Command, Submission, Submitted};
+
+/// The schema of plans that this version keeps, and the only one that it reads.
+const PLAN_SCHEMA: u32 = 1;
+
+/// `plan.json`.
+#[derive(Serialize, Deserialize)]
+struct Kept<P> {
+    schema: u32,
+    plan: P,
+}
 
 /// `results/<experiment>/<run id>/batch/<submission>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,15 +102,19 @@ impl Shared {
         place.strip_prefix(&self.results).unwrap_or(place).display().to_string()
     }
 
-    /// Makes its directories, and keeps the plan for elements to come. One that is kept already stays.
+    fn make_directories(&self) -> Result<()> {
+        ["out", "attempts", "groups"].iter().try_for_each(|directory| {
+            let path = self.path.join(directory);
+            std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))
+        })
+    }
+
+    /// Keeps the plan for elements to come. One that is kept already stays.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn keep_plan(&self, plan: &Plan) -> Result<()> {
-        for directory in ["out", "attempts", "groups"] {
-            let path = self.path.join(directory);
-            std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        }
+        self.make_directories()?;
         let path = self.path.join("plan.json");
         if path.exists() {
             return Ok(());
@@ -101,7 +123,7 @@ impl Shared {
         let write = || {
             // Environment variables of an engine may be secrets.
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&serde_json::to_vec(plan)?)?;
+            file.write_all(&serde_json::to_vec(&Kept { schema: PLAN_SCHEMA, plan })?)?;
             file.sync_all()?;
             std::fs::rename(&new, &path)
         };
@@ -111,12 +133,20 @@ impl Shared {
     /// The plan, if it is kept yet.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// Where it cannot be read, or is of another version.
     pub fn plan(&self) -> Result<Option<Arc<Plan>>> {
-        let path = self.path.join("plan.json");
-        let Some(text) = read(&path)? else { return Ok(None) };
-        let plan: Plan = serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?;
-        Ok(Some(Arc::new(plan)))
+        let kept: Option<Kept<Plan>> = read(&self.path.join("plan.json"), PLAN_SCHEMA)?;
+        Ok(kept.map(|kept| Arc::new(kept.plan)))
+    }
+
+    /// Keeps the script of an array by its number; where it lies.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn keep_script(&self, number: usize, text: &str) -> Result<PathBuf> {
+        let path = self.path.join(format!("{number}.sh"));
+        replace(&path, text.as_bytes())?;
+        Ok(path)
     }
 
     /// Keeps what was handed over.
@@ -124,6 +154,7 @@ impl Shared {
     /// # Errors
     /// Where it cannot be written.
     pub fn keep_submission(&self, submission: &Submission) -> Result<()> {
+        self.make_directories()?;
         replace(&self.path.join("submission.json"), &serde_json::to_vec_pretty(submission)?)
     }
 
@@ -132,19 +163,25 @@ impl Shared {
     /// # Errors
     /// Where it cannot be read, or is of another version.
     pub fn submission(&self) -> Result<Option<Submission>> {
-        let path = self.path.join("submission.json");
-        let Some(text) = read(&path)? else { return Ok(None) };
-        let submission: Submission =
-            serde_json::from_slice(&text).with_context(|| format!("{} is broken", path.display()))?;
-        if submission.schema != SUBMISSION_SCHEMA {
-            bail!("{} has schema {}; this version reads schema {SUBMISSION_SCHEMA}", path.display(), submission.schema);
-        }
-        Ok(Some(submission))
+        read(&self.path.join("submission.json"), SUBMISSION_SCHEMA)
     }
 
     /// Where the attempts at a group lie.
     pub fn attempts(&self, group: &Key) -> PathBuf {
         self.path.join("attempts").join(group.as_str())
+    }
+
+    /// The newest attempt at a group.
+    ///
+    /// # Errors
+    /// Where they cannot be listed.
+    pub fn newest_attempt(&self, group: &Key) -> Result<Option<PathBuf>> {
+        Ok(children(&self.attempts(group))?.into_iter().max_by_key(|attempt| number(attempt)))
+    }
+
+    /// Where elements print to.
+    pub fn out(&self) -> PathBuf {
+        self.path.join("out")
     }
 
     /// Where a group is published.
@@ -188,13 +225,27 @@ impl Shared {
     }
 }
 
-/// The content of a file, if it is there.
-fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+/// What a file of this schema holds, if it is there.
+fn read<T: DeserializeOwned>(path: &Path, schema: u32) -> Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: Option<u32>,
     }
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let is_broken = || format!("{} is broken", path.display());
+    let head: Head = serde_json::from_slice(&text).with_context(is_broken)?;
+    if head.schema != Some(schema) {
+        let has = head.schema.map_or_else(|| "no schema number".to_owned(), |schema| format!("schema {schema}"));
+        bail!(
+            "{} has {has}; this version reads schema {schema}: go on with the run by the ceiling that began it",
+            path.display()
+        );
+    }
+    serde_json::from_slice(&text).map(Some).with_context(is_broken)
 }
 
 fn touch(path: &Path) -> Result<()> {
@@ -202,12 +253,12 @@ fn touch(path: &Path) -> Result<()> {
 }
 
 /// The number that a path ends with.
-pub(super) fn number(path: &Path) -> Option<u32> {
+fn number(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
 /// What lies in a directory; nothing where there is none.
-pub(super) fn children(directory: &Path) -> Result<Vec<PathBuf>> {
+fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -220,6 +271,28 @@ pub(super) fn children(directory: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_states_its_schema() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = Shared::at(&directory.path().join("results/night/run/batch/1")).unwrap();
+        assert!(shared.plan().unwrap().is_none() && shared.submission().unwrap().is_none());
+        let empty = Plan { experiments: vec![], cells: vec![], ladders: vec![], groups: vec![] };
+        shared.keep_plan(&empty).unwrap();
+        assert!(shared.plan().unwrap().unwrap().cells.is_empty());
+        let path = shared.path().join("plan.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let table = [
+            (text.replace("\"schema\":1", "\"schema\":2"), "has schema 2; this version reads schema 1"),
+            (text.replace("\"schema\":1,", ""), "has no schema number; this version reads schema 1"),
+            (text[..text.len() / 2].to_owned(), "is broken"),
+        ];
+        for (text, complaint) in table {
+            std::fs::write(&path, text).unwrap();
+            let said = format!("{:#}", shared.plan().unwrap_err());
+            assert!(said.contains(complaint) && said.contains("plan.json"), "{said}");
+        }
+    }
 
     #[test]
     fn a_place_to_meet_is_known_by_its_path() {

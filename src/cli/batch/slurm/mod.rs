@@ -1,4 +1,4 @@
-//! Slurm, by its commands. The only place that runs them.
+//! Slurm: its commands, its words and its scripts. The only place that knows them.
 //!
 //! Named fields of `squeue`, not its JSON, whose shape changes between versions; no accounting, which not every site has.
 
@@ -6,9 +6,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use ceiling_core::experiment::Execution;
 
-use super::state::JobState;
-use super::system::{ArrayId, BatchSystem, Sighting};
+use super::system::{BatchSystem, Job, Sighting};
+use crate::store::ArrayId;
+
+mod script;
+mod words;
 
 /// What Slurm says of jobs that it has forgotten.
 const FORGOTTEN: &str = "Invalid job id specified";
@@ -17,26 +21,50 @@ const FORGOTTEN: &str = "Invalid job id specified";
 #[derive(Clone, Copy, Debug)]
 pub struct Slurm;
 
-impl Slurm {
-    /// Puts the job that this process runs in back into the queue, which ends this process; `false` where it is no job.
-    ///
-    /// # Errors
-    /// Where Slurm refuses.
-    pub fn requeue_own_job() -> Result<bool> {
-        let Ok(job) = std::env::var("SLURM_JOB_ID") else { return Ok(false) };
-        said(Command::new("scontrol").arg("requeue").arg(job)).map(|_| true)
-    }
-}
-
 impl BatchSystem for Slurm {
-    fn submit(&self, script: &Path) -> Result<ArrayId> {
-        let out = said(Command::new("sbatch").arg("--parsable").arg(script))?;
+    fn name(&self) -> &'static str {
+        "Slurm"
+    }
+
+    fn settings(&self) -> &'static str {
+        "execution.slurm"
+    }
+
+    fn cancels_by(&self) -> &'static str {
+        "scancel"
+    }
+
+    /// Slurm's own limit where a site sets none (`MaxArraySize`).
+    fn most_elements(&self) -> usize {
+        1000
+    }
+
+    fn asks_the_same(&self, one: &Execution, other: &Execution) -> bool {
+        one.slurm == other.slurm
+    }
+
+    fn script(&self, asked: &Execution, job: &Job<'_>) -> Result<String> {
+        script::render(&asked.slurm, job)
+    }
+
+    fn output_name(&self, array: &ArrayId, element: u32) -> String {
+        format!("{array}_{element}.out")
+    }
+
+    fn submit(&self, script: &Path, name: &str) -> Result<ArrayId> {
+        let out = said(Command::new("sbatch").arg("--parsable").arg(format!("--job-name={name}")).arg(script))?;
         // `id`, or `id;cluster`.
         let id = out.trim().split(';').next().unwrap_or_default();
         if id.is_empty() || !id.chars().all(|c| c.is_ascii_digit()) {
             bail!("sbatch answered `{}`, which names no job", out.trim());
         }
         Ok(ArrayId(id.to_owned()))
+    }
+
+    fn find(&self, names: &[&str]) -> Result<Vec<(String, ArrayId)>> {
+        let mut command = Command::new("squeue");
+        command.args(["--noheader", "--states=all", "--format=%F|%j"]).arg(format!("--name={}", names.join(",")));
+        Ok(said(&mut command)?.lines().filter_map(named).collect())
     }
 
     fn poll(&self, arrays: &[ArrayId]) -> Result<Vec<Sighting>> {
@@ -55,6 +83,11 @@ impl BatchSystem for Slurm {
             _ => Ok(()),
         }
     }
+
+    fn requeue_own_job(&self) -> Result<bool> {
+        let Ok(job) = std::env::var("SLURM_JOB_ID") else { return Ok(false) };
+        said(Command::new("scontrol").arg("requeue").arg(job)).map(|_| true)
+    }
 }
 
 fn jobs(option: &str, arrays: &[ArrayId]) -> String {
@@ -62,11 +95,17 @@ fn jobs(option: &str, arrays: &[ArrayId]) -> String {
     format!("{option}{}", ids.join(","))
 }
 
+/// `12|night`: the array of a job, and the job's name.
+fn named(line: &str) -> Option<(String, ArrayId)> {
+    let (array, name) = line.trim().split_once('|')?;
+    Some((name.to_owned(), ArrayId(array.to_owned())))
+}
+
 /// `12_3|RUNNING|None`; other lines speak of no element of an array.
 fn sighting(line: &str) -> Option<Sighting> {
     let mut fields = line.splitn(3, '|').map(str::trim);
     let (array, element) = fields.next()?.split_once('_')?;
-    let (state, reason) = (JobState::of_slurm(fields.next()?), fields.next().unwrap_or_default());
+    let (state, reason) = (words::state(fields.next()?), fields.next().unwrap_or_default());
     let reason = if reason == "None" { "" } else { reason };
     Some(Sighting {
         array: ArrayId(array.to_owned()),
@@ -90,7 +129,7 @@ fn said(command: &mut Command) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::state::Ending;
+    use crate::batch::state::{Ending, JobState};
 
     #[test]
     fn a_line_of_squeue_is_a_sighting() {
