@@ -162,7 +162,7 @@ fn a_broken_result_is_named() {
     let whole = std::fs::read_to_string(&path).unwrap();
     let broken = [
         (whole[..whole.len() / 2].to_owned(), "it was cut off"),
-        (whole.replacen("\"schema\": 1", "\"schema\": 9", 1), "schema 9"),
+        (whole.replacen("\"schema\": 2", "\"schema\": 9", 1), "newer schema 9"),
         (whole.replacen("\"status\": \"complete\"", "\"status\": 3", 1), "is broken"),
     ];
     for (text, reason) in broken {
