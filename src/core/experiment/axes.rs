@@ -1,14 +1,14 @@
-//! The axes of an experiment, and which points of their product are left out, or added.
+//! The axes of an experiment.
 //!
 //! A column is a field with the values that it takes. An axis of plain values fills one column; an axis of tables fills
 //! one for each field that its tables set.
 
 use std::collections::HashMap;
 
-use serde_json::Value as Json;
-
+use super::columns::Columns;
 use super::error::{Fault, Found, Span, nearest};
 use super::file::{ModelTable, SearchTable, SlaTable, WorkloadTable};
+use super::rules::{Rule, rules};
 use super::tree::{Node, Table, Value, WHOLE};
 use crate::secret::{is_secret_argument, is_secret_variable};
 
@@ -65,56 +65,6 @@ pub(super) struct AxisValue {
     pub fills: Vec<(usize, u32)>,
 }
 
-/// A point that an entry of `[[matrix.exclude]]` or `[[matrix.include]]` speaks of.
-#[derive(Debug)]
-pub(super) struct Rule {
-    pub at: Span,
-    /// Columns of axes and the value that each must have.
-    pub conditions: Vec<(usize, u32)>,
-    /// Fields beside the axes, with their columns.
-    pub additions: Vec<(usize, u32)>,
-    /// All that it says.
-    pub settings: Vec<Setting>,
-}
-
-/// A field with the values that it takes.
-#[derive(Clone, Debug)]
-pub(super) struct Column {
-    pub path: Vec<String>,
-    pub values: Vec<Json>,
-    seen: HashMap<String, u32>,
-}
-
-/// All columns of an experiment.
-#[derive(Debug, Default)]
-pub(super) struct Columns {
-    pub list: Vec<Column>,
-    by_path: HashMap<Vec<String>, usize>,
-}
-
-impl Columns {
-    fn add(&mut self, path: &[String]) -> usize {
-        *self.by_path.entry(path.to_vec()).or_insert_with(|| {
-            self.list.push(Column { path: path.to_vec(), values: Vec::new(), seen: HashMap::new() });
-            self.list.len() - 1
-        })
-    }
-
-    /// The index of a value in a column, which gets it if it is new.
-    pub fn value(&mut self, column: usize, node: &Node) -> u32 {
-        let column = &mut self.list[column];
-        *column.seen.entry(node.canonical()).or_insert_with(|| {
-            // What JSON cannot say is reported where the field itself is read.
-            column.values.push(node.to_json(&mut Found::default()).unwrap_or(Json::Null));
-            (column.values.len() - 1) as u32
-        })
-    }
-
-    fn index_of(&self, column: usize, node: &Node) -> Option<u32> {
-        self.list[column].seen.get(&node.canonical()).copied()
-    }
-}
-
 /// The axes, and the rules on their product.
 #[derive(Debug)]
 pub(super) struct Axes {
@@ -154,12 +104,18 @@ fn flatten_axis(dotted: &str, key_at: Span, node: &Node, flat: &mut Table) {
     }
 }
 
-fn split(dotted: &str) -> Vec<String> {
+pub(super) fn split(dotted: &str) -> Vec<String> {
     dotted.split('.').map(str::to_owned).collect()
 }
 
 /// Leaves of a table: fields with a value that is no table, or that is taken as a whole.
-fn leaves(path: &[String], key_at: Span, node: &Node, is_column: &dyn Fn(&[String]) -> bool, out: &mut Vec<Setting>) {
+pub(super) fn leaves(
+    path: &[String],
+    key_at: Span,
+    node: &Node,
+    is_column: &dyn Fn(&[String]) -> bool,
+    out: &mut Vec<Setting>,
+) {
     let whole = path.last().is_some_and(|last| last == WHOLE) || is_column(path);
     match &node.value {
         Value::Table(table) if !whole && !table.is_empty() => {
@@ -177,9 +133,9 @@ fn leaves(path: &[String], key_at: Span, node: &Node, is_column: &dyn Fn(&[Strin
 #[derive(Debug)]
 pub(super) struct CommandLine {
     /// Fields that it sets, those of `[matrix]` aside; of two for one field, the one that holds comes first.
-    fixed: Vec<Setting>,
+    pub fixed: Vec<Setting>,
     /// Whether it sets anything: then axes may have been narrowed, and an exclusion need not match anything.
-    is_heard: bool,
+    pub is_heard: bool,
 }
 
 impl CommandLine {
@@ -242,7 +198,7 @@ fn matrix_axis(dotted: &str, key_at: Span, node: &Node, fixed: &[Setting], found
 }
 
 /// Whether a list there makes an axis.
-fn is_listed(path: &[String]) -> bool {
+pub(super) fn is_listed(path: &[String]) -> bool {
     path.len() == 2 && matches!(&*path[0], "workload" | "sla")
 }
 
@@ -326,7 +282,7 @@ fn list_axes(root: &mut Table, table: &str, axes: &[Axis], fixed: &[Setting], fo
 }
 
 /// Checks that a dotted field is one that cells can differ in.
-fn check_field(what: &str, path: &[String], at: Span, found: &mut Found) -> Option<Section> {
+pub(super) fn check_field(what: &str, path: &[String], at: Span, found: &mut Found) -> Option<Section> {
     let dotted = path.join(".");
     let fault = |label: String| Fault::new(at, format!("the {what} `{dotted}` names nothing"), label);
     if let Some("execution" | "name" | "description" | "schema" | "extends" | "matrix") =
@@ -363,7 +319,7 @@ fn check_field(what: &str, path: &[String], at: Span, found: &mut Found) -> Opti
 }
 
 /// Cells are named by where they stand on each axis: no axis may be a secret.
-fn is_publishable(setting: &Setting, found: &mut Found) -> bool {
+pub(super) fn is_publishable(setting: &Setting, found: &mut Found) -> bool {
     let is_secret = match setting.path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["engine", "env", name] => is_secret_variable(name),
         ["engine", .., name] => is_secret_argument(name),
@@ -445,95 +401,4 @@ fn fill_columns(
     for (value, fill) in axes[index].values.iter_mut().zip(fills) {
         value.fills = fill;
     }
-}
-
-/// Reads the entries of `exclude` or `include`; the first `of_axes` columns belong to axes.
-fn rules(
-    name: &str,
-    node: &Node,
-    command_line: &CommandLine,
-    columns: &mut Columns,
-    of_axes: usize,
-    found: &mut Found,
-) -> Vec<Rule> {
-    let Value::Array(entries) = &node.value else {
-        let message = format!("`{name}` is a list of tables, and this is {}", node.describe());
-        found.push(Fault::new(node.at, message, format!("expected entries under [[matrix.{name}]]")));
-        return Vec::new();
-    };
-    entries.iter().filter_map(|entry| rule(name, entry, command_line, columns, of_axes, found)).collect()
-}
-
-fn rule(
-    name: &str,
-    entry: &Node,
-    command_line: &CommandLine,
-    columns: &mut Columns,
-    of_axes: usize,
-    found: &mut Found,
-) -> Option<Rule> {
-    let Some(table) = entry.as_table().filter(|table| !table.is_empty()) else {
-        let label = "expected a table of fields and values";
-        found.push(Fault::new(entry.at, format!("an entry of `{name}` says nothing"), label));
-        return None;
-    };
-    let mut settings = Vec::new();
-    for field in table.iter() {
-        let is_column = |path: &[String]| columns.by_path.contains_key(path);
-        leaves(&split(&field.key), field.key_at, &field.node, &is_column, &mut settings);
-    }
-    let single = |setting: &&Setting| !(is_listed(&setting.path) && matches!(setting.node.value, Value::Array(_)));
-    let fixed_at = |path: &[String]| command_line.fixed.iter().filter(single).find(|fixed| fixed.path == path);
-    let contradicts = |setting: &Setting| {
-        fixed_at(&setting.path).is_some_and(|fixed| fixed.node.canonical() != setting.node.canonical())
-    };
-    if name == "exclude" && settings.iter().any(contradicts) {
-        return None;
-    }
-    // What the command line fixes, no entry can change.
-    settings.retain(|setting| fixed_at(&setting.path).is_none());
-    let before = found.count();
-    let mut rule = Rule { at: entry.at, conditions: Vec::new(), additions: Vec::new(), settings: Vec::new() };
-    for setting in settings {
-        match columns.by_path.get(&setting.path) {
-            // A value that is new to the column fits no point of the product.
-            Some(&column) if column < of_axes && name == "include" => {
-                rule.conditions.push((column, columns.value(column, &setting.node)));
-            }
-            Some(&column) if column < of_axes => match columns.index_of(column, &setting.node) {
-                Some(value) => rule.conditions.push((column, value)),
-                None if !command_line.is_heard => found.push(no_such_value(&setting, &columns.list[column])),
-                None => return None,
-            },
-            _ if name == "exclude" => found.push(no_such_axis(&setting, &columns.list[..of_axes])),
-            _ => {
-                let is_field = check_field("field", &setting.path, setting.key_at, found).is_some();
-                if is_field && is_publishable(&setting, found) {
-                    let column = columns.add(&setting.path);
-                    rule.additions.push((column, columns.value(column, &setting.node)));
-                }
-            }
-        }
-        rule.settings.push(setting);
-    }
-    (found.count() == before).then_some(rule)
-}
-
-fn no_such_value(setting: &Setting, column: &Column) -> Fault {
-    let values: Vec<_> = column.values.iter().take(10).map(Json::to_string).collect();
-    let message =
-        format!("no value of `{}` is {}: this excludes nothing", column.path.join("."), setting.node.describe());
-    Fault::new(setting.node.at, message, "matches nothing").help(format!("its values are: {}", values.join(", ")))
-}
-
-fn no_such_axis(setting: &Setting, axes: &[Column]) -> Fault {
-    let names: Vec<_> = axes.iter().map(|column| column.path.join(".")).collect();
-    let dotted = setting.path.join(".");
-    let label = match nearest(&dotted, names.iter().map(String::as_str)) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => "expected the field of an axis".to_owned(),
-    };
-    let help =
-        if names.is_empty() { "this file has no axes".to_owned() } else { format!("axes are: {}", names.join(", ")) };
-    Fault::new(setting.key_at, format!("`{dotted}` is no axis, so nothing can be excluded by it"), label).help(help)
 }

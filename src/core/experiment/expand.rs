@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::axes::{Axes, Axis, Rule, Section, Setting};
+use super::axes::{Axes, Axis, Section, Setting};
 use super::error::{Fault, Found, Span};
 use super::grid::{ABSENT, AxisColumn, AxisTable, Distinct, Grid, Point};
 use super::resolve::{FromTables, Resolver};
+use super::rules::Rule;
 use super::tree::Table;
 use super::{Engine, SearchSettings, Workload};
 use crate::key::Key;

@@ -1,6 +1,7 @@
 //! What an experiment asks for, as values that are legal: whoever holds one need not check it again.
 
 mod axes;
+mod columns;
 mod error;
 mod expand;
 #[cfg(test)]
@@ -11,8 +12,10 @@ mod file;
 mod grid;
 mod kind;
 mod locate;
+mod overrides;
 mod read;
 mod resolve;
+mod rules;
 mod schema;
 #[cfg(test)]
 mod shipped;
@@ -36,7 +39,8 @@ use crate::units::{Concurrency, Seconds, Share};
 pub use error::{Fault, Faults, Span};
 pub use fields::Fields;
 pub use grid::{AxisColumn, AxisTable, Distinct, Grid, Place, Point};
-pub use read::{Files, Override, read};
+pub use overrides::Override;
+pub use read::{Files, read};
 pub use schema::experiment_schema;
 pub use slurm::Slurm;
 
