@@ -10,6 +10,7 @@ use super::engine_charts::{kv_use, requests, where_time_went};
 use super::first_tokens::first_tokens;
 use super::level_table::level_table;
 use super::levels::levels;
+use super::name;
 use super::scale::brief;
 
 /// Ladders that are shown with everything. Beyond, each keeps its chart of first tokens: the page stays within what a
@@ -53,7 +54,7 @@ pub fn ladders(run: &Run) -> Markup {
             @for (index, ladder) in run.ladders.iter().enumerate() {
                 details.ladder id=(anchor(index)) open[index < open] {
                     summary {
-                        span.name { (ladder.id) }
+                        span.name { (name(&ladder.id)) }
                         span.facts { (workload(ladder)) ", " (probes(ladder)) ", " (engine_time(ladder)) }
                     }
                     (charts(ladder, cells(ladder), engine(ladder), detail))

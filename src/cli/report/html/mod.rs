@@ -69,6 +69,11 @@ pub fn page(title: &str, body: &Markup) -> String {
     page.into_string()
 }
 
+/// The name of a cell or a ladder, which may be broken where one of its parts ends.
+pub fn name(text: &str) -> Markup {
+    html! { @for part in text.split_inclusive(',') { (part) wbr; } }
+}
+
 fn header(run: &Run) -> Markup {
     let has_failures = run.cells.iter().any(|cell| cell.failure.is_some())
         || run.engines.iter().any(|engine| !engine.failures.is_empty());

@@ -48,7 +48,9 @@ function sort(table, column, head) {
   for (const other of head.parentNode.cells) other.ariaSort = "none";
   head.ariaSort = upwards ? "ascending" : "descending";
   const body = table.tBodies[0];
-  const rows = [...body.rows].map((row) => [row.cells[column].textContent, row]);
+  // A cell that shows more than its number says by which number it is sorted.
+  const value = (cell) => cell.dataset.value ?? cell.textContent;
+  const rows = [...body.rows].map((row) => [value(row.cells[column]), row]);
   rows.sort(([a], [b]) => (!a - !b) || (upwards ? compare(a, b) : compare(b, a)));
   body.append(...rows.map(([, row]) => row));
 }
@@ -61,7 +63,7 @@ const filter = document.getElementById("filter");
 filter?.addEventListener("input", () => {
   const wanted = filter.value.toLowerCase();
   for (const row of document.querySelectorAll("#cells tbody tr"))
-    row.hidden = !`${row.dataset.tip} ${row.textContent}`.toLowerCase().includes(wanted);
+    row.hidden = !`${row.dataset.tip ?? ""} ${row.textContent}`.toLowerCase().includes(wanted);
 });
 
 // Whoever is sent to a ladder finds it open, and whoever prints finds all of them.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Workplace, read_requests, stderr, workspace};
+use crate::support::{Workplace, read_requests, stderr, stdout, workspace};
 
 /// Runs an experiment on the simulator, with these fields in its tables `[sla]`, `[matrix]` and `[search]`.
 fn simulated(place: &Workplace, sla: &str, matrix: &str, search: &str) {
@@ -119,21 +119,21 @@ fn a_report_gives_back_what_was_published() {
     assert!(stderr(&output).contains("matches none of the 4 cells"), "{}", stderr(&output));
 }
 
-/// Runs the tests in `browser/` on the reports in a directory.
-fn browse(reports: &Path) {
+/// Runs a file of tests in `browser/` on the pages in a directory.
+fn browse(tests: &str, pages: &Path) {
     let node = Command::new("node")
         .arg("--test")
-        .arg("src/cli/tests/suite/browser/report.test.mjs")
-        .env("CEILING_REPORTS", reports)
+        .arg(format!("src/cli/tests/suite/browser/{tests}"))
+        .env("CEILING_REPORTS", pages)
         .current_dir(workspace())
         .output()
         .expect("node is there: run `make setup-tests`");
-    assert!(node.status.success(), "{}\n{}", crate::support::stdout(&node), stderr(&node));
+    assert!(node.status.success(), "{}\n{}", stdout(&node), stderr(&node));
 }
 
 #[test]
-fn a_browser_shows_reports_of_any_size() {
-    let reports = tempfile::tempdir().unwrap();
+fn a_browser_shows_reports_and_comparisons_of_any_size() {
+    let (reports, comparisons) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let seqs = |count: u32| (1..=count).map(|n| (n * 8).to_string()).collect::<Vec<_>>().join(", ");
     for (sla, engines, search) in [
         (r#"ttft = ["1s", "3s", "9s"]"#, 2, ""),
@@ -146,13 +146,43 @@ fn a_browser_shows_reports_of_any_size() {
         let page = reports.path().join(format!("{cells}.html"));
         report(&place, &["--format", "html", "--output", page.to_str().unwrap()]);
         assert!(page.metadata().unwrap().len() < 5_000_000, "{cells} cells");
+        if cells == 6 || cells == 1000 {
+            compare(&place, &comparisons.path().join(format!("{cells}.html")));
+        }
     }
-    hostile(&reports.path().join("hostile.html"));
-    browse(reports.path());
+    hostile(&reports.path().join("hostile.html"), &comparisons.path().join("hostile.html"));
+    browse("report.test.mjs", reports.path());
+    browse("diff.test.mjs", comparisons.path());
 }
 
-/// A report of a run whose texts try to be markup, with a failure and its log.
-fn hostile(page: &Path) {
+/// Compares the only run with another in which cells in turn are better, worse, much worse and as they were, or failed.
+fn compare(place: &Workplace, page: &Path) {
+    let mut run = place.run_json();
+    for cell in run["cells"].as_array_mut().unwrap() {
+        // As the guided search has it; the brackets of others decide nothing.
+        cell["confidence"] = 0.95.into();
+    }
+    place.write("before/run.json", &run.to_string());
+    for (number, cell) in run["cells"].as_array_mut().unwrap().iter_mut().enumerate() {
+        let percent = [150, 75, 50, 100][number % 4];
+        for level in ["ceiling", "highest_pass", "lowest_fail"] {
+            if let Some(value) = cell[level].as_u64() {
+                cell[level] = (value * percent / 100).max(1).into();
+            }
+        }
+        if number % 7 == 6 {
+            cell["status"] = "failed".into();
+        }
+    }
+    run["provenance"]["git"] = serde_json::json!({ "commit": "1a2b3c4d5e6f7", "branch": "main", "dirty": false });
+    place.write("after/run.json", &run.to_string());
+    let output = place.run(&["diff", "before", "after", "--format", "html"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&place.run(&["diff", "before", "after"])));
+    std::fs::write(page, output.stdout).unwrap();
+}
+
+/// A report of a run whose texts try to be markup, with a failure and its log, and a comparison of that run.
+fn hostile(page: &Path, comparison: &Path) {
     const EVIL: &str =
         r#""'></title></style><script>window.harmed = true</script><img src=x onerror="window.harmed = true">"#;
     let place = Workplace::new();
@@ -169,6 +199,7 @@ fn hostile(page: &Path) {
         *run.pointer_mut(text).unwrap() = EVIL.into();
     }
     run["cells"][0]["axes"][EVIL] = EVIL.into();
+    run["cells"][0]["id"] = EVIL.into();
     run["cells"][1]["status"] = "failed".into();
     let log: PathBuf = place.run_directory().join("logs/x.log");
     std::fs::create_dir_all(log.parent().unwrap()).unwrap();
@@ -178,4 +209,5 @@ fn hostile(page: &Path) {
     std::fs::write(place.run_directory().join("run.json"), run.to_string()).unwrap();
     report(&place, &["--format", "html", "--output", page.to_str().unwrap()]);
     assert!(std::fs::read_to_string(page).unwrap().contains("before\n&quot;"), "the log's tail");
+    compare(&place, comparison);
 }
