@@ -8,7 +8,7 @@
 //!
 //! results/<experiment>/<run id>/batch/<submission>/
 //!   plan.json         what is measured: edits of the files do not reach elements that are queued
-//!   submission.json   which arrays were handed over
+//!   submission.json   which arrays are handed over: noted before that is done, and again when it was
 //!   <array>.sh        their scripts
 //!   out/              what elements print
 //!   attempts/<group>/<attempt>/    a results directory, of one attempt alone

@@ -31,6 +31,9 @@ ttft = ["1s", "2s", "3s", "5s", "9s"]
 resolution = "2%"
 "#;
 
+/// A list of 1,000 runs may take this long.
+const LIST_LIMIT_S: f64 = 1.0;
+
 /// A diff of 100,000 cells may take this long.
 const LIMIT_S: f64 = 2.0;
 
@@ -50,6 +53,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let kib = text.len() / 1024;
     println!("list of 1,000 runs of {kib} KiB each: {:.2} s", best(place, &["list"])?.as_secs_f64());
+    let large = place.join("large.json");
+    many(&one, 100, 10, 0, &large)?;
+    for number in 0..1000 {
+        let link = place.join(format!("large/bench/20250101T{number:06}Z-1a2b3c4"));
+        std::fs::create_dir_all(&link)?;
+        std::fs::hard_link(&large, link.join("run.json"))?;
+    }
+    let kib = std::fs::metadata(&large)?.len() / 1024;
+    let seconds = best(place, &["list", "--results", "large"])?.as_secs_f64();
+    println!(
+        "list of 1,000 runs of 1,000 cells, {kib} KiB each: {seconds:.2} s, {:.2} of the limit",
+        seconds / LIST_LIMIT_S
+    );
 
     for (ladders, cells) in [(1, 100_000), (1000, 100), (10_000, 10)] {
         for (name, seed) in [("a", 0), ("b", 0), ("c", 1)] {
@@ -79,6 +95,7 @@ fn many(one: &Value, ladders: usize, cells: usize, seed: usize, path: &Path) -> 
     let key = |kind: usize, index: usize| json!(format!("{:016x}", (index * 2 + kind) * 2 + seed));
     let mut file = BufWriter::new(File::create(path)?);
     let mut head = one.clone();
+    head["brief"]["cells"] = json!(ladders * cells);
     let head = head.as_object_mut().ok_or("no run")?;
     head.retain(|name, _| name != "ladders" && name != "cells");
     let head = serde_json::to_string(&head)?;
@@ -102,7 +119,7 @@ fn many(one: &Value, ladders: usize, cells: usize, seed: usize, path: &Path) -> 
         file.write_all(between(number).as_bytes())?;
         serde_json::to_writer(&mut file, &cell)?;
     }
-    write!(file, "]}}")?;
+    write!(file, "]\n}}\n")?;
     Ok(file.flush()?)
 }
 

@@ -113,6 +113,25 @@ fn a_cancelled_run_keeps_what_was_measured_and_can_go_on() {
 
 #[test]
 #[ignore = "needs a Slurm cluster: make cluster-test"]
+fn a_run_is_taken_back_once_its_jobs_are_over() {
+    let place = Place::new("slow 0.7", &cpu(""));
+    let output = place.run(&["--detach"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    place.wait_for_probes(3);
+    let here = || place.ceiling(&["run", "fake.toml", "--on", "local", "--resume"]);
+    let refused = here();
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains(&format!("job {}_0 is running", place.arrays()[0])), "{}", stderr(&refused));
+    let cancelled = place.ceiling(&["cancel", &place.run_id()]);
+    assert_eq!(cancelled.status.code(), Some(0), "{}", stderr(&cancelled));
+    let output = here();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    place.assert_nothing_is_left();
+    place.assert_like_a_local_run();
+}
+
+#[test]
+#[ignore = "needs a Slurm cluster: make cluster-test"]
 fn a_run_that_is_watched_ends_when_it_is_cancelled() {
     let place = Place::new("slow 0.7", &cpu(""));
     let watched = place.start(&[]);
