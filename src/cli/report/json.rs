@@ -4,8 +4,12 @@ use std::io::Write;
 
 use anyhow::Result;
 use ceiling_core::record::Run;
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
+
+/// Engines, ladders or cells that are laid out side by side, and held as text.
+const AT_ONCE: usize = 256;
 
 /// Characters of a line that holds a value as a whole, its indentation included.
 const WIDTH: usize = 190;
@@ -51,11 +55,16 @@ pub fn write(run: &Run, out: &mut dyn Write) -> Result<()> {
     Ok(out.write_all(b"\n}\n")?)
 }
 
-fn list<T: Serialize>(name: &str, items: &[T], out: &mut dyn Write) -> Result<()> {
+fn list<T: Serialize + Sync>(name: &str, items: &[T], out: &mut dyn Write) -> Result<()> {
     write!(out, "\n  \"{name}\": [")?;
-    for (place, item) in items.iter().enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        write!(out, "{comma}\n    {}", layout(&serde_json::to_value(item)?, 2))?;
+    let mut comma = "";
+    for items in items.chunks(AT_ONCE) {
+        let texts: Vec<String> =
+            items.par_iter().map(|item| Ok(layout(&serde_json::to_value(item)?, 2))).collect::<Result<_>>()?;
+        for text in texts {
+            write!(out, "{comma}\n    {text}")?;
+            comma = ",";
+        }
     }
     let end = if items.is_empty() { "]" } else { "\n  ]" };
     Ok(out.write_all(end.as_bytes())?)
@@ -111,6 +120,7 @@ fn lines(parts: Vec<Part>, width: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use ceiling_core::record::CellRecord;
     use serde_json::json;
 
     use super::*;
@@ -129,7 +139,10 @@ mod tests {
 
     #[test]
     fn a_run_that_is_written_is_the_same_run() {
-        let run = testing::run();
+        let mut run = testing::run();
+        // More than are laid out at once, each with a name of its own.
+        let cell = |number: usize| CellRecord { id: format!("cell {number}"), ..run.cells[number % 4].clone() };
+        run.cells = (0..2 * AT_ONCE + 1).map(cell).collect();
         let text = render(&run).unwrap();
         assert_eq!(serde_json::from_str::<Run>(&text).unwrap(), run);
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), serde_json::to_value(&run).unwrap());
