@@ -9,6 +9,9 @@
 //! | their first token | all that had to be in time were running: their prompts took too long | `prefill` |
 //! | later tokens | some were preempted | `kv-cache` |
 //! | later tokens | | `decode` |
+//!
+//! Where not even one request in flight is sustained, the probe of that level may have passed by luck: then
+//! [`attribute_to_errors`] looks at what the engine did with the requests of all probes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,7 +57,7 @@ impl std::fmt::Display for Limit {
     }
 }
 
-/// A limit, with the figures that say so. Absent where the engine did not say.
+/// A limit, with the figures that say so. Absent where the engine did not say, and where several probes say so together.
 #[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct LimitedBy {
     /// What binds.
@@ -69,8 +72,54 @@ pub struct LimitedBy {
     pub preemptions: u32,
     /// Mean share of TTFT that requests spent waiting to be scheduled.
     pub queued_share: Option<f64>,
-    /// Requests that the engine failed.
+    /// Requests that the engine gave a first token, or failed.
+    pub answered: u32,
+    /// Those of them that it failed.
     pub errors: u32,
+}
+
+/// What became of requests that the engine answered, be it late: given a first token, or failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// All of them.
+    pub requests: u32,
+    /// Those that the engine failed.
+    pub errors: u32,
+}
+
+impl Answered {
+    /// Counts the requests that belong to the measurement.
+    pub fn of(requests: &[RequestRecord]) -> Self {
+        let judged = || requests.iter().filter(|request| request.judged);
+        let is_error = |request: &&RequestRecord| matches!(request.end, RequestEnd::Failed { .. });
+        let is_answered = |request: &&RequestRecord| request.first_s.is_some() || is_error(request);
+        Self { requests: judged().filter(is_answered).count() as u32, errors: judged().filter(is_error).count() as u32 }
+    }
+}
+
+impl std::iter::Sum for Answered {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            requests: sum.requests.saturating_add(one.requests),
+            errors: sum.errors.saturating_add(one.errors),
+        })
+    }
+}
+
+/// The engine's failures, where they alone are too many for an SLA with this `ok_rate`, however quick the engine is.
+pub fn attribute_to_errors(answered: Answered, ok_rate: Share) -> Option<LimitedBy> {
+    let Answered { requests, errors } = answered;
+    let kindest = Tally { ok: requests - errors, failed: errors, undetermined: 0 };
+    (kindest.verdict(ok_rate) == Verdict::Fail).then_some(LimitedBy {
+        limit: Limit::EngineError,
+        running_peak: None,
+        waiting_peak: None,
+        kv_peak: None,
+        preemptions: 0,
+        queued_share: None,
+        answered: requests,
+        errors,
+    })
 }
 
 /// What bound the engine in a probe that fails an SLA; `None` where it does not fail it.
@@ -86,8 +135,7 @@ pub fn attribute(
     if tally.verdict(sla.ok_rate) != Verdict::Fail {
         return None;
     }
-    let is_error = |request: &&&RequestRecord| matches!(request.end, RequestEnd::Failed { .. });
-    let errors = judged.iter().filter(is_error).count() as u32;
+    let Answered { requests, errors } = Answered::of(&measured.requests);
     let scheduler = measured.scheduler;
     let limit = if 2 * errors > tally.failed {
         Limit::EngineError
@@ -108,6 +156,7 @@ pub fn attribute(
         kv_peak: scheduler.kv_peak,
         preemptions: scheduler.preemptions,
         queued_share: queued_share(&judged),
+        answered: requests,
         errors,
     })
 }
@@ -267,7 +316,27 @@ mod tests {
             request.end = RequestEnd::Failed { reason: "no".into() };
         }
         let found = attribute(&probe, late, &sla(), &workload(), &engine(8)).unwrap();
-        assert_eq!((found.limit, found.errors), (Limit::EngineError, 4));
+        assert_eq!((found.limit, found.answered, found.errors), (Limit::EngineError, 4, 4));
+    }
+
+    #[test]
+    fn failures_of_many_probes_bind_where_they_alone_are_too_many() {
+        let limit = |requests, errors, ok_rate| {
+            attribute_to_errors(Answered { requests, errors }, Share::new(ok_rate).unwrap()).map(|by| by.limit)
+        };
+        assert_eq!(limit(200, 4, 0.99), Some(Limit::EngineError));
+        assert_eq!(limit(200, 4, 0.95), None);
+        assert_eq!(limit(200, 2, 0.99), None, "as many as are allowed");
+        assert_eq!(limit(0, 0, 1.0), None);
+    }
+
+    #[test]
+    fn a_request_that_still_waits_is_not_answered() {
+        let mut probe = measured(&LATE);
+        probe.requests[0].first_s = None;
+        probe.requests[1].end = RequestEnd::Failed { reason: "no".into() };
+        probe.requests[2].judged = false;
+        assert_eq!(Answered::of(&probe.requests), Answered { requests: 2, errors: 1 });
     }
 
     #[test]

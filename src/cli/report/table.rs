@@ -101,7 +101,7 @@ pub fn bracket(cell: &CellRecord) -> String {
     }
 }
 
-/// What says that a limit binds, at the lowest level that failed.
+/// What says that a limit binds.
 pub fn figures(by: &LimitedBy) -> String {
     let figures = [
         by.running_peak.map(|count| format!("{count} running")),
@@ -109,7 +109,7 @@ pub fn figures(by: &LimitedBy) -> String {
         by.kv_peak.map(|share| format!("KV cache {:.0}% full", share.get() * 100.0)),
         by.queued_share.map(|share| format!("{:.0}% of TTFT queued", share * 100.0)),
         (by.preemptions > 0).then(|| format!("{} preempted", by.preemptions)),
-        (by.errors > 0).then(|| format!("{} failed by the engine", by.errors)),
+        (by.errors > 0).then(|| format!("{} of {} requests failed by the engine", by.errors, by.answered)),
     ];
     figures.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -46,7 +46,7 @@ pub fn run_json() -> Value {
 
 fn limit() -> Value {
     json!({ "limit": "kv-cache", "running_peak": 8, "waiting_peak": 4, "kv_peak": 0.995, "preemptions": 2,
-        "queued_share": 0.75, "errors": 0 })
+        "queued_share": 0.75, "answered": 8, "errors": 0 })
 }
 
 fn failure() -> Value {

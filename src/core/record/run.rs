@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::attribution::{Limit, LimitedBy};
+use crate::attribution::{Answered, Limit, LimitedBy};
 use crate::audit::Audit;
 use crate::experiment::{SearchSettings, Workload};
 use crate::metric::{Metric, Quantiles};
@@ -166,6 +166,9 @@ pub struct ProbeRecord {
     /// What bound the engine, for each SLA that it fails; published with the cell it explains.
     #[serde(skip)]
     pub limits: Vec<Option<LimitedBy>>,
+    /// How many requests the engine answered; published with the cell that its failures explain.
+    #[serde(skip)]
+    pub answered: Answered,
     /// Time to first token.
     pub ttft: Option<Quantiles>,
     /// The part of it before the request was first scheduled; absent where the engine did not say.
@@ -210,6 +213,7 @@ impl ProbeRecord {
             audit: probe.audit,
             counts: probe.counts,
             limits: probe.limits.clone(),
+            answered: Answered::of(&measured.requests),
             ttft: Quantiles::of(Metric::Ttft, &measured.requests),
             queued: Quantiles::of(Metric::Queued, &measured.requests),
             tpot: Quantiles::of(Metric::Tpot, &measured.requests),
@@ -272,7 +276,8 @@ pub struct CellRecord {
     pub confidence: Option<Share>,
     /// What keeps the ceiling from being higher; absent where that is not known.
     pub limited_by: Option<Limit>,
-    /// The figures that say so, of the newest probe at `lowest_fail`.
+    /// The figures that say so: of the newest probe at `lowest_fail` that fails, or where none does and the engine failed
+    /// too many requests for any level to pass, of all probes.
     pub limit: Option<LimitedBy>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,

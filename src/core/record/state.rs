@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::attribution::LimitedBy;
+use crate::attribution::{LimitedBy, attribute_to_errors};
 use crate::experiment::Engine;
 use crate::plan::{Key, Plan};
 use crate::protocol::Resolved;
 use crate::search::{Answer, Status, certificate_seconds};
 use crate::secret;
+use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
 
 use super::{
@@ -49,6 +50,17 @@ impl LadderState {
     /// Forgets what was measured.
     fn forget(&mut self) {
         *self = Self { next_number: self.next_number, ..Self::default() };
+    }
+
+    /// What keeps the ceiling of this SLA from being higher.
+    fn limit(&self, answer: &Answer, place: usize, sla: &Sla) -> Option<LimitedBy> {
+        let at_level = answer.lowest_fail.and_then(|level| self.limit_at(level, place));
+        // A share of failures so small that the one request of a probe most often escapes it shows in all probes only.
+        let of_all = || {
+            let answered = self.probes.iter().filter(|probe| probe.counts).map(|probe| probe.answered);
+            attribute_to_errors(answered.sum(), sla.ok_rate)
+        };
+        at_level.or_else(|| (answer.status == Status::BelowOne).then(of_all).flatten())
     }
 
     /// What bound the engine in the newest probe at a level that failed this SLA.
@@ -207,7 +219,7 @@ impl State {
         let state = self.ladders.get(&ladder.key);
         let answer = state.and_then(|state| state.answers.as_ref()?.get(&cell.key));
         let place = ladder.cells.iter().position(|&index| plan.cells[index].key == cell.key);
-        let limit = answer.and_then(|answer| state?.limit_at(answer.lowest_fail?, place?));
+        let limit = answer.and_then(|answer| state?.limit(answer, place?, &cell.sla));
         CellRecord {
             id: cell.id.clone(),
             key: cell.key,

@@ -92,6 +92,29 @@ fn a_simulated_run_says_so_and_validates() {
 }
 
 #[test]
+fn an_engine_that_fails_too_many_requests_is_named_where_nothing_passes() {
+    let failing = SIMULATED.replace("kind = \"sim\"", "kind = \"sim\"\nerror_rate = 0.02").replace("[0.95]", "[0.99]");
+    let mut explained = 0;
+    for seed in 0..4 {
+        let place = Workplace::new();
+        place.write("sim.toml", &failing.replace("[workload]", &format!("[workload]\nseed = {seed}")));
+        let output = place.run(&["run", "sim.toml"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let run = place.run_json();
+        validate("run.schema.json", &run);
+        for cell in run["cells"].as_array().unwrap().iter().filter(|cell| cell["status"] == "below-one") {
+            assert_eq!(cell["limited_by"], "engine-error", "{cell}");
+            let figure = |name: &str| cell["limit"][name].as_f64().unwrap();
+            assert!(figure("errors") > 0.01 * figure("answered"), "{cell}");
+            assert!(stdout(&output).contains("engine-error"), "{}", stdout(&output));
+            // Of one request alone nobody would say so: the probes of many do.
+            explained += u32::from(figure("answered") > 1.0);
+        }
+    }
+    assert!(explained > 0);
+}
+
+#[test]
 fn the_same_file_gives_the_same_answers() {
     let answers = || {
         let place = simulated();
