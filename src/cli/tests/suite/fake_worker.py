@@ -7,6 +7,8 @@ a probe takes 2 s. Each start is noted
 in the file FAKE_STARTS with the pid of this process and of a child that would outlive it, each end in good order in one beside it.
 Where it `takes-time`, that child stands for the engine: it follows its worker, as the real one does, a probe takes some
 milliseconds, and none is measured without it.
+Where it is `starved N`, each of its first N probes is stopped for a while by somebody else, as if other processes took all of the
+CPU; every probe then looks at the clock in short turns, and says by how much it was late.
 Where FAKE_GPUS is set, the stand-in for the GPUs' driver says what that file has from the load of an engine on.
 """
 
@@ -40,6 +42,8 @@ if BEHAVIOUR == "newer":
     RESOLVED["version"] = "0.1-fake"
 STEP_S = 0.0301
 PROBE_S = 0.01
+TURN_S = 0.01
+STARVED_S = 1
 PR_SET_PDEATHSIG = 1
 
 
@@ -114,7 +118,27 @@ def request(index, patience_s, hold_s):
     }
 
 
-def probe(ask):
+def turns(is_starved):
+    """Takes turns, as long as it is being starved and one more; gives the longest delay of one."""
+    late_s, now = 0.0, time.monotonic()
+    # After the clock was read: it may be stopped before this call returns.
+    others = starve() if is_starved else None
+    goes_on = True
+    while goes_on:
+        goes_on = others is not None and others.poll() is None
+        planned = now + TURN_S
+        time.sleep(max(0.0, planned - time.monotonic()))
+        now = time.monotonic()
+        late_s = max(late_s, now - planned)
+    return late_s
+
+
+def starve():
+    stop = 'kill -STOP "$0"; sleep "$1"; kill -CONT "$0"'
+    return subprocess.Popen(["sh", "-c", stop, str(os.getpid()), str(STARVED_S)])
+
+
+def probe(ask, lag_s):
     load = ask["load"]
     count, patience_s, hold_s = load["concurrency"], load["patience"], load["hold"]["for"]
     requests = [request(index, patience_s, hold_s) for index in range(count)]
@@ -130,7 +154,7 @@ def probe(ask):
         output_tokens=sum(one["tokens"] for one in requests),
         output_seconds=seconds,
         scheduler={"running_peak": count, "waiting_peak": 0, "kv_peak": 0.5, "steps": 100, "preemptions": 0},
-        harness={"cpu_us_per_token": 1.0, "submit_delay_s": 0.0, "lag_s": 0.0},
+        harness={"cpu_us_per_token": 1.0, "submit_delay_s": 0.0, "lag_s": lag_s},
     )
 
 
@@ -178,7 +202,10 @@ def main():
                     return
                 if BEHAVIOUR.startswith("slow"):
                     time.sleep(float(BEHAVIOUR.removeprefix("slow")))
-                probe(command)
+                lag_s = 0.0
+                if BEHAVIOUR.startswith("starved"):
+                    lag_s = turns(is_starved=probes <= int(BEHAVIOUR.removeprefix("starved")))
+                probe(command, lag_s)
             case "shutdown":
                 with open(os.environ["FAKE_STARTS"] + ".ends", "a") as file:
                     file.write(json.dumps({"pid": os.getpid(), "at": time.time()}) + "\n")

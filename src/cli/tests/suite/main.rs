@@ -13,5 +13,6 @@ mod handed;
 mod reports;
 mod safety;
 mod stand_in;
+mod starved;
 mod support;
 mod vllm;
