@@ -51,6 +51,17 @@ pub enum Hold {
     UntilFinished,
 }
 
+impl Hold {
+    /// How long a request is held past its first token at the longest, as far as that is laid down: not at all where it
+    /// finishes by itself.
+    pub fn laid_down(self) -> Seconds {
+        match self {
+            Self::For(hold) => hold,
+            Self::UntilFinished => Seconds::ZERO,
+        }
+    }
+}
+
 /// The load that one probe puts on the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoadPlan {
@@ -249,11 +260,7 @@ impl LoadDriver {
         };
         let judged = match self.window {
             Window::Open(since, judged) => {
-                let least = match self.plan.hold {
-                    Hold::For(hold) => hold,
-                    Hold::UntilFinished => Seconds::ZERO,
-                };
-                if judged >= count && at >= sum(since, least) {
+                if judged >= count && at >= sum(since, self.plan.hold.laid_down()) {
                     self.window = Window::Closed;
                     false
                 } else {

@@ -26,23 +26,34 @@ pub fn is_secret_argument(name: &str) -> bool {
 
 /// Hides what an engine configuration holds of secrets: in its environment variables, and in its arguments, however deep.
 pub fn hide(mut engine: Value) -> Value {
-    hide_in(engine.get_mut("env"), is_secret_variable);
-    hide_in(engine.pointer_mut("/spec/args"), is_secret_argument);
+    for_each_secret(&mut engine, &mut |secret| HIDDEN.clone_into(secret));
     engine
 }
 
-fn hide_in(value: Option<&mut Value>, is_secret: fn(&str) -> bool) {
+/// The secrets that an engine configuration holds, in the places where [`hide`] hides them.
+pub fn held_by(mut engine: Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for_each_secret(&mut engine, &mut |secret| found.push(secret.clone()));
+    found
+}
+
+fn for_each_secret(engine: &mut Value, act: &mut impl FnMut(&mut String)) {
+    visit(engine.get_mut("env"), is_secret_variable, act);
+    visit(engine.pointer_mut("/spec/args"), is_secret_argument, act);
+}
+
+fn visit(value: Option<&mut Value>, is_secret: fn(&str) -> bool, act: &mut impl FnMut(&mut String)) {
     match value {
         Some(Value::Object(fields)) => {
             for (name, value) in fields {
-                // A flag, or a number of tokens, is no secret.
-                if is_secret(name) && value.is_string() {
-                    *value = Value::from(HIDDEN);
+                match value {
+                    // A flag, or a number of tokens, is no secret.
+                    Value::String(secret) if is_secret(name) => act(secret),
+                    value => visit(Some(value), is_secret, act),
                 }
-                hide_in(Some(value), is_secret);
             }
         }
-        Some(Value::Array(values)) => values.iter_mut().for_each(|value| hide_in(Some(value), is_secret)),
+        Some(Value::Array(values)) => values.iter_mut().for_each(|value| visit(Some(value), is_secret, act)),
         _ => {}
     }
 }
@@ -99,6 +110,9 @@ mod tests {
                 "additional_config": { "stores": [{ "api_key": "(hidden)", "url": "u" }], "secret": true },
             } },
         });
+        let mut held = held_by(engine.clone());
+        held.sort_unstable();
+        assert_eq!(held, ["hf_x", "hf_x", "y", "y", "z"]);
         assert_eq!(hide(engine), hidden);
     }
 

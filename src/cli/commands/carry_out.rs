@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ceiling_core::experiment::Engine;
 use ceiling_core::plan::{self, Key, Plan};
 use ceiling_core::record::{Entry, Replay, Run, RunStatus};
-use ceiling_core::secret::{Secrets, is_secret_argument, is_secret_variable};
+use ceiling_core::secret::{self, Secrets, is_secret_variable};
 use ceiling_core::units::Seconds;
 use jiff::Timestamp;
 
@@ -75,7 +74,7 @@ pub fn carry_out_as(
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let ledger = RefCell::new(ledger);
-    let secrets = secrets(&plan);
+    let secrets = secrets(&plan)?;
     let execution = execute(&plan, tasks, &ledger, library.as_ref(), logs_name, deadline.as_ref(), &secrets);
     let ended = runtime.block_on(execution);
     // Dropping the runtime reaps what was killed.
@@ -169,19 +168,16 @@ async fn execute(
 }
 
 /// What engines are told in confidence: by the caller's environment, and by the experiments.
-fn secrets(plan: &Plan) -> Secrets {
-    let callers =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let engines = || {
-        plan.groups.iter().filter_map(|group| match &*group.engine {
-            Engine::Vllm(engine) => Some(engine),
-            Engine::Sim(_) => None,
-        })
-    };
-    let variables = callers.chain(engines().flat_map(|engine| engine.env.clone()));
-    let variables = variables.filter(|(name, _)| is_secret_variable(name)).map(|(_, value)| value);
-    let arguments = engines().flat_map(|engine| &engine.spec.args).filter(|(name, _)| is_secret_argument(name));
-    Secrets::of(variables.chain(arguments.filter_map(|(_, value)| value.as_str().map(str::to_owned))))
+fn secrets(plan: &Plan) -> Result<Secrets> {
+    let mut secrets: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| is_secret_variable(name))
+        .map(|(_, value)| value)
+        .collect();
+    for group in &plan.groups {
+        secrets.extend(secret::held_by(serde_json::to_value(&*group.engine)?));
+    }
+    Ok(Secrets::of(secrets))
 }
 
 /// Prints the table of each run.

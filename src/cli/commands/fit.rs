@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use ceiling_core::experiment::{Resolution, Workload};
 use ceiling_core::fit::{Fit, Quality, fit as fit_ladder};
-use ceiling_core::load::Hold;
 use ceiling_core::record::{LadderRecord, Run};
 use ceiling_core::sim::SimEngine;
 use ceiling_core::units::Seconds;
@@ -67,15 +66,11 @@ fn engine_table(engine: SimEngine) -> Result<Table> {
 }
 
 fn workload_table(workload: &Workload) -> Table {
-    let hold = match workload.hold {
-        Hold::For(hold) => hold,
-        Hold::UntilFinished => Seconds::ZERO,
-    };
     Table::from_iter([
         ("input_tokens".to_owned(), Value::Integer(workload.input_tokens.into())),
         ("output_tokens".to_owned(), Value::Integer(workload.output_tokens.into())),
         ("load".to_owned(), Value::String(workload.load.to_string())),
-        ("hold".to_owned(), length(hold)),
+        ("hold".to_owned(), length(workload.hold.laid_down())),
     ])
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ceiling_core::audit::Audit;
 use ceiling_core::experiment;
-use ceiling_core::load::{Hold, LoadPlan};
+use ceiling_core::load::LoadPlan;
 use ceiling_core::plan::{EngineGroup, Ladder, Plan};
 use ceiling_core::protocol::{Event, ProbeAsk, PromptAsk, Resolved};
 use ceiling_core::record::{Entry, FailureKind, Probe, Replay, Taken};
@@ -150,12 +150,10 @@ async fn search_ladder(
 
 /// The longest that a probe takes in which all goes well. A simulated one takes no time.
 fn longest(load: &LoadPlan, group: &EngineGroup) -> Seconds {
-    let hold = match load.hold {
-        Hold::For(hold) => hold.get(),
-        Hold::UntilFinished => 0.0,
-    };
     match *group.engine {
-        experiment::Engine::Vllm(_) => Seconds::new(load.patience.get() + hold).unwrap_or(Seconds::ZERO),
+        experiment::Engine::Vllm(_) => {
+            Seconds::new(load.patience.get() + load.hold.laid_down().get()).unwrap_or(Seconds::ZERO)
+        }
         experiment::Engine::Sim(_) => Seconds::ZERO,
     }
 }

@@ -10,7 +10,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use ceiling_core::experiment::VllmEngine;
-use ceiling_core::load::Hold;
 use ceiling_core::protocol::{Command, EngineSpec, Event, Hello, Measured, ProbeAsk, Resolved, VERSION};
 use ceiling_core::record::FailureKind;
 use ceiling_core::units::Seconds;
@@ -321,11 +320,7 @@ fn open_log(path: &Path) -> std::io::Result<std::fs::File> {
 /// The longest time that may pass between two events of a probe that goes well: nothing is said while requests wait
 /// for their first token, or while they are held.
 fn longest_silence(ask: &ProbeAsk) -> Seconds {
-    let hold = match ask.load.hold {
-        Hold::For(hold) => hold.get(),
-        Hold::UntilFinished => 0.0,
-    };
-    let total = ask.load.patience.get() + hold + ask.silence.get() + SILENCE_MARGIN;
+    let total = ask.load.patience.get() + ask.load.hold.laid_down().get() + ask.silence.get() + SILENCE_MARGIN;
     Seconds::new(total).unwrap_or(ask.silence)
 }
 

@@ -8,16 +8,14 @@ use anyhow::{Context, Result};
 use ceiling_core::secret::Secrets;
 
 use super::atomic::replace_by;
+use super::children::children;
 
 /// Hides secrets in every log of a directory, once no engine writes there any more.
 ///
 /// # Errors
 /// Where a log cannot be read or replaced.
 pub fn hide_secrets(logs: &Path, secrets: &Secrets) -> Result<()> {
-    // Where no engine came so far as to have a log, there is none.
-    let Ok(entries) = std::fs::read_dir(logs) else { return Ok(()) };
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", logs.display()))?.path();
+    for path in children(logs)? {
         let mut has_any = false;
         for_each_line(&path, |line| {
             has_any |= secrets.are_in(line);

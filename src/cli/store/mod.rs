@@ -11,6 +11,7 @@
 //! ```
 
 mod atomic;
+mod children;
 mod earlier;
 mod find;
 mod git;

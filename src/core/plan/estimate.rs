@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{EngineGroup, Key, Ladder, Plan};
 use crate::experiment::{Engine, Strategy};
-use crate::load::{Hold, Load};
+use crate::load::Load;
 use crate::units::Seconds;
 
 /// The rule of thumb, in words for people.
@@ -94,10 +94,7 @@ fn ladder_seconds(plan: &Plan, ladder: &Ladder) -> f64 {
         return 0.0;
     }
     let slas = || ladder.cells.iter().map(|cell| plan.cells[*cell].sla);
-    let tail = match ladder.hold(&plan.cells) {
-        Hold::For(hold) => hold.get(),
-        Hold::UntilFinished => 0.0,
-    };
+    let tail = ladder.hold(&plan.cells).laid_down().get();
     let limits: BTreeSet<Seconds> = slas().map(|sla| sla.patience()).collect();
     let probes = match ladder.search.strategy {
         Strategy::Guided => GUIDED_PROBES,

@@ -105,16 +105,12 @@ impl Guided {
     /// A search that has seen nothing yet.
     pub fn new(settings: SearchSettings, slas: &[Sla], workload: &Workload, engine: &Resolved) -> Self {
         let plan = LoadPlan::new(workload, slas, settings.start_concurrency, &Until::FirstTokens);
-        let hold_s = match workload.hold {
-            crate::load::Hold::For(hold) => hold.get(),
-            crate::load::Hold::UntilFinished => 0.0,
-        };
         let prompts = |budget| f64::from(budget) / f64::from(workload.input_tokens.max(1));
         let mut guided = Self {
             settings,
             slas: slas.to_vec(),
             load: workload.load,
-            hold_s,
+            hold_s: workload.hold.laid_down().get(),
             prompts_per_step: engine.max_num_batched_tokens.map(prompts),
             bends: bends(workload, engine),
             patience_s: plan.patience.get(),

@@ -9,7 +9,8 @@ use ceiling_core::plan::{Key, Plan};
 use ceiling_core::record::Entry;
 use jiff::Timestamp;
 
-use super::{Shared, children, number};
+use super::{Shared, number};
+use crate::store::children::children;
 use crate::store::{self, Ledger};
 
 /// An attempt that has begun.

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::atomic::replace;
+use super::children::children;
 
 mod attempt;
 mod submission;
@@ -255,17 +256,6 @@ fn touch(path: &Path) -> Result<()> {
 /// The number that a path ends with.
 fn number(path: &Path) -> Option<u32> {
     path.file_name()?.to_str()?.parse().ok()
-}
-
-/// What lies in a directory; nothing where there is none.
-fn children(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot list {}", directory.display())),
-    };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    paths.collect::<std::io::Result<_>>().with_context(|| format!("cannot list {}", directory.display()))
 }
 
 #[cfg(test)]
