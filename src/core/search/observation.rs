@@ -120,6 +120,9 @@ fn extend(used: &mut Vec<f64>, late: &[f64]) {
     used.sort_by(f64::total_cmp);
 }
 
+/// The least part of a limit that a request has used up that missed it.
+const BEYOND: f64 = 1.0 + f64::EPSILON;
+
 /// How much of its tightest limit a request used up.
 enum Used {
     /// This part, 1 being all of it.
@@ -141,7 +144,7 @@ impl Sla {
         let ttft_limit = self.ttft.get().max(f64::MIN_POSITIVE);
         let Some(ttft) = request.ttft() else {
             let waited = request.age().get() / ttft_limit;
-            return if outcome == Outcome::Failed { Used::AtLeast(waited.max(1.0)) } else { Used::Unknown };
+            return if outcome == Outcome::Failed { Used::AtLeast(waited.max(BEYOND)) } else { Used::Unknown };
         };
         let ttft = ttft.get().max(f64::MIN_POSITIVE) / ttft_limit;
         let e2e = self.e2e.map_or(0.0, |limit| request.age().get() / limit.get().max(f64::MIN_POSITIVE));
@@ -151,7 +154,7 @@ impl Sla {
         match outcome {
             // Division rounds: what is ok stays within its limit, what failed stays beyond it.
             Outcome::Ok => Used::Part(part.min(1.0)),
-            Outcome::Failed => Used::Part(part.max(1.0 + f64::EPSILON)),
+            Outcome::Failed => Used::Part(part.max(BEYOND)),
             // It was left in mid-stream: under a limit on its first token alone, that token has told.
             Outcome::Undetermined if first_token_decides => Used::Part(ttft),
             Outcome::Undetermined => Used::Unknown,

@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::experiment::Workload;
 use crate::load::{Hold, Load, LoadPlan};
 use crate::protocol::{Event, Measured, ProbeAsk, PromptAsk, PromptSource};
 use crate::request::RequestEnd;
+use crate::sla::Sla;
 use crate::units::Concurrency;
 use crate::watch::Advice;
 
@@ -61,6 +63,30 @@ fn bound_by_prefill_the_first_tokens_come_one_prompt_apart() {
         assert!((ttft - expected).abs() < 1e-9, "request {k}: {ttft}, not {expected}");
     }
     assert!(measured.requests.iter().all(|request| request.end == RequestEnd::Finished));
+}
+
+#[test]
+fn a_limit_within_which_nothing_comes_has_no_ceiling() {
+    let workload = Workload {
+        input_tokens: 1000,
+        output_tokens: 1,
+        load: Load::Burst,
+        hold: Hold::For(seconds(1.0)),
+        prompt: PromptSource::Random,
+        shared_prefix: 0,
+        seed: 1,
+    };
+    let within = |ttft: f64| Sla {
+        ok_rate: Share::new(0.9).unwrap(),
+        ttft: seconds(ttft),
+        tpot: None,
+        e2e: None,
+        min_tokens_per_second: None,
+    };
+    let cap = Concurrency::new(64).unwrap();
+    for (ttft, expected) in [(0.05, None), (0.35, Concurrency::new(3)), (100.0, Some(cap))] {
+        assert_eq!(true_ceilings(engine(), &workload, &[within(ttft)], cap), [expected], "within {ttft} s");
+    }
 }
 
 #[test]
