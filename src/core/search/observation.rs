@@ -120,7 +120,7 @@ fn extend(used: &mut Vec<f64>, late: &[f64]) {
     used.sort_by(f64::total_cmp);
 }
 
-/// The least part of a limit that a request has used up that missed it.
+/// A request that missed a limit has used up more than all of it, also where it was given up as the limit fell due.
 const BEYOND: f64 = 1.0 + f64::EPSILON;
 
 /// How much of its tightest limit a request used up.
