@@ -12,9 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::git::{Commit, Held, Named, Repository};
-use super::head;
 use super::run_dir::runs;
-use super::whole::Whole;
+use super::{head, pieces};
 
 /// Looks for runs under a directory of results, and in the git repository around the working directory.
 pub struct Finder<'a> {
@@ -41,10 +40,20 @@ enum Text {
 }
 
 impl Text {
-    fn whole(&self) -> Result<Whole<'_>> {
+    fn whole(&self) -> Result<Cow<'_, [u8]>> {
         match self {
-            Self::Held(text) => Ok(Whole::Borrowed(text)),
-            Self::File(path) => Whole::read(path).with_context(|| format!("cannot read {}", path.display())),
+            Self::Held(text) => Ok(Cow::Borrowed(text)),
+            Self::File(path) => {
+                Ok(Cow::Owned(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?))
+            }
+        }
+    }
+
+    /// The run of it, understood piece by piece.
+    fn run<P: DeserializeOwned>(&self) -> Result<Run<P>> {
+        match self {
+            Self::Held(text) => pieces::read(&**text),
+            Self::File(path) => pieces::read(File::open(path)?),
         }
     }
 
@@ -100,7 +109,21 @@ impl Found {
 
     /// The run, with as much of its probes as `P` takes.
     pub fn read<P: DeserializeOwned>(&self) -> Result<Run<P>> {
+        if let Some(run) = self.text.run().ok().filter(|run: &Run<P>| run.schema == RUN_SCHEMA) {
+            return Ok(run);
+        }
+        // What is wrong with it shows in the whole.
         understand(&self.text.whole()?, &self.place, |run: &Run<P>| run.schema)
+    }
+
+    /// Less than a run: from the beginning of the file alone, where its end shows that it was not cut off.
+    fn part<T: DeserializeOwned>(&self, schema: impl Fn(&T) -> u32) -> Result<T> {
+        if self.text.ends_as_written()?
+            && let Some(part) = head::of(&self.text.beginning()?).filter(|part| schema(part) == RUN_SCHEMA)
+        {
+            return Ok(part);
+        }
+        understand(&self.text.whole()?, &self.place, schema)
     }
 
     /// The name of its experiment.
@@ -110,10 +133,7 @@ impl Found {
             schema: u32,
             experiment: ExperimentSummary,
         }
-        if let Some(head) = head::of::<Head>(&self.text.beginning()?).filter(|head| head.schema == RUN_SCHEMA) {
-            return Ok(head.experiment.name);
-        }
-        Ok(understand(&self.text.whole()?, &self.place, |head: &Head| head.schema)?.experiment.name)
+        Ok(self.part(|head: &Head| head.schema)?.experiment.name)
     }
 
     fn is(&self, other: &Self) -> Result<bool> {
@@ -327,21 +347,14 @@ pub fn read_run<P: DeserializeOwned>(directory: &Path) -> Result<Run<P>> {
     Found::on_disk(directory, None).read()
 }
 
-/// Reads the same in brief: from the beginning of the file alone, where its end shows that it was not cut off.
+/// Reads the same in brief.
 pub fn read_summary(directory: &Path) -> Result<RunSummary> {
-    let found = Found::on_disk(directory, None);
-    if found.text.ends_as_written()?
-        && let Some(run) = head::of::<RunSummary>(&found.text.beginning()?).filter(|run| run.schema == RUN_SCHEMA)
-    {
-        return Ok(run);
-    }
-    understand(&found.text.whole()?, &found.place, |run: &RunSummary| run.schema)
+    read_part(directory, |run: &RunSummary| run.schema)
 }
 
-/// Reads a part of what a run has published.
+/// Reads what stands at the beginning of what a run has published.
 pub fn read_part<T: DeserializeOwned>(directory: &Path, schema: impl Fn(&T) -> u32) -> Result<T> {
-    let found = Found::on_disk(directory, None);
-    understand(&found.text.whole()?, &found.place, schema)
+    Found::on_disk(directory, None).part(schema)
 }
 
 /// Understands a `run.json`, or says what is wrong with it.

@@ -24,11 +24,11 @@ mod logs;
 mod machine;
 mod merge;
 mod past;
+mod pieces;
 mod requests;
 mod resume;
 mod run_dir;
 mod shared;
-mod whole;
 
 pub use atomic::replace;
 pub use earlier::measurements;

@@ -1,7 +1,9 @@
 //! What else changed on a ladder: first tokens and throughput at equal load, KV capacity.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeSet;
 
+use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 
 use super::ComparedLadder;
@@ -45,11 +47,16 @@ pub struct Measurements {
     pub output_tokens_per_s: Option<f64>,
 }
 
-/// Rows as they come up.
+/// Pairs of ladders as they come up.
 #[derive(Default)]
 pub(super) struct Ladders<'a> {
-    seen: HashSet<(usize, usize)>,
-    rows: Vec<LadderComparison<'a>>,
+    seen: FxHashSet<(usize, usize)>,
+    pairs: Vec<Pair<'a>>,
+}
+
+struct Pair<'a> {
+    ladders: (&'a ComparedLadder, &'a ComparedLadder),
+    kv_cache_tokens: (Option<u64>, Option<u64>),
 }
 
 impl<'a> Ladders<'a> {
@@ -61,39 +68,39 @@ impl<'a> Ladders<'a> {
             return;
         }
         if let (Some(old), Some(new)) = (baseline.ladder(before), candidate.ladder(after)) {
-            self.rows.push(LadderComparison {
-                ladder: &new.id,
-                kv_cache_tokens: (baseline.kv_cache_tokens(before), candidate.kv_cache_tokens(after)),
-                at_equal_load: at_equal_load(old, new),
-            });
+            let kv_cache_tokens = (baseline.kv_cache_tokens(before), candidate.kv_cache_tokens(after));
+            self.pairs.push(Pair { ladders: (old, new), kv_cache_tokens });
         }
     }
 
+    /// Compares them on all processors: they may have a million probes.
     pub fn into_rows(self) -> Vec<LadderComparison<'a>> {
-        self.rows
+        let row = |Pair { ladders: (old, new), kv_cache_tokens }: Pair<'a>| LadderComparison {
+            ladder: &new.id,
+            kv_cache_tokens,
+            at_equal_load: at_equal_load(old, new),
+        };
+        self.pairs.into_par_iter().map(row).collect()
     }
 }
 
-/// Probes of one load by what they were measured for: those to the first tokens are bursts under any load.
-type Levels<'a> = BTreeMap<(bool, Concurrency), Vec<&'a ProbeSummary>>;
+/// What was measured at one load, and for what: probes to the first tokens are bursts under any load.
+type Level = (bool, Concurrency);
 
 fn at_equal_load(baseline: &ComparedLadder, candidate: &ComparedLadder) -> Option<AtEqualLoad> {
-    let (before, after) = (levels(baseline), levels(candidate));
-    let (level, probes) = before.iter().rev().find(|(level, _)| after.contains_key(level))?;
-    Some(AtEqualLoad {
-        concurrency: level.1,
-        baseline: Measurements::of(probes),
-        candidate: Measurements::of(&after[level]),
-    })
+    let levels = |ladder| probes(ladder).map(|(level, _)| level).collect::<BTreeSet<Level>>();
+    let highest = *levels(baseline).intersection(&levels(candidate)).last()?;
+    let measured = |ladder| {
+        let at_level = probes(ladder).filter(|(level, _)| *level == highest);
+        Measurements::of(&at_level.map(|(_, probe)| probe).collect::<Vec<_>>())
+    };
+    Some(AtEqualLoad { concurrency: highest.1, baseline: measured(baseline), candidate: measured(candidate) })
 }
 
-fn levels(ladder: &ComparedLadder) -> Levels<'_> {
-    let mut levels = Levels::new();
-    for probe in ladder.probes.iter().filter(|probe| probe.counts && probe.ttft.is_some()) {
-        let is_whole = matches!(probe.until, UntilSummary::Decided(_));
-        levels.entry((is_whole, probe.concurrency)).or_default().push(probe);
-    }
-    levels
+/// The probes that are evidence and saw first tokens.
+fn probes(ladder: &ComparedLadder) -> impl Iterator<Item = (Level, &ProbeSummary)> {
+    let seen = ladder.probes.iter().filter(|probe| probe.counts && probe.ttft.is_some());
+    seen.map(|probe| ((matches!(probe.until, UntilSummary::Decided(_)), probe.concurrency), probe))
 }
 
 impl Measurements {

@@ -1,6 +1,8 @@
 //! What was asked and where it was measured, by the dotted names of an experiment file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -112,8 +114,8 @@ impl EngineFields {
         for (name, value) in record.args.as_object().into_iter().flatten() {
             match (name.as_str(), value) {
                 ("spec", Value::Object(spec)) => put_spec(&mut asked, spec),
-                ("env", Value::Object(env)) => put_all(&mut asked, "engine.env", env),
-                (name, value) => put(&mut asked, &format!("engine.{name}"), value),
+                ("env", Value::Object(env)) => put_all(&mut asked, "engine.env", env.clone()),
+                (name, value) => put(&mut asked, format!("engine.{name}"), value.clone()),
             }
         }
         Self { key: record.key, asked, found: found(run, record) }
@@ -124,10 +126,10 @@ impl EngineFields {
 fn put_spec(fields: &mut Fields, spec: &Map<String, Value>) {
     for (name, value) in spec {
         match (name.as_str(), value) {
-            ("model", id) => put(fields, "model.id", id),
-            ("tokenizer" | "revision", value) => put(fields, &format!("model.{name}"), value),
-            ("args", Value::Object(args)) => put_all(fields, "engine", args),
-            (name, value) => put(fields, &format!("engine.{name}"), value),
+            ("model", id) => put(fields, "model.id".to_owned(), id.clone()),
+            ("tokenizer" | "revision", value) => put(fields, format!("model.{name}"), value.clone()),
+            ("args", Value::Object(args)) => put_all(fields, "engine", args.clone()),
+            (name, value) => put(fields, format!("engine.{name}"), value.clone()),
         }
     }
 }
@@ -139,12 +141,12 @@ fn found(run: &ComparedRun, record: &EngineRecord) -> Fields {
     let on_the_processor = !resolved.devices.is_empty() && resolved.devices.iter().all(|name| name == "cpu");
     match (&run.provenance.cpu, on_the_processor) {
         // The engine calls every processor the same.
-        (Some(cpu), true) => put(&mut fields, DEVICES, &json!(cpu)),
+        (Some(cpu), true) => put(&mut fields, DEVICES.to_owned(), json!(cpu)),
         _ if resolved.devices.is_empty() => {}
-        _ => put(&mut fields, DEVICES, &json!(resolved.devices.join(", "))),
+        _ => put(&mut fields, DEVICES.to_owned(), json!(resolved.devices.join(", "))),
     }
     if let Some(commit) = &resolved.model_commit {
-        put(&mut fields, MODEL_COMMIT, &json!(commit));
+        put(&mut fields, MODEL_COMMIT.to_owned(), json!(commit));
     }
     fields
 }
@@ -154,7 +156,7 @@ pub(super) fn ladder_fields(ladder: &ComparedLadder) -> Fields {
     let mut fields = Fields::new();
     for (table, value) in [("workload", json!(ladder.workload)), ("search", json!(ladder.search))] {
         if let Value::Object(map) = value {
-            put_all(&mut fields, table, &map);
+            put_all(&mut fields, table, map);
         }
     }
     fields
@@ -164,30 +166,40 @@ pub(super) fn ladder_fields(ladder: &ComparedLadder) -> Fields {
 pub(super) fn sla_fields(sla: &crate::sla::Sla) -> Fields {
     let mut fields = Fields::new();
     if let Value::Object(map) = json!(sla) {
-        put_all(&mut fields, "sla", &map);
+        put_all(&mut fields, "sla", map);
     }
     fields
 }
 
-fn put_all(fields: &mut Fields, table: &str, values: &Map<String, Value>) {
-    values.iter().for_each(|(name, value)| put(fields, &format!("{table}.{name}"), value));
+fn put_all(fields: &mut Fields, table: &str, values: Map<String, Value>) {
+    values.into_iter().for_each(|(name, value)| put(fields, format!("{table}.{name}"), value));
 }
 
 /// What is null was not given.
-fn put(fields: &mut Fields, name: &str, value: &Value) {
+fn put(fields: &mut Fields, name: String, value: Value) {
     if !value.is_null() {
-        fields.insert(name.to_owned(), value.clone());
+        fields.insert(name, value);
     }
 }
 
 /// Digest of the fields that must not differ.
 pub(super) fn digest(fields: &Fields, across: &Across) -> Key {
-    let fixed: Map<String, Value> = fields
-        .iter()
-        .filter(|(name, _)| !across.covers(name))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    Key::of_owned(Value::Object(fixed))
+    let mut text = String::new();
+    for (name, value) in fields.iter().filter(|(name, _)| !across.covers(name)) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{name:?}:{},", canonical(value));
+    }
+    Key::of_bytes(text.as_bytes())
+}
+
+/// The value with its objects by sorted key.
+fn canonical(value: &Value) -> Cow<'_, Value> {
+    if !value.is_array() && !value.is_object() {
+        return Cow::Borrowed(value);
+    }
+    let mut value = value.clone();
+    value.sort_all_objects();
+    Cow::Owned(value)
 }
 
 /// The fields of which both sides or one say something else; in what was found, what one side does not say is no difference.

@@ -1,11 +1,11 @@
 //! Which cells of two runs answer the same question, and whether they may be compared.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
 use super::fields::{
@@ -28,9 +28,9 @@ pub(super) struct Judge<'a> {
     pub baseline: Side<'a>,
     pub candidate: Side<'a>,
     /// What keeps two ladders from being compared, by their indices.
-    obstacles: RefCell<HashMap<(usize, usize), Obstacles>>,
+    obstacles: RefCell<FxHashMap<(usize, usize), Obstacles>>,
     /// Digests of SLAs, by their bits: many cells share one.
-    slas: RefCell<HashMap<[u64; 5], Key>>,
+    slas: RefCell<FxHashMap<[u64; 5], Key>>,
 }
 
 /// One run.
@@ -38,7 +38,7 @@ pub(super) struct Side<'a> {
     run: &'a ComparedRun,
     engines: Vec<EngineFields>,
     ladders: Vec<Ladder<'a>>,
-    ladder_by_id: HashMap<&'a str, usize>,
+    ladder_by_id: FxHashMap<&'a str, usize>,
 }
 
 struct Ladder<'a> {
@@ -67,7 +67,7 @@ impl Ladder<'_> {
 impl<'a> Side<'a> {
     fn new(run: &'a ComparedRun) -> Self {
         let engines = run.engines.iter().map(|engine| EngineFields::new(run, engine)).collect();
-        let by_label: HashMap<&str, usize> = run.engines.iter().zip(0..).map(|(e, i)| (&*e.label, i)).collect();
+        let by_label: FxHashMap<&str, usize> = run.engines.iter().zip(0..).map(|(e, i)| (&*e.label, i)).collect();
         let ladder = |record: &'a ComparedLadder| Ladder {
             record,
             engine: by_label.get(&*record.engine).copied(),
@@ -185,11 +185,10 @@ impl<'a> Judge<'a> {
         all
     }
 
-    /// Digest of all that must not differ between cells that are compared.
-    fn identity(&self, side: &Side<'_>, cell: &CellRecord) -> Key {
+    /// Digests of all that must not differ between cells that are compared: of the ladder, and of the SLA.
+    fn identity(&self, side: &Side<'_>, cell: &CellRecord) -> (Option<Key>, Key) {
         let ladder = side.ladder_index(cell).map(|index| &side.ladders[index]);
-        let ladder = ladder.map(|ladder| ladder.identity(&side.engines, &self.options.across));
-        Key::of_keys(&[ladder.unwrap_or_else(|| Key::of_bytes(b"")), self.sla(&cell.sla)])
+        (ladder.map(|ladder| ladder.identity(&side.engines, &self.options.across)), self.sla(&cell.sla))
     }
 
     /// Digest of what must not differ of an SLA.
@@ -264,14 +263,18 @@ impl Pairs<'_> {
                 self.partners[candidate] = Some(*baseline);
             }
         }
-        let taken: std::collections::HashSet<usize> = self.partners.iter().flatten().copied().collect();
+        let taken: FxHashSet<usize> = self.partners.iter().flatten().copied().collect();
         self.open.retain(|index| !taken.contains(index));
     }
 }
 
 /// By name, the only one that has it, or none where several do.
-fn unique<K: Eq + Hash>(indices: impl Iterator<Item = usize>, name: impl Fn(usize) -> K) -> HashMap<K, Option<usize>> {
-    let mut by_name = HashMap::with_capacity(indices.size_hint().1.unwrap_or(0));
+fn unique<K: Eq + Hash>(
+    indices: impl Iterator<Item = usize>,
+    name: impl Fn(usize) -> K,
+) -> FxHashMap<K, Option<usize>> {
+    let mut by_name = FxHashMap::default();
+    by_name.reserve(indices.size_hint().1.unwrap_or(0));
     for index in indices {
         by_name.entry(name(index)).and_modify(|only| *only = None).or_insert(Some(index));
     }

@@ -118,3 +118,38 @@ pub struct QuantilesSummary {
     /// 99th percentile.
     pub p99_s: Option<f64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{LadderRecord, ProbeRecord};
+    use crate::watch::Until;
+
+    #[derive(Deserialize)]
+    struct Part<P> {
+        ladders: Vec<LadderRecord<P>>,
+    }
+
+    #[test]
+    fn a_probe_in_brief_says_what_the_whole_says() {
+        let pattern = concat!(env!("CARGO_MANIFEST_DIR"), "/../../results/quickstart/*/run.json");
+        let path = glob::glob(pattern).unwrap().next().unwrap().unwrap();
+        let text = std::fs::read(path).unwrap();
+        let whole: Part<ProbeRecord> = serde_json::from_slice(&text).unwrap();
+        let brief: Part<ProbeSummary> = serde_json::from_slice(&text).unwrap();
+        let whole: Vec<_> = whole.ladders.iter().flat_map(|ladder| &ladder.probes).collect();
+        let brief: Vec<_> = brief.ladders.iter().flat_map(|ladder| &ladder.probes).collect();
+        assert!(whole.len() > 1);
+        let in_brief = whole.iter().map(|probe| ProbeSummary {
+            concurrency: probe.concurrency,
+            until: match probe.until {
+                Until::Decided(_) => UntilSummary::Decided(Ignored),
+                Until::FirstTokens => UntilSummary::FirstTokens,
+            },
+            counts: probe.counts,
+            ttft: probe.ttft.map(|ttft| QuantilesSummary { p50_s: ttft.p50_s, p99_s: ttft.p99_s }),
+            output_tokens_per_s: probe.output_tokens_per_s,
+        });
+        assert!(in_brief.eq(brief.into_iter().cloned()));
+    }
+}
