@@ -210,7 +210,7 @@ pub fn settle(shared: &Shared, plan: &Arc<Plan>, ledger: &mut Ledger) -> Result<
         }
     }
     merge(shared, &unmerged(shared, plan)?, ledger)?;
-    ledger.publish_all().map(drop)
+    ledger.publish_all()
 }
 
 /// A job whose element may still publish, as it is said of it.

@@ -115,7 +115,7 @@ impl Ledger {
         let began = Instant::now();
         if began >= self.next_publication && !self.unpublished.is_empty() {
             while let Some(experiment) = self.unpublished.pop_first() {
-                self.publish(experiment)?;
+                self.publish(experiment, &self.run(experiment))?;
             }
             self.next_publication = Instant::now() + REST * began.elapsed();
             self.spent.publishing += began.elapsed();
@@ -149,24 +149,17 @@ impl Ledger {
         self.heading.interrupted = interrupted;
         let began = Instant::now();
         // What says that the run is over comes last, and also where there is no room for the rest.
-        let settled = (0..self.books.len()).try_for_each(|experiment| self.settle(experiment));
-        let runs = self.publish_all()?;
+        let runs: Vec<Run> = (0..self.books.len()).map(|experiment| self.run(experiment)).collect();
+        let settled = self.books.iter_mut().zip(&runs).try_for_each(|(book, run)| book.settle(run));
+        runs.iter().enumerate().try_for_each(|(experiment, run)| self.publish(experiment, run))?;
         settled?;
         self.spent.publishing += began.elapsed();
         Ok(runs)
     }
 
-    /// Brings an experiment's journal to the disk, and makes the table of its requests.
-    fn settle(&mut self, experiment: usize) -> Result<()> {
-        let run = self.state.publish(&self.plan, experiment, self.heading.clone());
-        let book = &mut self.books[experiment];
-        book.journal.sync()?;
-        requests::write(book.directory.path(), &run)
-    }
-
     /// Publishes everything as it stands.
-    pub fn publish_all(&self) -> Result<Vec<Run>> {
-        (0..self.books.len()).map(|experiment| self.publish(experiment)).collect()
+    pub fn publish_all(&self) -> Result<()> {
+        (0..self.books.len()).try_for_each(|experiment| self.publish(experiment, &self.run(experiment)))
     }
 
     /// The directories of all experiments.
@@ -189,13 +182,16 @@ impl Ledger {
         (self.books[0].directory.file("logs"), name)
     }
 
-    fn publish(&self, experiment: usize) -> Result<Run> {
-        let run = self.state.publish(&self.plan, experiment, self.heading.clone());
+    /// An experiment's run as it stands.
+    fn run(&self, experiment: usize) -> Run {
+        self.state.publish(&self.plan, experiment, self.heading.clone())
+    }
+
+    fn publish(&self, experiment: usize, run: &Run) -> Result<()> {
         let directory = &self.books[experiment].directory;
-        replace(&directory.file("cells.csv"), report::csv::render(&run)?.as_bytes())?;
+        replace(&directory.file("cells.csv"), report::csv::render(run)?.as_bytes())?;
         // Last: a run that says it is over is not published again.
-        replace_by(&directory.file("run.json"), |file| report::json::write(&run, file))?;
-        Ok(run)
+        replace_by(&directory.file("run.json"), |file| report::json::write(run, file))
     }
 }
 
@@ -206,6 +202,12 @@ impl Book {
         let lock = Lock::take(directory.path())?;
         let journal = Journal::create(&directory.file("journal.jsonl"), run_id, sync)?;
         Ok(Self { directory, journal, lines: HashSet::new(), lock })
+    }
+
+    /// Brings the journal to the disk, and makes the table of its requests.
+    fn settle(&mut self, run: &Run) -> Result<()> {
+        self.journal.sync()?;
+        requests::write(self.directory.path(), run)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use anyhow::{Result, bail};
 use ceiling_core::plan::Key;
-use ceiling_core::record::{Entry, Provenance};
+use ceiling_core::record::{Entry, ProbeRecord, Provenance};
+use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::find::read_part;
@@ -28,15 +28,18 @@ impl Ledger {
         let mut applied: HashSet<Key> = self.books.iter().flat_map(|book| book.lines.iter().copied()).collect();
         let journals: Vec<PathBuf> = parts.iter().flat_map(|part| self.journals_in(part)).collect();
         for journals in journals.chunks(AT_ONCE) {
-            for (digest, entry, line) in read_all(journals, &self.heading.run_id)? {
-                let Some(owners) = self.owners.get(entry.about()) else { continue };
+            for line in read_all(journals, &self.heading.run_id)? {
+                let Some(owners) = self.owners.get(&line.about) else { continue };
                 for &owner in owners {
-                    if self.books[owner].lines.insert(digest) {
-                        waiting[owner].extend_from_slice(&line);
+                    if self.books[owner].lines.insert(line.digest) {
+                        waiting[owner].extend_from_slice(&line.bytes);
                     }
                 }
-                if applied.insert(digest) {
-                    self.state.apply(&entry);
+                if applied.insert(line.digest) {
+                    match line.news {
+                        News::Probe(probe) => self.state.add_probe(line.about, *probe),
+                        News::Other(entry) => self.state.apply(&entry),
+                    }
                 }
             }
             for (book, lines) in self.books.iter_mut().zip(&mut waiting) {
@@ -82,32 +85,41 @@ impl Ledger {
     }
 }
 
-/// An entry, with the digest of its line and the line.
-type Line = (Key, Entry, Vec<u8>);
-
-/// The entries of journals of one run, in order, read on all processors.
-fn read_all(journals: &[PathBuf], run_id: &str) -> Result<Vec<Line>> {
-    let readers = thread::available_parallelism().map_or(1, usize::from);
-    let part = journals.len().div_ceil(readers).max(1);
-    thread::scope(|scope| {
-        let parts: Vec<_> = journals.chunks(part).map(|part| scope.spawn(|| read_some(part, run_id))).collect();
-        let joined = parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        let all: Vec<Vec<Line>> = joined.collect::<Result<_>>()?;
-        Ok(all.into_iter().flatten().collect())
-    })
+/// A line of a journal.
+struct Line {
+    digest: Key,
+    /// The engine group or the ladder that it is about.
+    about: Key,
+    news: News,
+    bytes: Vec<u8>,
 }
 
-fn read_some(journals: &[PathBuf], run_id: &str) -> Result<Vec<Line>> {
+/// What a line says. Probes are summed up where they are read, on all processors, and their requests let go.
+enum News {
+    Probe(Box<ProbeRecord>),
+    Other(Entry),
+}
+
+/// The lines of journals of one run, in order, read on all processors.
+fn read_all(journals: &[PathBuf], run_id: &str) -> Result<Vec<Line>> {
+    let all: Vec<Vec<Line>> = journals.par_iter().map(|path| read(path, run_id)).collect::<Result<_>>()?;
+    Ok(all.into_iter().flatten().collect())
+}
+
+fn read(path: &Path, run_id: &str) -> Result<Vec<Line>> {
+    let mut lines = journal::entries(path)?;
+    if lines.run_id() != run_id {
+        bail!("{} is the journal of run {}, not of {run_id}", path.display(), lines.run_id());
+    }
     let mut found = Vec::new();
-    for path in journals {
-        let mut lines = journal::entries(path)?;
-        if lines.run_id() != run_id {
-            bail!("{} is the journal of run {}, not of {run_id}", path.display(), lines.run_id());
-        }
-        while let Some(entry) = lines.next() {
-            let (digest, entry) = entry?;
-            found.push((digest, entry, lines.line().to_vec()));
-        }
+    while let Some(entry) = lines.next() {
+        let (digest, entry) = entry?;
+        let about = *entry.about();
+        let news = match entry {
+            Entry::Probed(probe) => News::Probe(Box::new(ProbeRecord::new(&probe))),
+            other => News::Other(other),
+        };
+        found.push(Line { digest, about, news, bytes: lines.line().to_vec() });
     }
     Ok(found)
 }

@@ -73,14 +73,28 @@ pub fn write(directory: &Path, run: &Run) -> Result<()> {
     let new = path.with_added_extension("new");
     let context = || format!("cannot write {}", path.display());
     let mut table = Table::create(&new, run, ids).with_context(context)?;
-    for entry in journal::entries(&directory.join("journal.jsonl"))? {
-        match entry?.1 {
-            // What was measured on an engine that has changed since is not published either.
-            Entry::Probed(probe) if published.contains(&(probe.ladder, probe.number)) => {
-                table.add(*probe).with_context(context)?;
+    let mut entries = journal::entries(&directory.join("journal.jsonl"))?;
+    let mut next_group = || {
+        let (mut probes, mut rows) = (Vec::new(), 0);
+        while rows < ROW_GROUP {
+            let Some(entry) = entries.next() else { break };
+            match entry?.1 {
+                // What was measured on an engine that has changed since is not published either.
+                Entry::Probed(probe) if published.contains(&(probe.ladder, probe.number)) => {
+                    rows += probe.measured.requests.len();
+                    probes.push(*probe);
+                }
+                _ => {}
             }
-            _ => {}
         }
+        Ok::<_, anyhow::Error>(probes)
+    };
+    let mut group = next_group()?;
+    while !group.is_empty() {
+        // While one is written, the next is read.
+        let (written, next) = rayon::join(|| table.add(&group), &mut next_group);
+        written.with_context(context)?;
+        group = next?;
     }
     table.finish().and_then(|file| Ok(file.sync_all()?)).with_context(context)?;
     std::fs::rename(&new, &path).with_context(context)
@@ -90,9 +104,6 @@ pub fn write(directory: &Path, run: &Run) -> Result<()> {
 struct Table<'a> {
     writer: SerializedFileWriter<File>,
     ids: HashMap<Key, &'a str>,
-    /// Probes of the row group that is being filled, and their requests.
-    waiting: Vec<Probe>,
-    rows: usize,
 }
 
 impl<'a> Table<'a> {
@@ -106,13 +117,7 @@ impl<'a> Table<'a> {
             .set_key_value_metadata(Some(about))
             .build();
         let writer = SerializedFileWriter::new(File::create(path)?, schema, Arc::new(properties))?;
-        Ok(Self { writer, ids, waiting: Vec::new(), rows: 0 })
-    }
-
-    fn add(&mut self, probe: Probe) -> Result<()> {
-        self.rows += probe.measured.requests.len();
-        self.waiting.push(probe);
-        if self.rows >= ROW_GROUP { self.flush() } else { Ok(()) }
+        Ok(Self { writer, ids })
     }
 
     /// The id of a ladder; one that is no longer part of the experiment is named by its key.
@@ -120,22 +125,21 @@ impl<'a> Table<'a> {
         self.ids.get(&probe.ladder).map_or_else(|| probe.ladder.to_string(), |id| (*id).to_owned())
     }
 
-    fn flush(&mut self) -> Result<()> {
-        let names: Vec<String> = self.waiting.iter().map(|probe| self.name(probe)).collect();
-        let rows = names.iter().zip(&self.waiting).flat_map(|(name, probe)| probe_rows(name, probe));
+    /// Adds a row group: the requests of these probes.
+    fn add(&mut self, probes: &[Probe]) -> Result<()> {
+        let names: Vec<String> = probes.iter().map(|probe| self.name(probe)).collect();
+        let rows = names.iter().zip(probes).flat_map(|(name, probe)| probe_rows(name, probe));
         let rows: Vec<Row<'_>> = rows.collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
         let mut group = self.writer.next_row_group()?;
         rows.as_slice().write_to_row_group(&mut group)?;
         group.close()?;
-        self.waiting.clear();
-        self.rows = 0;
         Ok(())
     }
 
-    fn finish(mut self) -> Result<File> {
-        if self.rows > 0 {
-            self.flush()?;
-        }
+    fn finish(self) -> Result<File> {
         Ok(self.writer.into_inner()?)
     }
 }

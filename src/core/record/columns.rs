@@ -100,7 +100,11 @@ macro_rules! columns {
                     return None;
                 }
                 $(let mut $field = self.$field.into_values();)*
-                (0..count).map(|_| Some(RequestRecord { $($field: $field.next()?),* })).collect()
+                let mut requests = Vec::with_capacity(count);
+                for _ in 0..count {
+                    requests.push(RequestRecord { $($field: $field.next()?),* });
+                }
+                Some(requests)
             }
         }
     };

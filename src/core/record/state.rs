@@ -101,11 +101,7 @@ impl State {
             Entry::EngineFailed { group, failure } => {
                 self.groups.entry(*group).or_default().failures.push(failure.clone());
             }
-            Entry::Probed(probe) => {
-                let state = self.ladders.entry(probe.ladder).or_default();
-                state.next_number = state.next_number.max(probe.number + 1);
-                state.probes.push(ProbeRecord::new(probe));
-            }
+            Entry::Probed(probe) => self.add_probe(probe.ladder, ProbeRecord::new(probe)),
             Entry::Answered { ladder, cells, answers } => {
                 let state = self.ladders.entry(*ladder).or_default();
                 state.answers = Some(cells.iter().copied().zip(answers.iter().copied()).collect());
@@ -120,6 +116,13 @@ impl State {
                 state.failure = Some(failure.clone());
             }
         }
+    }
+
+    /// Takes in a probe of a ladder that is summed up already.
+    pub fn add_probe(&mut self, ladder: Key, probe: ProbeRecord) {
+        let state = self.ladders.entry(ladder).or_default();
+        state.next_number = state.next_number.max(probe.number + 1);
+        state.probes.push(probe);
     }
 
     /// What the engine of a group made of its configuration, if it has come up.
