@@ -1,15 +1,20 @@
 //! The few distributions that the method needs.
 
-use statrs::distribution::{Beta, ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{Beta, ChiSquared, ContinuousCDF, Normal};
 
-/// The value that a Student t variable stays below with this probability.
+/// The probability that a standard normal variable is below this value.
+pub fn normal_below(value: f64) -> f64 {
+    Normal::standard().cdf(value)
+}
+
+/// Midpoints of `count` equally likely slices of what a variance may be, as factors on its estimate with this many
+/// degrees of freedom, ascending. Infinite without a degree of freedom: one value says nothing of its own spread.
 ///
-/// Infinite without a degree of freedom: one value says nothing of its own spread.
-pub fn t_quantile(probability: f64, degrees: usize) -> f64 {
-    if degrees == 0 {
-        return f64::INFINITY;
-    }
-    StudentsT::new(0.0, 1.0, degrees as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(probability))
+/// A normal mean under these variances is what Student's t describes.
+pub fn variance_slices(degrees: f64, count: usize) -> Vec<f64> {
+    let Ok(chi) = ChiSquared::new(degrees) else { return vec![f64::INFINITY; count] };
+    let slice = |slice: usize| degrees / chi.inverse_cdf(1.0 - (slice as f64 + 0.5) / count as f64);
+    (0..count).map(slice).collect()
 }
 
 /// Midpoints of `count` equally likely slices of the standard normal distribution, ascending.
@@ -34,11 +39,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_those_of_the_tables() {
-        for (degrees, expected) in [(1, 12.706), (4, 2.776), (10, 2.228), (100, 1.984)] {
-            assert!((t_quantile(0.975, degrees) - expected).abs() < 1e-3, "{degrees}");
+    fn a_mean_under_all_variances_is_as_far_off_as_the_tables_of_t_say() {
+        for (degrees, far) in [(3.0, 3.182), (4.0, 2.776), (10.0, 2.228), (100.0, 1.984)] {
+            let slices = variance_slices(degrees, 200);
+            let beyond: f64 = slices.iter().map(|factor| normal_below(-far / factor.sqrt()) / 200.0).sum();
+            assert!((beyond - 0.025).abs() < 1e-3, "{degrees}: {beyond}");
         }
-        assert_eq!(t_quantile(0.975, 0), f64::INFINITY);
+        assert_eq!(variance_slices(0.0, 1), [f64::INFINITY]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A burst is served in order, so one probe shows when each rank is served, and that hardly depends on how many wait
 //! behind. The prediction only chooses the next level: what is published has been probed.
 
-use super::level::Machine;
+use super::level::{Machine, margin};
+use super::steps::steps;
 
 /// When the engine is done with so many prompts, in the middle of its luck.
 #[derive(Clone, Debug)]
@@ -12,22 +13,20 @@ pub(super) struct Curve {
     steps: Vec<(f64, f64)>,
     /// Logarithm of the time of each first token.
     times: Vec<f64>,
+    /// All prompts of the burst are done at the end of the last step.
+    complete: bool,
+    /// The times are free of chance: how they bend is no accident.
+    certain: bool,
 }
 
 impl Curve {
     /// From the first-token times of one probe, ascending, `slower` than the middle by this logarithm.
     ///
     /// `prompts_per_step` is the engine's token budget in prompts, where it is known.
-    pub fn new(times: &[f64], slower: f64, complete: bool, prompts_per_step: Option<f64>) -> Self {
+    pub fn new(times: &[f64], slower: f64, complete: bool, prompts_per_step: Option<f64>, certain: bool) -> Self {
+        let ends = steps(times);
+        let mut steps: Vec<(f64, f64)> = ends.iter().map(|end| (end.done as f64, end.time.ln() - slower)).collect();
         let times: Vec<f64> = times.iter().map(|time| time.ln() - slower).collect();
-        let mut steps: Vec<(f64, f64)> = Vec::new();
-        for (rank, time) in times.iter().enumerate() {
-            let done = (rank + 1) as f64;
-            match steps.last_mut() {
-                Some(step) if time - step.1 < SAME_STEP => step.0 = done,
-                _ => steps.push((done, *time)),
-            }
-        }
         if let Some(per_step) = prompts_per_step {
             let last = steps.len();
             for (index, step) in steps.iter_mut().enumerate() {
@@ -37,7 +36,7 @@ impl Curve {
                 }
             }
         }
-        Self { steps, times }
+        Self { steps, times, complete, certain }
     }
 
     /// The number of prompts that are done within this time, as a logarithm; beyond what was seen by the last slope.
@@ -54,38 +53,52 @@ impl Curve {
     }
 
     fn beyond(&self, time: f64) -> f64 {
-        let Some(last) = self.steps.last() else { return 0.0 };
-        let half = self.steps[(self.steps.len() - 1) / 2];
-        let slope = if half.0 < last.0 { (last.1 - half.1) / (last.0 / half.0).ln() } else { 1.0 };
+        // The engine's last step with prompts is a short one, which tells little of those to come.
+        let full = if self.complete && self.steps.len() > 2 { self.steps.len() - 1 } else { self.steps.len() };
+        let Some(last) = self.steps[..full].last() else { return 0.0 };
+        let half = self.steps[(full - 1) / 2];
+        if half.0 >= last.0 {
+            return last.0 * (time - last.1).exp();
+        }
+        // Each prompt takes longer than the one before, since more sequences run: t = a n + b n².
+        let (per_prompt, per_prompt_before) = (last.1.exp() / last.0, half.1.exp() / half.0);
+        let b = (per_prompt - per_prompt_before) / (last.0 - half.0);
+        let a = per_prompt - b * last.0;
+        if self.certain && a > 0.0 && b > 0.0 {
+            return ((a * a + 4.0 * b * time.exp()).sqrt() - a) / (2.0 * b);
+        }
+        let slope = (last.1 - half.1) / (last.0 / half.0).ln();
         last.0 * ((time - last.1) / slope.clamp(0.3, 3.0)).exp()
     }
 
-    /// The highest level up to `cap` at which a share of `needed` gets its first token within `limit`, if everything
-    /// takes `exp(slower)` times as long and the machine's spread is `wider` than estimated by that factor.
-    pub fn ceiling(&self, machine: &Machine, limit: f64, needed: f64, slower: f64, wider: f64, cap: u32) -> u32 {
+    /// The highest level up to `cap` at which a share of `needed` gets its first token within `limit`, a logarithm of
+    /// seconds, on a machine of this spread.
+    pub fn ceiling(&self, machine: &Machine, limit: f64, needed: f64, spread: f64, cap: u32) -> u32 {
         let (mut pass, mut fail) = (0, cap.saturating_add(1));
         while fail - pass > 1 {
             let level = pass + (fail - pass) / 2;
-            if self.share(machine, level, limit.ln() - slower, wider) >= needed - 1e-9 {
-                pass = level;
-            } else {
-                fail = level;
-            }
+            if self.share(machine, level, limit, spread) >= needed { pass = level } else { fail = level }
         }
         pass
     }
 
-    fn share(&self, machine: &Machine, level: u32, limit: f64, wider: f64) -> f64 {
+    /// By which factor, as a logarithm, everything could become slower before fewer than `needed` of a burst of this size
+    /// get their first token within `limit`.
+    pub fn margin(&self, machine: &Machine, level: u32, limit: f64, needed: f64, spread: f64) -> f64 {
+        margin(|slower| self.share(machine, level, limit - slower, spread) >= needed)
+    }
+
+    fn share(&self, machine: &Machine, level: u32, limit: f64, spread: f64) -> f64 {
         let wanted = f64::from(level);
         let (mut ok, mut total) = (0.0, 0.0);
-        for pace in machine.paces(level, wider) {
+        for pace in machine.paces(spread) {
             let time = limit - pace + 1e-9;
             let whole = self.times.partition_point(|first| *first <= time);
-            let done = self.done_by(time);
-            let beyond = whole == self.times.len();
+            // A hair short of a prompt is how it was rounded.
+            let done = if whole >= level as usize { wanted } else { self.done_by(time) + 1e-6 };
             ok += if done >= wanted {
                 wanted
-            } else if beyond {
+            } else if whole == self.times.len() {
                 done.floor()
             } else {
                 whole as f64
@@ -95,6 +108,3 @@ impl Curve {
         ok / total
     }
 }
-
-/// First tokens whose times differ by less than this part are taken to be of one step.
-const SAME_STEP: f64 = 1e-6;

@@ -11,21 +11,21 @@
 
 use std::collections::BTreeMap;
 
-use super::curve::Curve;
-use super::level::{LESS_FAR, Level, Machine};
-use super::pace::{Judged, Pace, Standing};
+use super::forecast::{Forecast, Outlook};
+use super::level::{Level, Machine, Unknown};
+use super::pace::{Judged, Pace};
+use super::seen::{Needed, Seen};
 use super::{Answer, Observation, Search, Status, Step};
 use crate::experiment::{SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Resolved;
 use crate::sla::{Sla, Verdict};
-use crate::stats::share_bounds;
 use crate::units::Concurrency;
 use crate::watch::Until;
 
 /// Most probes of one ladder, however much engine time is left, for each SLA and beside them.
 const PROBES_PER_SLA: usize = 12;
-const PROBES_BESIDE: usize = 30;
+const PROBES_BESIDE: usize = 40;
 /// Factor between two levels of the ramp.
 const RAMP: f64 = 6.0;
 /// Full steps of a burst from which the curve can be foretold, and how far.
@@ -33,35 +33,45 @@ const STEPS_TO_FORETELL: usize = 4;
 const FORETOLD: f64 = 12.0;
 /// A pace probe is this much smaller than the ceiling that it serves.
 const PACE_PART: f64 = 8.0;
+/// And one that is to narrow a bracket which would be published as wide as it is, this much.
+const NARROWING_PART: f64 = 3.0;
 /// Least requests of a pace probe.
 const PACE_LEAST: u32 = 10;
 /// Most probes that the pace is worth.
-const PACE_PROBES: usize = 16;
+const PACE_PROBES: usize = 24;
 /// Engine time that they may take, as a multiple of that of one probe at each bound.
-const PACE_SPEND: f64 = 0.35;
+const PACE_SPEND: f64 = 0.45;
 /// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
 /// of the time of one probe at each bound.
 const WORTHWHILE: f64 = 1.9;
 /// How much farther out than it must be a bound is probed, as a part of the least width of the bracket: the probe itself
 /// moves the estimate.
-const SLACK: f64 = 0.12;
+const SLACK: f64 = 0.06;
 /// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
-/// while, is one of this part of the ceiling.
-const ENOUGH: f64 = 1.4;
+/// while, is one of this part of the ceiling; nor, once it has cost twice that, one of this.
+const ENOUGH: f64 = 1.15;
 const NARROW: f64 = 0.1;
-/// How much farther out the next try for a bound is made at least, for each one before it, as a part of what the pace may
-/// be off.
-const RETRY: f64 = 0.3;
+const NARROW_AT_LAST: f64 = 0.25;
+/// Requests between the bounds that are as good as none.
+const FEW: u32 = 4;
 /// Part of the way to a better bound that a probe must go to be worth it.
 const GAIN: f64 = 0.4;
 /// Part of the bracket that a probe must take off it to be worth it.
 const NARROWING: f64 = 0.2;
+/// How much farther out, as a part of it, an upper bound is probed so that it is the lower bound of a laxer SLA too.
+const SHARED: f64 = 0.04;
+/// Bounds that are foretold farther apart than by this part of the ceiling are not probed before the curve has been seen.
+const FAINT: f64 = 0.15;
 /// Levels farther apart than by this factor do not tell what is between them.
 const BLIND: f64 = 1.6;
 /// How far, as a logarithm, a level may be moved to where the engine changes.
 const BEND_NEAR: f64 = 0.5;
 /// Widest bracket, as a part of the ceiling, that is still an answer.
-const WIDEST: f64 = 0.5;
+const WIDEST: f64 = 1.0;
+/// How often a bound that is not there yet is tried for at one level.
+const TRIES: usize = 3;
+/// Limits on what follows the first token do not matter where requests use up no more of them than this, as a logarithm.
+const CLEAR: f64 = -0.1;
 
 /// Looks for the ceilings of one ladder.
 #[derive(Debug)]
@@ -75,7 +85,7 @@ pub struct Guided {
     bends: Vec<u32>,
     /// The longest that a first token is waited for.
     patience_s: f64,
-    seen: Vec<Observation>,
+    seen: Vec<Seen>,
     spent: f64,
     brackets: Vec<Bracket>,
     step: Step,
@@ -88,17 +98,6 @@ struct Bracket {
     fail: Option<u32>,
     /// The bracket is as narrow as it will get.
     settled: bool,
-}
-
-/// Where to look for the ceiling of one SLA.
-#[derive(Clone, Copy, Debug)]
-struct Forecast {
-    ceiling: u32,
-    /// The ceiling if the machine is slower, or faster, than estimated by as much as is likely.
-    low: u32,
-    high: u32,
-    /// Between how far apart levels it was foretold; 1 where the curve was seen all the way.
-    blind: f64,
 }
 
 impl Guided {
@@ -119,7 +118,7 @@ impl Guided {
             brackets: vec![Bracket::default(); slas.len()],
             step: Step::Done,
         };
-        guided.step = guided.choose();
+        (guided.brackets, guided.step) = guided.choose();
         guided
     }
 
@@ -133,43 +132,49 @@ impl Guided {
     }
 
     fn machine(&self) -> Machine {
-        let openings: Vec<&[f64]> = self.seen.iter().map(Observation::full_steps).collect();
-        Machine::new(Pace::of(&openings), self.errors())
+        let openings: Vec<&[f64]> = self.seen.iter().map(Seen::full_steps).collect();
+        Machine::new(Pace::of(&openings), self.seen.len())
     }
 
-    /// Bounds on the share of requests that the engine fails, whatever the load.
-    fn errors(&self) -> (f64, f64) {
-        let count = |of: fn(&Observation) -> f64| self.seen.iter().map(of).sum::<f64>();
-        let errors = count(|seen| seen.under.first().map_or(0.0, |under| f64::from(under.errors)));
-        let requests = count(|seen| {
-            seen.under.first().map_or(0.0, |under| f64::from(under.errors) + f64::from(under.total() - under.unknown))
-        });
-        if errors == 0.0 { (0.0, 0.0) } else { share_bounds(errors, requests, self.miss()) }
+    /// What an SLA asks of its levels.
+    ///
+    /// A probe ends as soon as enough of its requests are ok, so that of later tokens it never shows more than enough.
+    fn needed(&self, machine: &Machine, sla: usize, judged: Judged) -> Needed {
+        let needed = Needed::of(&self.seen, &self.slas[sla]);
+        if machine.is_steady() || judged == Judged::Later { needed } else { needed.with_reserve() }
     }
 
-    /// How an observation's probe stands, luck apart, with a view to an SLA.
-    fn standing(&self, machine: &Machine, seen: &Observation, judged: Judged) -> Standing {
-        let unknown = Standing { slower: 0.0, shared_variance: 0.0, own_variance: f64::INFINITY };
-        let standing = |pace: &Pace| pace.standing(seen.full_steps(), seen.concurrency.get(), judged);
-        machine.pace.as_ref().map_or(unknown, standing)
-    }
-
-    /// What of a probe an SLA judges.
+    /// What of a probe an SLA judges: later tokens only where limits on them come near to being missed.
     fn judged(&self, sla: usize) -> Judged {
         let limits = &self.slas[sla];
-        let first_token_alone = limits.tpot_limit().is_none() && limits.e2e.is_none();
-        if self.load == Load::Burst && first_token_alone { Judged::FirstTokens } else { Judged::Later }
+        if self.load == Load::Sustained {
+            return Judged::Later;
+        }
+        if limits.tpot_limit().is_none() && limits.e2e.is_none() {
+            return Judged::FirstTokens;
+        }
+        let fails = |seen: &&Seen| seen.probe.under[sla].tally.verdict(limits.ok_rate) == Verdict::Fail;
+        let lowest_fail = self.seen.iter().filter(fails).map(Seen::concurrency).min().unwrap_or(u32::MAX);
+        let is_slow = |seen: &Seen| {
+            let used = seen.probe.under[sla].halves.as_ref().map_or(&[][..], |halves| &halves.later);
+            let needed = (limits.ok_rate.get() * used.len() as f64).ceil() as usize;
+            needed > 0 && used[needed - 1] > CLEAR
+        };
+        let slow = self.seen.iter().any(|seen| seen.concurrency() <= lowest_fail && is_slow(seen));
+        if slow { Judged::Later } else { Judged::FirstTokens }
     }
 
     /// The levels that say something of an SLA.
-    fn levels<'a>(&'a self, machine: &Machine, sla: usize) -> BTreeMap<u32, Level<'a>> {
+    fn levels<'a>(&'a self, machine: &Machine, sla: usize, judged: Judged) -> BTreeMap<u32, Level<'a>> {
         let mut levels = BTreeMap::new();
-        for seen in self.seen.iter().filter(|seen| seen.load == self.load) {
-            let under = &seen.under[sla];
-            if under.total() > 0 && under.unknown < under.total() {
-                let level = seen.concurrency.get();
-                let standing = self.standing(machine, seen, self.judged(sla));
-                levels.entry(level).or_insert_with(|| Level::new(level)).add(under, standing);
+        // A probe that was stopped for the sake of another SLA says nothing of this one.
+        let says = |seen: &&Seen| seen.probe.load == self.load && seen.decides(sla, &self.slas[sla]);
+        for seen in self.seen.iter().filter(says) {
+            let under = &seen.probe.under[sla];
+            if under.total() > 0 {
+                let level = seen.concurrency();
+                let standing = machine.standing(seen, judged);
+                levels.entry(level).or_insert_with(|| Level::new(level, judged)).add(under, standing);
             }
         }
         levels
@@ -177,50 +182,86 @@ impl Guided {
 
     /// Whether a probe at this level was carried through to a verdict of its own.
     fn is_witnessed(&self, sla: usize, level: u32) -> bool {
-        self.at(level).any(|seen| self.decides(sla, seen))
+        self.at(level).any(|seen| seen.decides(sla, &self.slas[sla]))
     }
 
-    fn at(&self, level: u32) -> impl Iterator<Item = &Observation> {
-        self.seen.iter().filter(move |seen| seen.concurrency.get() == level && seen.load == self.load)
+    fn at(&self, level: u32) -> impl Iterator<Item = &Seen> {
+        self.seen.iter().filter(move |seen| seen.concurrency() == level && seen.probe.load == self.load)
     }
 
-    /// What all probes together say of a level.
-    fn verdict(&self, machine: &Machine, sla: usize, level: &Level) -> Verdict {
-        let needed = self.slas[sla].ok_rate.get() - 1e-9;
-        if machine.pace.as_ref().is_none_or(|pace| pace.probes() < 2) || !self.is_witnessed(sla, level.concurrency) {
-            return Verdict::Undecided;
+    /// The bracket that these levels bear out: the narrowest whose bounds are wrong with no more than the probability
+    /// allowed, both together, or one bound that is wrong with no more than half of it.
+    fn bracket(&self, machine: &Machine, sla: usize, needed: &Needed, levels: &BTreeMap<u32, Level>) -> Bracket {
+        if machine.beliefs().is_empty() {
+            return Bracket::default();
         }
-        match level.share_bounds(machine, self.miss()) {
-            Some((least, _)) if least * (1.0 - machine.errors.1) >= needed => Verdict::Pass,
-            Some((_, most)) if most * (1.0 - machine.errors.0) < needed => Verdict::Fail,
-            _ => Verdict::Undecided,
-        }
-    }
-
-    /// Draws every bracket anew.
-    fn judge(&mut self, machine: &Machine) {
-        for sla in 0..self.slas.len() {
-            let mut bracket = Bracket::default();
-            for (concurrency, level) in self.levels(machine, sla) {
-                match self.verdict(machine, sla, &level) {
-                    Verdict::Pass => bracket.pass = Some(concurrency),
-                    Verdict::Fail => {
-                        // Above the first level that fails, nothing counts.
-                        bracket.fail = Some(concurrency);
-                        break;
-                    }
-                    Verdict::Undecided => {}
-                }
+        let (allowed, half) = (1.0 - self.settings.confidence.get(), self.miss());
+        let witnessed = levels.values().filter(|level| self.is_witnessed(sla, level.concurrency));
+        let mut passing: Vec<(u32, f64)> = Vec::new();
+        let mut bracket = Bracket::default();
+        for level in witnessed {
+            let (passes, fails) = level.belief(machine, needed.strict, needed.lax);
+            let wrong = 1.0 - fails;
+            let pass =
+                passing.iter().rev().find(|(_, pass_wrong)| pass_wrong + wrong <= allowed).map(|(pass, _)| *pass);
+            if wrong <= half || pass.is_some() {
+                // Above the first level that fails, nothing counts.
+                bracket.fail = Some(level.concurrency);
+                bracket.pass = pass;
+                break;
             }
-            self.brackets[sla] = bracket;
+            if 1.0 - passes <= allowed {
+                passing.push((level.concurrency, 1.0 - passes));
+            }
         }
-        self.share_evidence();
+        if bracket.pass.is_none() {
+            bracket.pass = passing.iter().rev().find(|(_, wrong)| *wrong <= half).map(|(pass, _)| *pass);
+        }
+        bracket
+    }
+
+    /// What all probes say of one SLA.
+    fn sight(&self, machine: &Machine, sla: usize) -> Sight<'_> {
+        let judged = self.judged(sla);
+        let needed = self.needed(machine, sla, judged);
+        let levels = self.levels(machine, sla, judged);
+        let bracket = self.bracket(machine, sla, &needed, &levels);
+        let forecast = self.forecast(machine, sla, judged, needed, &levels);
+        Sight { needed, levels, forecast, bracket }
+    }
+
+    fn forecast(
+        &self,
+        machine: &Machine,
+        sla: usize,
+        judged: Judged,
+        needed: Needed,
+        levels: &BTreeMap<u32, Level>,
+    ) -> Forecast {
+        let outlook = Outlook {
+            machine,
+            seen: &self.seen,
+            needed,
+            miss: self.miss(),
+            cap: self.cap(),
+            prompts_per_step: self.prompts_per_step,
+        };
+        let by_margins = || outlook.by_margins(levels, || outlook.served_within(self.patience_s));
+        if self.load == Load::Sustained {
+            return by_margins();
+        }
+        let by_curve = outlook.by_curve(self.slas[sla].ttft.get());
+        let slow_below = |level: &Level| {
+            level.concurrency <= by_curve.ceiling && level.margin(machine, needed.likely, 0.0, Unknown::Failed) < 0.0
+        };
+        // Where it is not the first token that is missed, its curve does not tell the ceiling.
+        if judged == Judged::Later && levels.values().any(slow_below) { by_margins() } else { by_curve }
     }
 
     /// What passes a stricter SLA passes a laxer one; what fails a laxer one fails a stricter one.
-    fn share_evidence(&mut self) {
-        let own = self.brackets.clone();
-        for (mine, bracket) in self.brackets.iter_mut().enumerate() {
+    fn share_evidence(&self, own: &[Bracket]) -> Vec<Bracket> {
+        let mut shared = own.to_vec();
+        for (mine, bracket) in shared.iter_mut().enumerate() {
             for (other, evidence) in own.iter().enumerate() {
                 if self.slas[other].implies(&self.slas[mine]) {
                     let inside = evidence.pass.filter(|pass| bracket.fail.is_none_or(|fail| *pass < fail));
@@ -232,138 +273,43 @@ impl Guided {
                 }
             }
         }
+        shared
     }
 
-    fn choose(&mut self) -> Step {
+    /// Draws every bracket anew, and says what to probe next.
+    fn choose(&self) -> (Vec<Bracket>, Step) {
         let machine = self.machine();
-        self.judge(&machine);
+        let sights: Vec<Sight> = (0..self.slas.len()).map(|sla| self.sight(&machine, sla)).collect();
+        let own: Vec<Bracket> = sights.iter().map(|sight| sight.bracket).collect();
+        let mut brackets = self.share_evidence(&own);
         let most = PROBES_BESIDE + PROBES_PER_SLA * self.slas.len();
         if self.spent >= self.settings.budget.get() || self.seen.len() >= most {
-            return Step::Done;
+            return (brackets, Step::Done);
         }
         if self.seen.is_empty() {
-            return first_tokens(self.settings.start_concurrency.get());
+            return (brackets, first_tokens(self.settings.start_concurrency.get()));
         }
-        let mut open: Vec<(usize, Forecast)> = Vec::new();
-        for sla in 0..self.slas.len() {
-            let levels = self.levels(&machine, sla);
-            open.push((sla, self.forecast(&machine, sla, &levels)));
-        }
-        open.sort_by_key(|(_, forecast)| forecast.ceiling);
-        for (sla, forecast) in &open {
-            match self.next_for(&machine, *sla, forecast) {
-                Next::Pace(level) => return first_tokens(level),
-                Next::Level(level) => return self.probe(*sla, level, &open),
-                Next::Settled => self.brackets[*sla].settled = true,
+        let mut order: Vec<usize> = (0..self.slas.len()).collect();
+        order.sort_by_key(|sla| sights[*sla].forecast.ceiling);
+        for sla in order {
+            match self.next_for(&machine, sla, &sights, &brackets[sla]) {
+                Next::Pace(level) => return (brackets, first_tokens(level)),
+                Next::Level(level) => return (brackets, probe(sla, level, &sights)),
+                Next::Settled => brackets[sla].settled = true,
             }
         }
-        Step::Done
+        (brackets, Step::Done)
     }
 
     /// The next level of the ramp, where this one is too far off to be foretold.
     fn ramp(&self, level: u32) -> Option<u32> {
         let steps = self.seen.iter().map(|seen| seen.full_steps().len()).max().unwrap_or(0);
-        let outlasted = self.seen.iter().any(|seen| seen.opening.len() < seen.concurrency.get() as usize);
-        let highest = self.seen.iter().map(|seen| seen.concurrency.get()).max().unwrap_or(1);
+        let outlasted = self.seen.iter().any(|seen| !seen.probe.is_complete());
+        let highest = self.seen.iter().map(Seen::concurrency).max().unwrap_or(1);
         let reach = if steps < STEPS_TO_FORETELL { 1.0 } else { FORETOLD };
         let foretold = f64::from(level) <= f64::from(highest) * reach;
         (!outlasted && !foretold && highest < self.cap())
             .then(|| ((f64::from(highest) * RAMP) as u32).min(level.max(highest + 1)).min(self.cap()))
-    }
-
-    /// The curve of first tokens, from the probe that shows most of it.
-    fn curve(&self, machine: &Machine) -> Option<Curve> {
-        let longest = self.seen.iter().max_by_key(|seen| seen.opening.len())?;
-        let complete = longest.opening.len() >= longest.concurrency.get() as usize;
-        let slower = self.standing(machine, longest, Judged::FirstTokens).slower;
-        Some(Curve::new(&longest.opening, slower, complete, self.prompts_per_step))
-    }
-
-    /// Where the ceiling of an SLA is likely to be.
-    fn forecast(&self, machine: &Machine, sla: usize, levels: &BTreeMap<u32, Level>) -> Forecast {
-        if self.load == Load::Sustained {
-            return self.forecast_from_margins(machine, sla, levels);
-        }
-        let from_curve = self.forecast_from_curve(machine, sla);
-        let needed = self.needed(machine, sla);
-        let slow_below = |level: &Level| level.concurrency <= from_curve.ceiling && level.margin(machine, needed) < 0.0;
-        if self.judged(sla) == Judged::Later && levels.values().any(slow_below) {
-            // It is not the first token that is missed.
-            return self.forecast_from_margins(machine, sla, levels);
-        }
-        from_curve
-    }
-
-    fn needed(&self, machine: &Machine, sla: usize) -> f64 {
-        let errors = (machine.errors.0 + machine.errors.1) / 2.0;
-        (self.slas[sla].ok_rate.get() - 1e-9) / (1.0 - errors).max(1e-9)
-    }
-
-    fn forecast_from_curve(&self, machine: &Machine, sla: usize) -> Forecast {
-        let (needed, limit, cap) = (self.needed(machine, sla), self.slas[sla].ttft.get(), self.cap());
-        let Some(curve) = self.curve(machine) else {
-            return Forecast { ceiling: 1, low: 1, high: 2, blind: f64::INFINITY };
-        };
-        let ceiling = curve.ceiling(machine, limit, needed, 0.0, 1.0, cap);
-        let unsure = self.unsure(machine, ceiling.max(1));
-        let off = machine.spread_off();
-        let bound = |needed: f64, slower: f64, wider: f64| curve.ceiling(machine, limit, needed, slower, wider, cap);
-        let (stricter, laxer) = (self.stricter(machine, sla), self.laxer(machine, sla));
-        let low = bound(stricter, unsure, 1.0).min(bound(stricter, LESS_FAR * unsure, 1.0 + off));
-        let high = bound(laxer, -unsure, 1.0).max(bound(laxer, -LESS_FAR * unsure, 1.0 - off)) + 1;
-        Forecast { ceiling, low: low.min(ceiling), high: high.max(ceiling + 1), blind: 1.0 }
-    }
-
-    fn stricter(&self, machine: &Machine, sla: usize) -> f64 {
-        (self.slas[sla].ok_rate.get() - 1e-9) / (1.0 - machine.errors.1).max(1e-9)
-    }
-
-    fn laxer(&self, machine: &Machine, sla: usize) -> f64 {
-        (self.slas[sla].ok_rate.get() - 1e-9) / (1.0 - machine.errors.0).max(1e-9)
-    }
-
-    /// How far off, as a logarithm, the pace at this rank may be once one more probe has shown it.
-    fn unsure(&self, machine: &Machine, rank: u32) -> f64 {
-        match &machine.pace {
-            Some(pace) if pace.is_steady() => 0.0,
-            Some(pace) => (pace.t(self.miss()) * pace.error_at(rank)).min(1.0),
-            None => 1.0,
-        }
-    }
-
-    /// Between the highest level with a margin and the lowest without one.
-    fn forecast_from_margins(&self, machine: &Machine, sla: usize, levels: &BTreeMap<u32, Level>) -> Forecast {
-        let needed = self.needed(machine, sla);
-        let margins: Vec<(f64, f64)> =
-            levels.values().map(|level| (f64::from(level.concurrency), level.margin(machine, needed))).collect();
-        let above = margins.iter().find(|(_, margin)| *margin < 0.0);
-        let lower = |(level, _): &&(f64, f64)| above.is_none_or(|(above, _)| level < above);
-        let below = margins.iter().rfind(lower);
-        let (at, slope, blind) = match (below, above) {
-            (Some(a), Some(b)) => {
-                // Latencies grow in proportion to the level where requests queue: what is interpolated is the latency.
-                let (used_below, used_above) = ((-a.1).exp(), (-b.1).exp());
-                let part = ((1.0 - used_below) / (used_above - used_below)).clamp(0.08, 0.92);
-                (a.0 + part * (b.0 - a.0), (a.1 - b.1) / (b.0 / a.0).ln(), b.0 / a.0)
-            }
-            (None, Some(b)) => (b.0 * b.1.max(-1.5).exp(), 1.0, f64::INFINITY),
-            // As they grow no faster than that, the ceiling is at least as far off as the margin.
-            (Some(a), None) => (a.0 * a.1.clamp(0.15, 1.4).exp(), 1.0, f64::INFINITY),
-            (None, None) => (self.first_guess(machine), 1.0, f64::INFINITY),
-        };
-        let ceiling = at.clamp(0.0, f64::from(self.cap()));
-        let unsure = self.unsure(machine, ceiling.max(1.0) as u32) / slope.clamp(0.5, 20.0);
-        Forecast {
-            ceiling: (ceiling + 1e-6) as u32,
-            low: (ceiling * (-unsure).exp() + 1e-6) as u32,
-            high: ((ceiling * unsure.exp()) as u32).saturating_add(1),
-            blind,
-        }
-    }
-
-    /// Where to begin with a load that has not been probed at all: as many as are served within their patience.
-    fn first_guess(&self, machine: &Machine) -> f64 {
-        self.curve(machine).map_or(1.0, |curve| curve.done_by(self.patience_s.ln())).max(1.0)
     }
 
     /// A level at which the engine itself changes, strictly between two others: there the curve has a bend.
@@ -371,8 +317,9 @@ impl Guided {
         self.bends.iter().copied().filter(|bend| (from + 1..to).contains(bend)).max()
     }
 
-    fn next_for(&self, machine: &Machine, sla: usize, forecast: &Forecast) -> Next {
-        let bracket = &self.brackets[sla];
+    fn next_for(&self, machine: &Machine, sla: usize, sights: &[Sight], bracket: &Bracket) -> Next {
+        let sight = &sights[sla];
+        let forecast = &sight.forecast;
         let cap = self.cap();
         if bracket.pass == Some(cap) || bracket.fail == Some(1) {
             return Next::Settled;
@@ -383,68 +330,108 @@ impl Guided {
             return Next::Settled;
         }
         // Look between the bounds that stand.
-        let floor = bracket.pass.unwrap_or(0);
-        let top = bracket.fail.unwrap_or(cap + 1);
-        let ceiling = forecast.ceiling.clamp(floor, top - 1);
+        let (floor, top) = (bracket.pass.unwrap_or(0), bracket.fail.unwrap_or(cap + 1));
+        let ceiling = if machine.is_steady() {
+            past_bounds(forecast.ceiling, floor, top)
+        } else {
+            forecast.ceiling.clamp(floor, top - 1)
+        };
         if let Some(level) = self.ramp(ceiling) {
             return Next::Pace(level);
         }
         if forecast.blind > BLIND && top - floor > 2 {
             let aim = ceiling.clamp(floor + 1, top - 1).max(1);
-            let near = |bend: &u32| (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR;
+            // On the way up it is not passed over, on the way between two levels it is taken where it is near.
+            let near = |bend: &u32| {
+                (bracket.fail.is_none() && *bend < aim) || (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR
+            };
             let level = self.bend(floor, top).filter(near).unwrap_or(aim);
             if !self.is_witnessed(sla, level) {
                 return Next::Level(level);
             }
         }
-        let (low, high) = (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top));
+        let (low, high) = if machine.is_steady() {
+            (ceiling, ceiling + 1)
+        } else {
+            (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top))
+        };
         let width = self.settings.resolution.width_at(low.max(1));
         let sure = high - low <= width;
-        if !sure && self.is_pace_worthwhile(machine, ceiling) {
+        if !sure && self.is_pace_worthwhile(machine) {
             return Next::Pace(self.pace_level(ceiling));
+        }
+        if sight.needed.strict > 1.0 && sight.needed.lax <= 1.0 && self.spent < 2.0 * WORTHWHILE * self.certificate() {
+            // Failures or stalls may be so many that nothing passes, or not: only more requests tell.
+            return Next::Pace(ceiling.max(self.pace_level(ceiling)));
         }
         if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady())
             && fail - pass <= self.good_enough(high - low, pass)
         {
-            return Next::Settled;
+            let wide = fail - pass > self.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
+            let more = machine.pace.as_ref().is_some_and(|pace| pace.probes() < PACE_PROBES);
+            let level = self.pace_level(ceiling).max((f64::from(ceiling) / NARROWING_PART) as u32);
+            return if wide && more && self.spent < WORTHWHILE * self.certificate() {
+                Next::Pace(level)
+            } else {
+                Next::Settled
+            };
+        }
+        let limit = self.slas[sla].ttft.get();
+        let shows = |seen: &Seen| {
+            seen.opening().len() >= ceiling as usize || seen.opening().last().is_some_and(|last| *last >= limit)
+        };
+        let dark = self.load == Load::Burst && !self.seen.iter().any(shows);
+        if dark && !machine.is_steady() && high - low > part(ceiling, FAINT).max(FEW) {
+            // Bounds this far apart would both be probed again once the curve has been seen.
+            return Next::Pace(ceiling.max(1));
         }
         let (low, high) = if sure {
-            // What the resolution leaves goes to both sides, a little more of it below: rare bad probes lower a ceiling.
+            // What the resolution leaves goes below, since bad luck that no probe has met yet lowers a ceiling; to both
+            // sides where a part of it was set aside for that already.
             let spare = width - (high - low);
-            let low = low.saturating_sub(spare.div_ceil(2));
+            let low = low.saturating_sub(if machine.is_steady() { spare } else { spare.div_ceil(2) });
             (low, low + width)
         } else {
-            let slack = (f64::from(high - low) * SLACK).ceil() as u32;
+            let slack = (f64::from(high - low) * SLACK).round() as u32;
             (low.saturating_sub(slack), high + slack)
         };
         let (low, high) = (low.max(floor), high.min(top));
-        let below = || self.approach(machine, sla, Side::Below, low, ceiling, (floor, top));
-        let above = || self.approach(machine, sla, Side::Above, high.min(cap), ceiling, (floor, top));
+        let bounds = Bounds { floor, top, ceiling };
+        let high = if machine.is_steady() { high } else { self.shared_with_laxer(sla, high, top, sights) };
+        let below = || self.approach(machine, sla, sight, Side::Below, low, &bounds);
+        let above = || self.approach(machine, sla, sight, Side::Above, high.min(cap), &bounds);
         // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
         // the upper one: it shows the curve, and is not held.
-        let limit = self.slas[sla].ttft.get();
-        let shows = |seen: &Observation| {
-            seen.opening.len() >= ceiling as usize || seen.opening.last().is_some_and(|last| *last >= limit)
-        };
-        let dark = self.load == Load::Burst && !self.seen.iter().any(shows);
         let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
         level.map_or(Next::Settled, Next::Level)
+    }
+
+    /// A level near this one at which a laxer SLA expects its lower bound: one probe is to serve both.
+    fn shared_with_laxer(&self, sla: usize, high: u32, top: u32, sights: &[Sight]) -> u32 {
+        let within = high..=(high + part(high, SHARED)).min(top.saturating_sub(1));
+        let laxer =
+            sights.iter().enumerate().filter(|(other, _)| *other != sla && self.slas[sla].implies(&self.slas[*other]));
+        laxer.map(|(_, sight)| sight.forecast.low).filter(|low| within.contains(low)).max().unwrap_or(high)
     }
 
     /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
     fn good_enough(&self, least: u32, pass: u32) -> u32 {
         let narrow = self.settings.resolution.width_at(pass).max((f64::from(least) * ENOUGH) as u32 + 1);
-        let part = |part: f64| (f64::from(pass) * part) as u32;
         match self.spent / self.certificate() {
-            cost if cost > 2.0 * WORTHWHILE => narrow.max(part(WIDEST / 2.0)).max(4),
-            cost if cost > WORTHWHILE => narrow.max(part(NARROW)).max(4),
+            cost if cost > 2.0 * WORTHWHILE => narrow.max(part(pass, NARROW_AT_LAST)).max(FEW),
+            cost if cost > WORTHWHILE => narrow.max(part(pass, NARROW)).max(FEW),
             _ => narrow,
         }
     }
 
     /// About what one probe at each bound costs.
     fn certificate(&self) -> f64 {
-        self.slas.iter().map(|sla| 2.0 * sla.patience().get() + self.hold_s).sum::<f64>().max(f64::MIN_POSITIVE)
+        let costs = self.seen.iter().filter(|seen| seen.probe.load == Load::Sustained);
+        let costs: Vec<f64> = costs.map(|seen| seen.probe.seconds.get()).collect();
+        if !costs.is_empty() {
+            return 2.0 * self.slas.len() as f64 * costs.iter().sum::<f64>() / costs.len() as f64;
+        }
+        self.slas.iter().map(|sla| 2.0 * sla.ttft.get() + self.hold_s).sum::<f64>().max(f64::MIN_POSITIVE)
     }
 
     /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to
@@ -453,26 +440,25 @@ impl Guided {
         &self,
         machine: &Machine,
         sla: usize,
+        sight: &Sight,
         side: Side,
         aim: u32,
-        ceiling: u32,
-        (floor, top): (u32, u32),
+        &Bounds { floor, top, ceiling }: &Bounds,
     ) -> Option<u32> {
         let (mut target, mut open) = (aim, 0.0);
-        for (tried, probes) in self.levels(machine, sla).range(floor + 1..top.max(floor + 1)) {
+        for (tried, level) in sight.levels.range(floor + 1..top.max(floor + 1)) {
             let other_side = (*tried > ceiling) == (side == Side::Below);
-            if other_side || !self.is_witnessed(sla, *tried) {
+            if other_side || machine.beliefs().is_empty() || !self.is_witnessed(sla, *tried) {
                 continue;
             }
-            let off = machine.pace.as_ref().map_or(1.0, |pace| pace.t(self.miss())) * probes.error();
-            let margin = probes.margin(machine, self.needed(machine, sla));
             let missing = match side {
-                Side::Below => off - margin,
-                Side::Above => off + margin,
+                Side::Below => {
+                    -level.posterior(machine, sight.needed.strict, Unknown::Failed).exceeded_with(1.0 - self.miss())
+                }
+                Side::Above => level.posterior(machine, sight.needed.lax, Unknown::Ok).exceeded_with(self.miss()),
             };
             open += 1.0;
-            // Where the pace says nothing `off` may not be a number, and the other argument stands.
-            let farther = (missing + off * SLACK).max(off * RETRY * open).min(0.5);
+            let farther = (missing * (1.0 + SLACK * open)).clamp(0.0, 0.5);
             target = side.farther(target, side.beyond(*tried, farther));
         }
         let (wanted, gained, first) = match side {
@@ -481,28 +467,26 @@ impl Guided {
         };
         if first {
             let target = target.clamp(floor + 1, (top - 1).max(floor + 1)).min(self.cap());
-            let tries = self.at(target).filter(|seen| self.decides(sla, seen)).count();
-            return (wanted > 0 && tries < 3).then_some(target);
+            return (wanted > 0 && self.at(target).filter(|seen| !seen.probe.first_tokens_only).count() < TRIES)
+                .then_some(target);
         }
-        let narrowing = if machine.is_steady() { 0.0 } else { NARROWING * f64::from(top - floor) };
-        let least = if floor > 0 && top <= self.cap() { narrowing } else { 0.0 };
-        (gained > 0 && f64::from(gained) >= least.max(GAIN * f64::from(wanted))).then_some(target)
-    }
-
-    /// Whether a probe was carried through to a verdict of its own.
-    fn decides(&self, sla: usize, seen: &Observation) -> bool {
-        seen.under[sla].tally.verdict(self.slas[sla].ok_rate) != Verdict::Undecided
+        let both = floor > 0 && top <= self.cap();
+        let wide = top - floor > part(floor, NARROW_AT_LAST).max(FEW);
+        let least = match () {
+            () if machine.is_steady() || wide => 0.0,
+            () if both => (NARROWING * f64::from(top - floor)).max(GAIN * f64::from(wanted)),
+            () => GAIN * f64::from(wanted),
+        };
+        (gained > 0 && f64::from(gained) >= least).then_some(target)
     }
 
     /// Whether more probes of the pace would pay.
-    fn is_pace_worthwhile(&self, machine: &Machine, ceiling: u32) -> bool {
-        let Some(pace) = &machine.pace else { return true };
-        let spent: f64 = self.seen.iter().filter(|seen| seen.first_tokens_only).map(|seen| seen.seconds.get()).sum();
-        pace.probes() < 2
-            || (2 * self.pace_level(ceiling) <= ceiling
-                && pace.probes() < PACE_PROBES
-                && !pace.is_steady()
-                && spent < PACE_SPEND * self.certificate())
+    fn is_pace_worthwhile(&self, machine: &Machine) -> bool {
+        let first_tokens = self.seen.iter().filter(|seen| seen.probe.first_tokens_only);
+        let spent: f64 = first_tokens.map(|seen| seen.probe.seconds.get()).sum();
+        let probes = machine.pace.as_ref().map_or(0, Pace::probes);
+        machine.beliefs().is_empty()
+            || (probes < PACE_PROBES && !machine.is_steady() && spent < PACE_SPEND * self.certificate())
     }
 
     /// A burst that costs little and has enough full steps to show the pace.
@@ -510,15 +494,6 @@ impl Guided {
         let steps = self.prompts_per_step.map_or(0.0, |prompts| (prompts * 3.0).ceil() + 1.0);
         let small = (f64::from(ceiling) / PACE_PART).max(steps).ceil() as u32;
         small.max(PACE_LEAST).min(self.cap())
-    }
-
-    /// A probe for this SLA, and for those that expect their ceiling close by.
-    fn probe(&self, sla: usize, level: u32, open: &[(usize, Forecast)]) -> Step {
-        let near =
-            |(other, forecast): &&(usize, Forecast)| *other == sla || (forecast.low..=forecast.high).contains(&level);
-        let which = open.iter().filter(near).map(|(other, _)| *other).collect();
-        let concurrency = Concurrency::new(level).unwrap_or(Concurrency::ONE);
-        Step::Probe { concurrency, until: Until::Decided(which) }
     }
 
     fn answer(&self, bracket: &Bracket) -> Answer {
@@ -540,8 +515,24 @@ impl Guided {
     fn is_answer(&self, bracket: &Bracket, pass: u32, fail: u32) -> bool {
         let width = fail - pass;
         width <= self.settings.resolution.width_at(pass)
-            || bracket.settled && (f64::from(width) <= WIDEST * f64::from(pass) || width <= 4)
+            || bracket.settled && (f64::from(width) <= WIDEST * f64::from(pass) || width <= FEW)
     }
+}
+
+/// What all probes say of one SLA.
+struct Sight<'a> {
+    needed: Needed,
+    levels: BTreeMap<u32, Level<'a>>,
+    forecast: Forecast,
+    /// What its own levels bear out.
+    bracket: Bracket,
+}
+
+/// What stands, and what is foretold between it.
+struct Bounds {
+    floor: u32,
+    top: u32,
+    ceiling: u32,
 }
 
 /// On which side of the ceiling a bound is looked for.
@@ -577,6 +568,32 @@ enum Next {
     Settled,
 }
 
+/// So much of a level.
+fn part(level: u32, part: f64) -> u32 {
+    (f64::from(level) * part) as u32
+}
+
+/// A forecast that certain bounds have overtaken is mended by about twice as much as it is known to be off.
+fn past_bounds(ceiling: u32, floor: u32, top: u32) -> u32 {
+    let mended = if ceiling < floor {
+        floor.saturating_add(floor - ceiling - 1)
+    } else if ceiling >= top {
+        (top - 1).saturating_sub(ceiling - top)
+    } else {
+        ceiling
+    };
+    mended.clamp(floor, top - 1)
+}
+
+/// A probe for this SLA, and for those that expect their ceiling close by.
+fn probe(sla: usize, level: u32, sights: &[Sight]) -> Step {
+    let near =
+        |(other, sight): &(usize, &Sight)| *other == sla || (sight.forecast.low..=sight.forecast.high).contains(&level);
+    let which = sights.iter().enumerate().filter(near).map(|(other, _)| other).collect();
+    let concurrency = Concurrency::new(level).unwrap_or(Concurrency::ONE);
+    Step::Probe { concurrency, until: Until::Decided(which) }
+}
+
 /// Levels beyond which requests wait for a sequence, or for KV cache.
 fn bends(workload: &Workload, engine: &Resolved) -> Vec<u32> {
     let tokens = u64::from(workload.input_tokens) + u64::from(workload.output_tokens);
@@ -595,8 +612,8 @@ impl Search for Guided {
 
     fn observe(&mut self, observation: Observation) {
         self.spent += observation.seconds.get();
-        self.seen.push(observation);
-        self.step = self.choose();
+        self.seen.push(Seen::new(observation, self.bends.iter().copied().min()));
+        (self.brackets, self.step) = self.choose();
     }
 
     fn answers(&self) -> Vec<Answer> {

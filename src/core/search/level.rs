@@ -2,16 +2,19 @@
 //!
 //! A probe had its own luck: it was slower than the machine is in the middle by a factor that the pace knows. With
 //! that taken out, its requests show how the engine serves this level; with the machine's whole spread put back in, the
-//! share that would keep its limits, averaged over the spread, is the long-run share R(N). The one thing still unsure
-//! is where the middle is: R(N) is bounded by moving it.
+//! share that would keep its limits, averaged over the spread, is the long-run share R(N). What is still unsure is where
+//! the middle is and how wide the spread: a belief in each, and R(N) follows.
 
+use super::belief::{Belief, Posterior, Standing, View};
 use super::observation::UnderSla;
-use super::pace::{Pace, Standing};
+use super::pace::{Judged, Pace};
+use super::seen::Seen;
 use crate::stats::normal_slices;
 
 /// The probes of one level under one SLA.
 pub(super) struct Level<'a> {
     pub concurrency: u32,
+    judged: Judged,
     probes: Vec<(&'a UnderSla, Standing)>,
 }
 
@@ -19,101 +22,198 @@ pub(super) struct Level<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub pace: Option<Pace>,
-    /// Least and greatest likely share of requests that the engine fails.
-    pub errors: (f64, f64),
+    /// Probes that were made, whether or not they showed its pace.
+    probes: usize,
     slices: Vec<f64>,
 }
 
 impl Machine {
-    pub fn new(pace: Option<Pace>, errors: (f64, f64)) -> Self {
-        Self { pace, errors, slices: normal_slices(21) }
+    pub fn new(pace: Option<Pace>, probes: usize) -> Self {
+        Self { pace, probes, slices: normal_slices(SLICES) }
     }
 
+    /// Whether it shows no spread at all.
     pub fn is_steady(&self) -> bool {
-        self.pace.as_ref().is_some_and(Pace::is_steady)
+        self.pace.as_ref().map_or(self.is_mute(), Pace::is_steady)
     }
 
-    /// The part by which the spread may be off, beside the middle.
-    pub fn spread_off(&self) -> f64 {
-        (SPREAD_OFF * self.pace.as_ref().map_or(0.0, Pace::spread_error)).min(1.0)
+    /// The ways the machine may be; none where too few probes were made to tell.
+    pub fn beliefs(&self) -> &[Belief] {
+        match &self.pace {
+            Some(pace) if pace.probes() >= 2 => pace.beliefs(),
+            None if self.is_mute() => &[CERTAIN],
+            _ => &[],
+        }
     }
 
-    /// How much slower than the middle the machine is, one value for each of equally likely probes of this size.
-    /// `wider` is a factor on the spread.
-    pub fn paces(&self, concurrency: u32, wider: f64) -> impl Iterator<Item = f64> + '_ {
-        let spread = wider * self.pace.as_ref().map_or(0.0, |pace| pace.spread(concurrency));
+    /// How a probe stands.
+    pub fn standing(&self, seen: &Seen, judged: Judged) -> Standing {
+        let unknown = || Standing { slower: 0.0, views: vec![View::default()] };
+        self.pace.as_ref().map_or_else(unknown, |pace| seen.standing(pace, judged, u32::MAX))
+    }
+
+    /// Whether no full step ended in time in any of a few probes: what they show is taken as it is.
+    fn is_mute(&self) -> bool {
+        self.pace.is_none() && self.probes >= 2
+    }
+
+    /// How much slower than the middle the machine is, one value for each of equally likely probes.
+    pub fn paces(&self, spread: f64) -> impl Iterator<Item = f64> + '_ {
         let used = if spread == 0.0 { &self.slices[..1] } else { &self.slices[..] };
         used.iter().map(move |z| if spread == 0.0 { 0.0 } else { z * spread })
     }
+
+    /// What is believed of the margin at a level of this size that stands so, in `probes` probes of its own.
+    ///
+    /// `margin` gives it for a spread; it is asked for a few and read off for those in between.
+    pub fn posterior(&self, concurrency: u32, standings: &[Standing], margin: impl Fn(f64) -> f64) -> Posterior {
+        let beliefs = self.beliefs();
+        let spreads = || beliefs.iter().map(|belief| belief.spread(concurrency));
+        let (least, most) = spreads().fold((f64::INFINITY, 0.0_f64), |(a, b), spread| (a.min(spread), b.max(spread)));
+        let nodes = [least, (least * most).sqrt(), most];
+        let values = nodes.map(&margin);
+        let mut posterior = Posterior::default();
+        let count = standings.len() as f64;
+        for belief in beliefs {
+            let views = || standings.iter().filter_map(|standing| standing.views.get(belief.view));
+            let offset: f64 = views().map(|view| view.offset).sum::<f64>() / count;
+            let shared = views().map(|view| view.shared).fold(0.0, f64::max);
+            let own: f64 = views().map(|view| view.own).sum::<f64>() / (count * count);
+            let error = (belief.scale * (shared + own)).sqrt();
+            posterior.add(belief.weight, between(nodes, values, belief.spread(concurrency)) + offset, error);
+        }
+        posterior
+    }
+}
+
+/// The belief in a machine of no spread.
+const CERTAIN: Belief = Belief { weight: 1.0, view: 0, scale: 0.0, drift_part: 1.0 };
+
+/// The value at `x` on the lines through three points.
+fn between(xs: [f64; 3], ys: [f64; 3], x: f64) -> f64 {
+    let from = usize::from(x > xs[1]);
+    let width = xs[from + 1] - xs[from];
+    if width <= 0.0 { ys[from] } else { ys[from] + (ys[from + 1] - ys[from]) * (x - xs[from]) / width }
+}
+
+/// What may become of a request of which nothing can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    Ok,
+    Failed,
 }
 
 impl<'a> Level<'a> {
-    pub fn new(concurrency: u32) -> Self {
-        Self { concurrency, probes: Vec::new() }
+    pub fn new(concurrency: u32, judged: Judged) -> Self {
+        Self { concurrency, judged, probes: Vec::new() }
     }
 
     pub fn add(&mut self, under: &'a UnderSla, standing: Standing) {
         self.probes.push((under, standing));
     }
 
-    /// Standard error of the logarithm of how slow this level is in the middle.
-    pub fn error(&self) -> f64 {
-        let count = self.probes.len() as f64;
-        let shared = self.probes.iter().map(|(_, standing)| standing.shared_variance).fold(0.0, f64::max);
-        let own: f64 = self.probes.iter().map(|(_, standing)| standing.own_variance).sum();
-        (shared + own / (count * count)).sqrt()
-    }
-
-    /// The least and the greatest share of ok requests in the long run if everything took `exp(slower)` times as long;
-    /// they differ by what is unknown of single requests. `wider` is a factor on the spread. Engine failures are left
-    /// out.
-    pub fn share(&self, machine: &Machine, slower: f64, wider: f64) -> (f64, f64) {
-        let (mut ok, mut unknown, mut total) = (0.0, 0.0, 0.0);
+    /// The share of ok requests in the long run if everything took `exp(slower)` times as long, on a machine of this
+    /// spread. Engine failures are left out.
+    fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
+        let (mut ok, mut total) = (0.0, 0.0);
         for (under, standing) in &self.probes {
-            let requests = f64::from(under.total());
-            for pace in machine.paces(self.concurrency, wider) {
+            let (used, left) = match self.judged {
+                Judged::FirstTokens => (under.used_first(), 0),
+                Judged::Later => (under.used.as_slice(), under.unknown),
+            };
+            let requests = (used.len() + left as usize) as f64;
+            let maybe = if unknown == Unknown::Ok { left as usize } else { 0 };
+            for pace in machine.paces(spread) {
                 let limit = standing.slower - slower - pace;
-                ok += under.used.partition_point(|used| *used <= limit) as f64 / requests;
-                unknown += f64::from(under.unknown) / requests;
+                ok += (used.partition_point(|used| *used <= limit) + maybe) as f64 / requests;
                 total += 1.0;
             }
         }
-        (ok / total, (ok + unknown) / total)
+        ok / total
     }
 
-    /// Bounds on the long-run share, each missed with probability `miss`, engine failures left out.
-    ///
-    /// Neither where the middle is nor how wide the spread is, is known: either bound is the worst of the middle as far
-    /// off as it may be, and a little less far off with the spread off as well.
-    pub fn share_bounds(&self, machine: &Machine, miss: f64) -> Option<(f64, f64)> {
-        let pace = machine.pace.as_ref()?;
-        let error = self.error();
-        let unsure = if error > 0.0 { pace.t(miss) * error } else { 0.0 };
-        if !unsure.is_finite() {
-            return None;
-        }
-        let off = machine.spread_off();
-        let cases = [(unsure, 1.0), (LESS_FAR * unsure, 1.0 + off), (LESS_FAR * unsure, 1.0 - off)];
-        let least = cases.iter().map(|(slower, wider)| self.share(machine, *slower, *wider).0).fold(1.0, f64::min);
-        let most = cases.iter().map(|(slower, wider)| self.share(machine, -slower, *wider).1).fold(0.0, f64::max);
-        Some((least, most))
+    /// By which factor, as a logarithm, everything could become slower before fewer than `needed` are ok; negative where
+    /// fewer are.
+    pub fn margin(&self, machine: &Machine, needed: f64, spread: f64, unknown: Unknown) -> f64 {
+        margin(|slower| self.share(machine, slower, spread, unknown) >= needed)
     }
 
-    /// By which factor, as a logarithm, everything could become slower before too few requests are ok; negative where
-    /// too few are. `needed` is the share that must be ok.
-    pub fn margin(&self, machine: &Machine, needed: f64) -> f64 {
-        let (mut low, mut high) = (-MARGIN, MARGIN);
-        for _ in 0..22 {
-            let middle = (low + high) / 2.0;
-            if self.share(machine, middle, 1.0).0 >= needed { low = middle } else { high = middle }
+    /// What is believed of that factor.
+    pub fn posterior(&self, machine: &Machine, needed: f64, unknown: Unknown) -> Posterior {
+        let standings: Vec<Standing> = self.probes.iter().map(|(_, standing)| standing.clone()).collect();
+        let posterior =
+            machine.posterior(self.concurrency, &standings, |spread| self.margin(machine, needed, spread, unknown));
+        match self.judged {
+            // In a burst first tokens come in order: which requests are late is no matter of chance.
+            Judged::FirstTokens => posterior,
+            Judged::Later if machine.is_steady() => posterior,
+            Judged::Later => posterior.blurred(self.sampling(machine, needed, unknown)),
         }
-        (low + high) / 2.0
+    }
+
+    /// How sure it is that at least `strict` are ok in the long run, and that fewer than `lax` are.
+    pub fn belief(&self, machine: &Machine, strict: f64, lax: f64) -> (f64, f64) {
+        // Most levels are far from the ceiling, and need no closer look.
+        let (off, spread) = self.farthest(machine);
+        if self.share(machine, off, spread, Unknown::Failed) >= strict {
+            return (1.0, 0.0);
+        }
+        if self.judged == Judged::FirstTokens && self.share(machine, -off, 0.0, Unknown::Ok) < lax {
+            return (0.0, 1.0);
+        }
+        let passes = self.posterior(machine, strict, Unknown::Failed).at_least(0.0);
+        (passes, 1.0 - self.posterior(machine, lax, Unknown::Ok).at_least(0.0))
+    }
+
+    /// How far, as a logarithm, the middle of the machine may be off at the very most, and its greatest spread.
+    fn farthest(&self, machine: &Machine) -> (f64, f64) {
+        let views = |belief: &Belief| {
+            let of = |(_, standing): &(&UnderSla, Standing)| standing.views.get(belief.view).copied();
+            let views = self.probes.iter().filter_map(of);
+            let off = |view: View| view.offset.abs() + FAR * (belief.scale * (view.shared + view.own)).sqrt();
+            views.map(off).fold(0.0, f64::max)
+        };
+        let beliefs = || machine.beliefs().iter();
+        let spread = beliefs().map(|belief| belief.spread(self.concurrency)).fold(0.0, f64::max);
+        (beliefs().map(views).fold(0.0, f64::max), spread)
+    }
+
+    /// Standard error of the margin that comes from judging no more requests than were judged.
+    fn sampling(&self, machine: &Machine, needed: f64, unknown: Unknown) -> f64 {
+        let requests: f64 = self.probes.iter().map(|(under, _)| f64::from(under.total())).sum();
+        let off = (needed * (1.0 - needed).max(0.0) / requests).sqrt();
+        let margin = |needed: f64| self.margin(machine, needed.clamp(0.0, 1.0), 0.0, unknown);
+        (margin(needed - off) - margin(needed + off)) / 2.0
     }
 }
 
-/// Two things that may be off are rarely both off by as much as each may be: at four fifths and at three fifths of
-/// that, the two together are as rare as one alone.
-pub(super) const LESS_FAR: f64 = 0.8;
-const SPREAD_OFF: f64 = 1.2;
+/// The greatest logarithm up to [`MARGIN`] by which everything can be slower while `holds`; where it does not hold as it
+/// stands, the least by which everything must become faster, as a negative number.
+pub(super) fn margin(holds: impl Fn(f64) -> bool) -> f64 {
+    let sign = if holds(0.0) { 1.0 } else { -1.0 };
+    let mut far = NEAR_MARGIN;
+    while far < MARGIN && holds(sign * far) == (sign > 0.0) {
+        far *= 4.0;
+    }
+    let far = sign * far.min(MARGIN);
+    let (mut low, mut high) = if sign > 0.0 { (0.0, far) } else { (far, 0.0) };
+    if sign > 0.0 && far >= MARGIN && holds(high) {
+        return high;
+    }
+    while high - low > MARGIN_PRECISION {
+        let middle = (low + high) / 2.0;
+        if holds(middle) { low = middle } else { high = middle }
+    }
+    low
+}
+
+/// Equally likely probes that stand for all.
+const SLICES: usize = 15;
+/// Standard errors beyond which nothing is.
+const FAR: f64 = 5.0;
 /// Margins beyond this are all alike.
-const MARGIN: f64 = 4.0;
+const MARGIN: f64 = 2.0;
+/// Most margins that matter are no larger than this.
+const NEAR_MARGIN: f64 = 0.125;
+/// Margins nearer than this are alike as well.
+const MARGIN_PRECISION: f64 = 1e-4;

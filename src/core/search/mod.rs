@@ -3,13 +3,20 @@
 //! One search answers every SLA of a ladder. It never sees an engine: the executor asks it for the next level,
 //! measures that level, and tells it what came out.
 
+mod belief;
 mod bisect;
 mod certificate;
 mod curve;
+mod forecast;
 mod guided;
+#[cfg(test)]
+mod laws;
 mod level;
 mod observation;
 mod pace;
+mod seen;
+mod stall;
+mod steps;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,7 +31,7 @@ use crate::watch::Until;
 pub use bisect::Bisect;
 pub use certificate::certificate_seconds;
 pub use guided::Guided;
-pub use observation::{Observation, UnderSla};
+pub use observation::{Halves, Observation, UnderSla};
 
 /// What a search wants next.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::steps::steps;
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Measured;
 use crate::request::{RequestEnd, RequestRecord};
@@ -35,10 +36,21 @@ pub struct UnderSla {
     /// Of each request that the engine did not fail, the logarithm of the factor by which it used up its tightest
     /// limit, ascending: at most 0 where it kept all of them.
     pub used: Vec<f64>,
+    /// The two halves of that, of an SLA that limits more than the first token.
+    pub halves: Option<Halves>,
     /// Requests that the engine failed.
     pub errors: u32,
     /// Requests of which nothing can be said.
     pub unknown: u32,
+}
+
+/// How far the limits on the first token, and those on what follows, were used up, each alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Halves {
+    /// As [`UnderSla::used`], of the limit on the first token.
+    pub first: Vec<f64>,
+    /// As [`UnderSla::used`], of the limits on what follows, for the requests that were watched to their end.
+    pub later: Vec<f64>,
 }
 
 impl Observation {
@@ -53,21 +65,23 @@ impl Observation {
         Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, under }
     }
 
-    /// The leading part of [`Observation::opening`] that came about as it would have with more requests behind it.
+    /// The number of leading times in [`Observation::opening`] that came about as it would have with more requests behind it.
     ///
     /// The engine's last step with prompts is shorter than the others, since nothing is left to fill it.
-    pub fn full_steps(&self) -> &[f64] {
-        let complete = self.opening.len() >= self.concurrency.get() as usize;
-        let end = match self.opening.last() {
-            Some(last) if complete => self.opening.partition_point(|time| *time < last * (1.0 - LAST_STEP)),
+    pub fn full_steps(&self) -> usize {
+        let ends = steps(&self.opening);
+        match ends.as_slice() {
+            [.., before, _] if self.is_complete() => before.done,
+            [_] if self.is_complete() => 0,
             _ => self.opening.len(),
-        };
-        &self.opening[..end]
+        }
+    }
+
+    /// Whether every request of the opening got its first token or was failed.
+    pub fn is_complete(&self) -> bool {
+        self.opening.len() >= self.concurrency.get() as usize
     }
 }
-
-/// First tokens that come within this part of the last one's time are taken to be of its step.
-const LAST_STEP: f64 = 0.01;
 
 /// When a request got its first token or was failed without one, since its submission.
 fn settled_at(request: &RequestRecord) -> Option<f64> {
@@ -77,24 +91,28 @@ fn settled_at(request: &RequestRecord) -> Option<f64> {
 
 impl UnderSla {
     fn new(load: Load, sla: &Sla, requests: &[RequestRecord]) -> Self {
-        let mut under = Self { tally: Tally::of(sla, requests), used: Vec::new(), errors: 0, unknown: 0 };
-        let mut late = Vec::new();
-        for request in requests.iter().filter(|request| request.judged) {
-            match sla.used(request) {
-                Used::Part(part) => under.used.push(part.ln()),
-                Used::AtLeast(part) => late.push(part.ln()),
-                Used::Unknown => under.unknown += 1,
-                Used::Error => under.errors += 1,
-            }
+        let judged = || requests.iter().filter(|request| request.judged);
+        let answered = || judged().filter(|request| !matches!(request.end, RequestEnd::Failed { .. }));
+        let parts = Parts::of(load, sla, answered());
+        let halves = sla.limits_later().then(|| {
+            let first_alone = Sla { tpot: None, e2e: None, min_tokens_per_second: None, ..*sla };
+            let ended = answered().filter(|request| request.end != RequestEnd::Stopped);
+            let mut later: Vec<f64> = ended.filter_map(|request| sla.used_later(request)).map(f64::ln).collect();
+            later.sort_by(f64::total_cmp);
+            Halves { first: Parts::of(load, &first_alone, answered()).ascending(load), later }
+        });
+        Self {
+            tally: Tally::of(sla, requests),
+            errors: (judged().count() - answered().count()) as u32,
+            unknown: parts.unknown,
+            used: parts.ascending(load),
+            halves,
         }
-        under.used.sort_by(f64::total_cmp);
-        if load == Load::Burst {
-            extend(&mut under.used, &late);
-        } else {
-            under.used.extend(late);
-            under.used.sort_by(f64::total_cmp);
-        }
-        under
+    }
+
+    /// As [`UnderSla::used`], of the limit on the first token alone; nothing of it is unknown under a burst.
+    pub fn used_first(&self) -> &[f64] {
+        self.halves.as_ref().map_or(&self.used, |halves| &halves.first)
     }
 
     /// Requests that were judged and not failed by the engine.
@@ -103,21 +121,52 @@ impl UnderSla {
     }
 }
 
-/// Adds requests that were still waiting when the probe ended, where the line through those before them would have
-/// them come: a burst is served in order.
-fn extend(used: &mut Vec<f64>, late: &[f64]) {
-    let known = used.len();
-    let slope = if known >= 4 {
-        ((used[known - 1] - used[known / 2 - 1]) / (known as f64 / (known / 2) as f64).ln()).clamp(0.2, 3.0)
-    } else {
-        1.0
-    };
-    let last = used.last().copied();
-    for (waiting, at_least) in late.iter().enumerate() {
-        let rank = (known + waiting + 1) as f64 / known.max(1) as f64;
-        used.push(last.map_or(*at_least, |last| last + slope * rank.ln()).max(*at_least));
+/// How much the requests of one probe used up, as logarithms.
+#[derive(Default)]
+struct Parts {
+    known: Vec<f64>,
+    /// Of those that were never seen to come, the least that it was.
+    at_least: Vec<f64>,
+    unknown: u32,
+}
+
+impl Parts {
+    fn of<'a>(load: Load, sla: &Sla, requests: impl Iterator<Item = &'a RequestRecord>) -> Self {
+        let mut parts = Self::default();
+        requests.for_each(|request| parts.add(load, sla.used(request)));
+        parts
     }
-    used.sort_by(f64::total_cmp);
+
+    fn add(&mut self, load: Load, used: Used) {
+        match used {
+            Used::Part(part) => self.known.push(part.ln()),
+            Used::AtLeast(part) => self.at_least.push(part.ln()),
+            Used::Waiting(part) if load == Load::Burst => self.at_least.push(part.ln()),
+            Used::Waiting(_) | Used::Unknown => self.unknown += 1,
+        }
+    }
+
+    /// All that is known or can be told, ascending. A burst is served in order: requests that were still waiting when the
+    /// probe ended are put where the line through those before them would have them come.
+    fn ascending(self, load: Load) -> Vec<f64> {
+        let Self { known: mut used, at_least, .. } = self;
+        used.sort_by(f64::total_cmp);
+        if load == Load::Burst && !used.is_empty() {
+            let (known, last) = (used.len(), used[used.len() - 1]);
+            let slope = match known {
+                4.. => (last - used[known / 2 - 1]) / (known as f64 / (known / 2) as f64).ln(),
+                _ => 1.0,
+            };
+            for (waiting, at_least) in at_least.iter().enumerate() {
+                let rank = (known + waiting + 1) as f64 / known as f64;
+                used.push(at_least.max(last + slope.clamp(0.2, 3.0) * rank.ln()));
+            }
+        } else {
+            used.extend(at_least);
+        }
+        used.sort_by(f64::total_cmp);
+        used
+    }
 }
 
 /// A request that missed a limit has used up more than all of it, also where it was given up as the limit fell due.
@@ -129,34 +178,43 @@ enum Used {
     Part(f64),
     /// At least this part, which is more than all of it: it was never seen to come.
     AtLeast(f64),
+    /// It was left before its first token, when it had used up this part.
+    Waiting(f64),
     /// It was left too early to tell.
     Unknown,
-    /// The engine failed it.
-    Error,
 }
 
 impl Sla {
+    /// Whether it limits more than the first token.
+    fn limits_later(&self) -> bool {
+        self.tpot_limit().is_some() || self.e2e.is_some()
+    }
+
+    /// How much of its tightest limit on what follows the first token a request used up, as far as it went.
+    fn used_later(&self, request: &RequestRecord) -> Option<f64> {
+        request.ttft()?;
+        let e2e = self.e2e.map(|limit| request.age().get() / limit.get().max(f64::MIN_POSITIVE));
+        let tpot = self.tpot_limit().zip(request.tpot()).map(|(limit, tpot)| tpot / limit);
+        e2e.into_iter().chain(tpot).reduce(f64::max)
+    }
+
+    /// How much of its tightest limit a request used up that the engine did not fail.
     fn used(&self, request: &RequestRecord) -> Used {
-        if matches!(request.end, RequestEnd::Failed { .. }) {
-            return Used::Error;
-        }
         let outcome = self.judge(request);
         let ttft_limit = self.ttft.get().max(f64::MIN_POSITIVE);
         let Some(ttft) = request.ttft() else {
-            let waited = request.age().get() / ttft_limit;
-            return if outcome == Outcome::Failed { Used::AtLeast(waited.max(BEYOND)) } else { Used::Unknown };
+            let waited = (request.age().get() / ttft_limit).max(f64::MIN_POSITIVE);
+            return if outcome == Outcome::Failed { Used::AtLeast(waited.max(BEYOND)) } else { Used::Waiting(waited) };
         };
         let ttft = ttft.get().max(f64::MIN_POSITIVE) / ttft_limit;
-        let e2e = self.e2e.map_or(0.0, |limit| request.age().get() / limit.get().max(f64::MIN_POSITIVE));
-        let tpot = self.tpot_limit().zip(request.tpot()).map_or(0.0, |(limit, tpot)| tpot / limit);
-        let part = ttft.max(e2e).max(tpot);
-        let first_token_decides = self.tpot_limit().is_none() && self.e2e.is_none();
+        let later = if self.limits_later() { self.used_later(request) } else { None };
+        let part = ttft.max(later.unwrap_or_default());
         match outcome {
             // Division rounds: what is ok stays within its limit, what failed stays beyond it.
             Outcome::Ok => Used::Part(part.min(1.0)),
             Outcome::Failed => Used::Part(part.max(BEYOND)),
             // It was left in mid-stream: under a limit on its first token alone, that token has told.
-            Outcome::Undetermined if first_token_decides => Used::Part(ttft),
+            Outcome::Undetermined if !self.limits_later() => Used::Part(ttft),
             Outcome::Undetermined => Used::Unknown,
         }
     }

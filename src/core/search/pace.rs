@@ -14,14 +14,21 @@
 //! least squares estimate has a closed form (Anderson, "Maximum likelihood estimates for a multivariate normal
 //! distribution when some observations are missing", 1957): with C the Cholesky factor of the covariance and D the
 //! number of probes that show each rank, curve = C mean(C⁻¹ y) and its covariance is C D⁻¹ Cᵀ.
-//! How the variance splits into drift and noise is chosen by restricted likelihood.
+//! How the variance splits into drift and noise is not known, and a few probes do not tell: every split is kept, weighted
+//! by its restricted likelihood, and with each the range of what its variance may be.
 
-use crate::stats::t_quantile;
+use crate::stats::variance_slices;
+
+use super::belief::{Belief, Standing, View};
 
 /// Ranks at which the curve is followed differ by at least this factor.
 const KNOT_RATIO: f64 = 1.15;
 /// Parts of the variance of rank 1 that drift may make up.
-const DRIFT_PARTS: [f64; 14] = [0.999, 0.95, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.13, 0.08, 0.04, 0.015, 0.005, 0.0005];
+const DRIFT_PARTS: [f64; 10] = [0.999, 0.9, 0.75, 0.55, 0.35, 0.2, 0.1, 0.04, 0.012, 0.003];
+/// Splits less likely than the likeliest by this factor are not kept.
+const UNLIKELY: f64 = 0.02;
+/// Values that the variance of each split may have.
+const VARIANCES: usize = 6;
 /// Relative spread below which a machine does not drift at all. No real clock is as steady as that.
 const STEADY: f64 = 1e-7;
 
@@ -29,23 +36,12 @@ const STEADY: f64 = 1e-7;
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
     knots: Vec<u32>,
-    curve: Vec<f64>,
-    /// Variance of each value of the curve.
-    uncertainty: Vec<f64>,
-    scale: f64,
-    drift_part: f64,
+    /// The splits that are kept.
+    fits: Vec<Fit>,
+    /// The weight of each: together 1.
+    weights: Vec<f64>,
+    beliefs: Vec<Belief>,
     probes: usize,
-}
-
-/// One probe as the pace sees it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
-    /// Logarithm of how much slower it was than the machine is in the middle.
-    pub slower: f64,
-    /// Variance of that, its share of the uncertainty of the curve included.
-    pub shared_variance: f64,
-    /// Variance that is this probe's own and averages out over probes of its level.
-    pub own_variance: f64,
 }
 
 /// What is judged of a probe.
@@ -73,16 +69,26 @@ impl Pace {
                 .collect()
         };
         let data: Vec<Vec<f64>> = shown.iter().map(logs).collect();
-        let fits = DRIFT_PARTS.iter().filter(|part| knots.len() > 1 || **part > 0.99);
-        let best = fits.map(|part| Fit::new(&knots, &data, *part)).min_by(|a, b| a.misfit.total_cmp(&b.misfit))?;
-        Some(Self {
-            uncertainty: best.uncertainty,
-            curve: best.curve,
-            scale: best.scale,
-            drift_part: best.drift_part,
-            probes: data.len(),
-            knots,
-        })
+        let mut fits: Vec<Fit> = DRIFT_PARTS.iter().map(|part| Fit::new(&knots, &data, *part)).collect();
+        if fits.iter().all(|fit| fit.scale.sqrt() < STEADY) {
+            // What is left is how times were rounded.
+            fits.iter_mut().for_each(|fit| fit.scale = 0.0);
+        }
+        let least = fits.iter().map(|fit| fit.misfit).fold(f64::INFINITY, f64::min);
+        let likely = |fit: &Fit| (-(fit.misfit - least) / 2.0).exp();
+        let fits: Vec<Fit> = fits.into_iter().filter(|fit| likely(fit) > UNLIKELY).collect();
+        let total: f64 = fits.iter().map(likely).sum();
+        let weights: Vec<f64> = fits.iter().map(|fit| likely(fit) / total).collect();
+        let beliefs = fits.iter().zip(&weights).enumerate().flat_map(|(at, (fit, weight))| {
+            let slices = variance_slices(fit.degrees, VARIANCES).into_iter();
+            slices.map(move |factor| Belief {
+                weight: weight / VARIANCES as f64,
+                view: at,
+                scale: fit.scale * factor,
+                drift_part: fit.drift_part,
+            })
+        });
+        Some(Self { beliefs: beliefs.collect(), probes: data.len(), knots, weights, fits })
     }
 
     /// Probes that it was estimated from.
@@ -90,62 +96,65 @@ impl Pace {
         self.probes
     }
 
+    /// The lowest rank that it follows.
+    pub fn first_rank(&self) -> u32 {
+        self.knots[0]
+    }
+
+    /// All the ways the machine may be; their weights add up to 1.
+    pub fn beliefs(&self) -> &[Belief] {
+        &self.beliefs
+    }
+
     /// Whether the machine shows no spread at all, in as many probes as it takes to see one.
     pub fn is_steady(&self) -> bool {
-        self.probes >= 2 && self.scale.sqrt() < STEADY
-    }
-
-    /// Standard deviation of the logarithm of the time of this rank, from probe to probe.
-    pub fn spread(&self, rank: u32) -> f64 {
-        if self.is_steady() { 0.0 } else { self.variance(rank).sqrt() }
-    }
-
-    /// The factor on a standard error that gives a bound missed with probability `miss`.
-    pub fn t(&self, miss: f64) -> f64 {
-        t_quantile(1.0 - miss, self.probes.saturating_sub(1))
+        self.probes >= 2 && self.fits.iter().all(|fit| fit.scale == 0.0)
     }
 
     /// How a probe of `concurrency` requests stands whose first tokens in full steps came at these times, with a view to
     /// what is judged of it.
     pub fn standing(&self, times: &[f64], concurrency: u32, judged: Judged) -> Standing {
         if self.is_steady() {
-            return Standing { slower: 0.0, shared_variance: 0.0, own_variance: 0.0 };
+            return Standing { slower: 0.0, views: vec![View::default(); self.fits.len()] };
         }
         let Some(knot) = self.knots.iter().rposition(|rank| *rank as usize <= times.len()) else {
-            return Standing { slower: 0.0, shared_variance: 0.0, own_variance: self.variance(concurrency) };
+            let view = |fit: &Fit| View { offset: 0.0, shared: 0.0, own: fit.variance(concurrency) };
+            return Standing { slower: 0.0, views: self.fits.iter().map(view).collect() };
         };
-        let slower = times[self.knots[knot] as usize - 1].ln() - self.curve[knot];
-        let (drift, noise) = (self.scale * self.drift_part, self.noise(self.knots[knot]));
-        let shared_variance = self.uncertainty[knot];
-        match judged {
-            Judged::FirstTokens => {
-                Standing { slower, shared_variance, own_variance: (noise - self.noise(concurrency)).max(0.0) }
+        let rank = self.knots[knot];
+        let time = times[rank as usize - 1].ln();
+        let views = self.fits.iter().map(|fit| {
+            let (slower, noise) = (time - fit.curve[knot], fit.noise(rank));
+            let shared = fit.uncertainty[knot];
+            match judged {
+                Judged::FirstTokens => View { offset: slower, shared, own: (noise - fit.noise(concurrency)).max(0.0) },
+                // The noise of the opening is not in what came later: only its drift is, as far as the two can be told
+                // apart.
+                Judged::Later => {
+                    let part = fit.drift_part / (fit.drift_part + noise);
+                    let own = fit.drift_part * (1.0 - part) + noise;
+                    View { offset: slower * part, shared: shared * part * part, own }
+                }
             }
-            // The noise of the opening is not in what came later: only its drift is, as far as the two can be told apart.
-            Judged::Later => {
-                let part = drift / (drift + noise).max(f64::MIN_POSITIVE);
-                Standing { slower: slower * part, shared_variance, own_variance: drift * (1.0 - part) + noise }
-            }
-        }
+        });
+        let mut views: Vec<View> = views.collect();
+        let slower: f64 = views.iter().zip(&self.weights).map(|(view, weight)| view.offset * weight).sum();
+        views.iter_mut().for_each(|view| view.offset -= slower);
+        Standing { slower, views }
     }
 
-    /// Relative standard error of the spread.
-    pub fn spread_error(&self) -> f64 {
-        if self.is_steady() { 0.0 } else { (0.5 / (self.probes.max(2) - 1) as f64).sqrt() }
-    }
-
-    /// Standard error of the curve at the last knot up to this rank.
-    pub fn error_at(&self, rank: u32) -> f64 {
+    /// What is unknown of the middle of the machine at this rank, which no probe need have shown.
+    pub fn middle(&self, rank: u32) -> Standing {
         let knot = self.knots.iter().rposition(|knot| *knot <= rank).unwrap_or(0);
-        if self.is_steady() { 0.0 } else { self.uncertainty[knot].sqrt() }
-    }
-
-    fn variance(&self, rank: u32) -> f64 {
-        self.scale * self.drift_part + self.noise(rank)
-    }
-
-    fn noise(&self, rank: u32) -> f64 {
-        self.scale * (1.0 - self.drift_part) / f64::from(rank.max(1))
+        let noise_between = |fit: &Fit| (fit.noise(self.knots[knot]) - fit.noise(rank)).abs();
+        let mean: f64 = self.fits.iter().zip(&self.weights).map(|(fit, weight)| fit.curve[knot] * weight).sum();
+        let view = |fit: &Fit| View {
+            // A faster curve is a probe that was slower than it.
+            offset: mean - fit.curve[knot],
+            shared: fit.uncertainty[knot],
+            own: noise_between(fit),
+        };
+        Standing { slower: 0.0, views: self.fits.iter().map(view).collect() }
     }
 }
 
@@ -162,12 +171,17 @@ fn knots(probes: &[&[f64]]) -> Vec<u32> {
     knots
 }
 
-/// The estimate for one split of the variance.
+/// The estimate for one split of the variance. Variances are parts of the scale.
+#[derive(Clone, Debug)]
 struct Fit {
     drift_part: f64,
+    /// Logarithm of the time of each knot.
     curve: Vec<f64>,
+    /// Variance of each value of the curve.
     uncertainty: Vec<f64>,
+    /// Variance of the logarithm of the time of rank 1, and the degrees of freedom that it was estimated with.
     scale: f64,
+    degrees: f64,
     /// Minus twice the restricted log-likelihood, up to a constant.
     misfit: f64,
 }
@@ -191,11 +205,19 @@ impl Fit {
         let scale = if degrees > 0.0 { squares / degrees } else { 0.0 };
         let row = |knot: usize| &root[knot][..=knot];
         let curve = (0..knots.len()).map(|knot| row(knot).iter().zip(&means).map(|(c, mean)| c * mean).sum()).collect();
-        let variance = |knot: usize| row(knot).iter().zip(&counts).map(|(c, count)| c * c / count).sum::<f64>() * scale;
+        let variance = |knot: usize| row(knot).iter().zip(&counts).map(|(c, count)| c * c / count).sum::<f64>();
         let uncertainty = (0..knots.len()).map(variance).collect();
         let volume: f64 = (0..knots.len()).map(|knot| (counts[knot] - 1.0) * 2.0 * root[knot][knot].ln()).sum();
         let misfit = degrees * scale.max(f64::MIN_POSITIVE).ln() + volume;
-        Self { drift_part, curve, uncertainty, scale, misfit }
+        Self { drift_part, curve, uncertainty, scale, degrees, misfit }
+    }
+
+    fn noise(&self, rank: u32) -> f64 {
+        (1.0 - self.drift_part) / f64::from(rank.max(1))
+    }
+
+    fn variance(&self, rank: u32) -> f64 {
+        self.drift_part + self.noise(rank)
     }
 }
 

@@ -1,0 +1,123 @@
+//! What is believed of a quantity that depends on how the machine is, which a few probes do not tell for sure.
+//!
+//! Each [`Belief`] is one way the machine may be. Under each, a margin (by which factor everything could become slower
+//! before too few requests are ok) is normal around its estimate; over all of them it is a [`Posterior`], a mixture. With
+//! one split of the variance that mixture is Student's t; with all of them it is wider where the split is in doubt.
+
+use crate::stats::normal_below;
+
+/// One way the machine may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Belief {
+    /// How likely, of all ways together.
+    pub weight: f64,
+    /// Which of the [`Standing::views`] is its own.
+    pub view: usize,
+    /// Variance of the logarithm of the time of rank 1.
+    pub scale: f64,
+    /// The part of it that all of a probe shares; the rest is noise that falls with the rank.
+    pub drift_part: f64,
+}
+
+impl Belief {
+    /// Standard deviation of the logarithm of the time of this rank, from probe to probe.
+    pub fn spread(&self, rank: u32) -> f64 {
+        (self.scale * (self.drift_part + (1.0 - self.drift_part) / f64::from(rank.max(1)))).sqrt()
+    }
+}
+
+/// One probe as the pace sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    /// Logarithm of how much slower it was than the machine is in the middle.
+    pub slower: f64,
+    /// How each split of the variance sees that.
+    pub views: Vec<View>,
+}
+
+/// A probe under one split of the variance. Variances are parts of the scale.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct View {
+    /// By how much more it was slower than [`Standing::slower`] says.
+    pub offset: f64,
+    /// Variance that all probes share: that of the middle.
+    pub shared: f64,
+    /// Variance that is this probe's own and averages out over probes of its level.
+    pub own: f64,
+}
+
+/// What is believed of a margin.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Posterior {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    weight: f64,
+    mean: f64,
+    error: f64,
+}
+
+impl Posterior {
+    /// Adds a way it may be.
+    pub fn add(&mut self, weight: f64, mean: f64, error: f64) {
+        self.parts.push(Part { weight, mean, error });
+    }
+
+    /// The same with this standard error besides.
+    pub fn blurred(mut self, error: f64) -> Self {
+        self.parts.iter_mut().for_each(|part| part.error = part.error.hypot(error));
+        self
+    }
+
+    /// The probability that the margin is at least this.
+    pub fn at_least(&self, value: f64) -> f64 {
+        let above = |part: &Part| match part.error > 0.0 {
+            true => normal_below((part.mean - value) / part.error),
+            false => f64::from(u8::from(part.mean >= value)),
+        };
+        self.parts.iter().map(|part| part.weight * above(part)).sum()
+    }
+
+    /// The value that the margin exceeds with this probability.
+    pub fn exceeded_with(&self, probability: f64) -> f64 {
+        let reach = |sign: f64| self.parts.iter().map(move |part| part.mean + sign * FAR * part.error);
+        let mut low = reach(-1.0).fold(f64::INFINITY, f64::min).max(-WIDE);
+        let mut high = reach(1.0).fold(f64::NEG_INFINITY, f64::max).min(WIDE);
+        while high - low > PRECISE {
+            let middle = (low + high) / 2.0;
+            if self.at_least(middle) >= probability { low = middle } else { high = middle }
+        }
+        low
+    }
+}
+
+/// Standard errors beyond which there is nothing to look for.
+const FAR: f64 = 5.0;
+/// Margins are logarithms: none beyond this matters.
+const WIDE: f64 = 8.0;
+/// And none finer than this.
+const PRECISE: f64 = 1e-4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_normal_has_the_quantiles_of_the_tables() {
+        let mut posterior = Posterior::default();
+        posterior.add(1.0, 0.5, 0.1);
+        assert!((posterior.exceeded_with(0.975) - (0.5 - 0.196)).abs() < 2e-4);
+        assert!((posterior.exceeded_with(0.025) - (0.5 + 0.196)).abs() < 2e-4);
+        assert!((posterior.at_least(0.5) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_certain_is_a_step() {
+        let mut posterior = Posterior::default();
+        posterior.add(1.0, 0.25, 0.0);
+        assert_eq!((posterior.at_least(0.25), posterior.at_least(0.2501)), (1.0, 0.0));
+        assert!((posterior.exceeded_with(0.975) - 0.25).abs() < 2e-4);
+    }
+}

@@ -1,0 +1,319 @@
+//! What must hold of every guided search, on simulated engines whose true ceilings are known by brute force.
+
+use proptest::prelude::*;
+
+use super::Status;
+use crate::experiment::{Resolution, SearchSettings, Strategy as SearchStrategy, Workload};
+use crate::load::{Hold, Load};
+use crate::protocol::PromptSource;
+use crate::rehearse::Climb;
+use crate::sim::{SimEngine, SimSession, true_ceilings};
+use crate::sla::Sla;
+use crate::units::{Concurrency, Seconds, Share};
+
+const CAP: u32 = 400;
+
+fn seconds(value: f64) -> Seconds {
+    Seconds::new(value).unwrap()
+}
+
+fn share(value: f64) -> Share {
+    Share::new(value).unwrap()
+}
+
+fn settings(resolution: Resolution, start: u32) -> SearchSettings {
+    SearchSettings {
+        max_concurrency: Concurrency::new(CAP).unwrap(),
+        start_concurrency: Concurrency::new(start).unwrap(),
+        resolution,
+        confidence: share(0.95),
+        strategy: SearchStrategy::Guided,
+        budget: seconds(1e6),
+    }
+}
+
+fn engine() -> SimEngine {
+    SimEngine {
+        prefill_tokens_per_second: 25_000.0,
+        decode_step: seconds(6e-3),
+        decode_step_per_sequence: seconds(30e-6),
+        max_num_seqs: 300,
+        max_num_batched_tokens: 4096,
+        kv_cache_tokens: 1_000_000,
+        load_time: seconds(60.0),
+        step_noise: 0.0,
+        probe_drift: 0.0,
+        error_rate: share(0.0),
+        stall_rate: share(0.0),
+        stall: Seconds::ZERO,
+    }
+}
+
+fn noisy() -> SimEngine {
+    SimEngine { step_noise: 0.05, probe_drift: 0.03, ..engine() }
+}
+
+fn workload(load: Load, input_tokens: u32, output_tokens: u32, hold: f64) -> Workload {
+    Workload {
+        input_tokens,
+        output_tokens,
+        load,
+        hold: Hold::For(seconds(hold)),
+        prompt: PromptSource::Random,
+        shared_prefix: 0,
+        seed: 7,
+    }
+}
+
+fn sla(ok_rate: f64, ttft: f64) -> Sla {
+    Sla { ok_rate: share(ok_rate), ttft: seconds(ttft), tpot: None, e2e: None, min_tokens_per_second: None }
+}
+
+fn climb(engine: SimEngine, workload: &Workload, settings: &SearchSettings, slas: &[Sla], seed: u64) -> Climb {
+    Climb::run(SimSession::new(engine, seed), workload, settings, slas, 0)
+}
+
+/// Searches of one ladder over many seeds, against the truth.
+struct Trials {
+    truths: Vec<Option<Concurrency>>,
+    climbs: Vec<Climb>,
+}
+
+impl Trials {
+    fn run(engine: SimEngine, workload: &Workload, resolution: Resolution, slas: &[Sla], seeds: u64) -> Self {
+        use rayon::prelude::*;
+        let settings = settings(resolution, 1);
+        let truths = true_ceilings(engine, workload, slas, settings.max_concurrency);
+        let climbs = (0..seeds).into_par_iter().map(|seed| climb(engine, workload, &settings, slas, seed)).collect();
+        Self { truths, climbs }
+    }
+
+    /// The share of brackets of one SLA that hold its true ceiling.
+    fn coverage(&self, sla: usize) -> f64 {
+        let truth = self.truths[sla].map_or(0, Concurrency::get);
+        let holds = |climb: &&Climb| {
+            let answer = &climb.answers[sla];
+            answer.highest_pass.is_none_or(|pass| pass.get() <= truth)
+                && answer.lowest_fail.is_none_or(|fail| truth < fail.get())
+        };
+        self.share(holds)
+    }
+
+    fn ended(&self, sla: usize, status: Status) -> f64 {
+        self.share(|climb| climb.answers[sla].status == status)
+    }
+
+    fn share(&self, of: impl Fn(&&Climb) -> bool) -> f64 {
+        self.climbs.iter().filter(of).count() as f64 / self.climbs.len() as f64
+    }
+
+    /// Half of the brackets are no wider than this, in requests.
+    fn median_width(&self, sla: usize) -> u32 {
+        let width = |climb: &Climb| {
+            let answer = &climb.answers[sla];
+            Some(answer.lowest_fail?.get() - answer.highest_pass?.get())
+        };
+        let mut widths: Vec<u32> = self.climbs.iter().filter_map(width).collect();
+        widths.sort_unstable();
+        widths[widths.len() / 2]
+    }
+
+    fn certificate_ratio(&self) -> f64 {
+        let ratios: Vec<f64> = self.climbs.iter().filter_map(Climb::certificate_ratio).collect();
+        ratios.iter().sum::<f64>() / ratios.len() as f64
+    }
+}
+
+fn relative(part: f64) -> Resolution {
+    Resolution::Relative(share(part))
+}
+
+#[test]
+fn a_machine_that_drifts_gets_true_brackets_that_are_narrow_and_cheap() {
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    let slas = [sla(0.95, 1.5), sla(0.99, 4.0)];
+    let trials = Trials::run(noisy(), &workload, relative(0.05), &slas, 200);
+    for sla in 0..slas.len() {
+        let truth = trials.truths[sla].unwrap().get();
+        assert!(trials.coverage(sla) >= 0.95, "{sla}: {}", trials.coverage(sla));
+        assert!(trials.ended(sla, Status::Undecided) <= 0.1);
+        assert!(trials.median_width(sla) <= (truth / 10).max(4), "{sla}: {} of {truth}", trials.median_width(sla));
+    }
+    assert!(trials.certificate_ratio() <= 2.5, "{}", trials.certificate_ratio());
+}
+
+#[test]
+fn a_machine_that_many_share_widens_the_brackets_and_keeps_them_true() {
+    let shared = SimEngine { step_noise: 0.2, probe_drift: 0.1, ..engine() };
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    let slas = [sla(0.95, 1.5), sla(0.99, 4.0)];
+    let trials = Trials::run(shared, &workload, relative(0.05), &slas, 200);
+    for sla in 0..slas.len() {
+        assert!(trials.coverage(sla) >= 0.95, "{sla}: {}", trials.coverage(sla));
+    }
+}
+
+#[test]
+fn a_quiet_machine_gets_the_resolution_that_was_asked_for() {
+    let quiet = SimEngine { step_noise: 0.01, probe_drift: 0.002, ..engine() };
+    let trials = Trials::run(quiet, &workload(Load::Burst, 1500, 64, 2.0), relative(0.02), &[sla(0.95, 6.0)], 100);
+    let truth = trials.truths[0].unwrap().get();
+    assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+    assert!(trials.median_width(0) <= truth / 30, "{} of {truth}", trials.median_width(0));
+}
+
+#[test]
+fn a_probe_in_twenty_that_stalls_neither_caps_the_answer_nor_is_explained_away() {
+    let stalling = SimEngine { stall_rate: share(0.05), stall: seconds(6.0), ..noisy() };
+    let trials = Trials::run(stalling, &workload(Load::Burst, 1500, 1, 0.0), relative(0.05), &[sla(0.9, 3.0)], 300);
+    assert!(trials.coverage(0) >= 0.85, "{}", trials.coverage(0));
+    assert!(trials.ended(0, Status::Found) >= 0.85, "{}", trials.ended(0, Status::Found));
+}
+
+#[test]
+fn failures_are_allowed_for_and_leave_no_level_where_they_are_too_many() {
+    let failing = SimEngine { error_rate: share(0.02), ..noisy() };
+    let slas = [sla(0.95, 6.0), sla(0.99, 6.0)];
+    let trials = Trials::run(failing, &workload(Load::Burst, 1500, 64, 2.0), relative(0.05), &slas, 100);
+    assert_eq!(trials.truths[1], None);
+    assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+    assert!(trials.ended(0, Status::Found) >= 0.9);
+    assert!(trials.ended(1, Status::BelowOne) >= 0.9, "{}", trials.ended(1, Status::BelowOne));
+}
+
+#[test]
+fn a_limit_has_the_same_ceiling_alone_and_within_a_grid_and_from_either_end() {
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    let grid = [sla(0.9, 1.0), sla(0.99, 1.0), sla(0.9, 3.0), sla(0.99, 3.0)];
+    let exact = settings(Resolution::Requests(1), 1);
+    let whole = climb(engine(), &workload, &exact, &grid, 0).answers;
+    for (sla, within) in grid.iter().zip(&whole) {
+        let alone = climb(engine(), &workload, &exact, &[*sla], 0).answers[0];
+        let downwards = climb(engine(), &workload, &settings(Resolution::Requests(1), CAP), &[*sla], 0).answers[0];
+        assert_eq!((alone, downwards), (*within, *within));
+    }
+}
+
+#[test]
+fn a_sustained_load_has_the_same_ceiling_when_it_is_held_twice_as_long() {
+    let slas = [sla(0.95, 1.0)];
+    let ceiling = |hold: f64| {
+        let workload = workload(Load::Sustained, 1000, 50, hold);
+        let answer = climb(engine(), &workload, &settings(Resolution::Requests(1), 1), &slas, 0).answers[0];
+        assert_eq!(answer.status, Status::Found);
+        f64::from(answer.ceiling().unwrap().get())
+    };
+    let (once, twice) = (ceiling(10.0), ceiling(20.0));
+    assert!((once - twice).abs() <= 0.05 * once, "{once} and {twice}");
+}
+
+#[test]
+fn a_grid_costs_less_than_a_third_of_what_the_reference_spends_on_it() {
+    let workload = workload(Load::Burst, 1500, 64, 0.5);
+    let limits = [0.7, 1.4, 2.8, 5.6];
+    let grid: Vec<Sla> = limits.iter().flat_map(|ttft| [sla(0.9, *ttft), sla(0.99, *ttft)]).collect();
+    let exact = settings(Resolution::Requests(1), 1);
+    let bisect = SearchSettings { strategy: SearchStrategy::Bisect, ..exact };
+    let guided = climb(engine(), &workload, &exact, &grid, 0);
+    let alone: Vec<Climb> = grid.iter().map(|sla| climb(engine(), &workload, &bisect, &[*sla], 0)).collect();
+    let reference: f64 = alone.iter().map(Climb::seconds).sum();
+    for (found, reference) in guided.answers.iter().zip(&alone) {
+        assert_eq!(found.ceiling(), reference.answers[0].ceiling());
+    }
+    assert!(guided.seconds() <= reference / 3.0, "{} of {reference}", guided.seconds());
+}
+
+prop_compose! {
+    fn any_engine()(
+        prefill in 2_000.0..60_000.0f64,
+        step in 0.0..0.02f64,
+        per_sequence in 0.0..2e-4f64,
+        seqs in 4u32..600,
+        budget in 256u32..16_384,
+        cache in 20_000u64..2_000_000,
+    ) -> SimEngine {
+        SimEngine {
+            prefill_tokens_per_second: prefill,
+            decode_step: seconds(step),
+            decode_step_per_sequence: seconds(per_sequence),
+            max_num_seqs: seqs,
+            max_num_batched_tokens: budget,
+            kv_cache_tokens: cache,
+            ..engine()
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 20 } else { 300 }))]
+
+    #[test]
+    fn without_chance_every_ceiling_of_a_burst_is_exact(
+        engine in any_engine(),
+        input in 100u32..8_000,
+        output in 1u32..64,
+        hold in 0.0..3.0f64,
+        limits in prop::collection::vec((0.05..8.0f64, 0.5..1.0f64), 1..4),
+    ) {
+        let workload = workload(Load::Burst, input, output, hold);
+        let slas: Vec<Sla> = limits.iter().map(|(ttft, rate)| sla(*rate, *ttft)).collect();
+        let settings = settings(Resolution::Requests(1), 1);
+        let truths = true_ceilings(engine, &workload, &slas, settings.max_concurrency);
+        let found = climb(engine, &workload, &settings, &slas, 0);
+        for (answer, truth) in found.answers.iter().zip(truths) {
+            let expected = match truth {
+                None => Status::BelowOne,
+                Some(truth) if truth.get() == CAP => Status::AboveCap,
+                Some(_) => Status::Found,
+            };
+            prop_assert_eq!(answer.status, expected, "{:?}, true {:?}", answer, truth);
+            prop_assert_eq!(answer.highest_pass, truth, "{:?}", answer);
+        }
+    }
+
+    #[test]
+    fn evidence_never_contradicts_itself(
+        engine in any_engine(),
+        drift in 0.0..0.15f64,
+        noise in 0.0..0.3f64,
+        errors in prop_oneof![Just(0.0), 0.0..0.1f64],
+        stalls in prop_oneof![Just(0.0), 0.0..0.3f64],
+        input in 100u32..8_000,
+        load in prop_oneof![Just(Load::Burst), Just(Load::Sustained)],
+        limits in prop::collection::vec((0.1..4.0f64, 0.5..1.0f64), 2..5),
+        seed in any::<u64>(),
+    ) {
+        let engine = SimEngine {
+            probe_drift: drift,
+            step_noise: noise,
+            error_rate: share(errors),
+            stall_rate: share(stalls),
+            stall: seconds(2.0),
+            ..engine
+        };
+        let slas: Vec<Sla> = limits.iter().map(|(ttft, rate)| sla(*rate, *ttft)).collect();
+        let settings = SearchSettings {
+            max_concurrency: Concurrency::new(60).unwrap(),
+            ..settings(relative(0.05), 1)
+        };
+        let found = climb(engine, &workload(load, input, 8, 0.5), &settings, &slas, seed);
+        let levels: Vec<Concurrency> = found.probes.iter().map(|(level, ..)| *level).collect();
+        for (sla, answer) in slas.iter().zip(&found.answers) {
+            // Every bound that is published has been probed, and lies on its side.
+            for bound in [answer.highest_pass, answer.lowest_fail].into_iter().flatten() {
+                prop_assert!(levels.contains(&bound), "{:?}", answer);
+            }
+            if let (Some(pass), Some(fail)) = (answer.highest_pass, answer.lowest_fail) {
+                prop_assert!(pass < fail, "{:?}", answer);
+            }
+            if answer.status == Status::Found {
+                prop_assert!(answer.highest_pass.is_some() && answer.lowest_fail.is_some(), "{:?}", answer);
+            }
+            for (laxer, other) in slas.iter().zip(&found.answers) {
+                if sla.implies(laxer) && let (Some(pass), Some(fail)) = (answer.highest_pass, other.lowest_fail) {
+                    prop_assert!(pass < fail, "{:?} passes at {} and {:?} fails at {}", sla, pass, laxer, fail);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The probes of a ladder as the guided search keeps them, and what their bad luck asks of every level.
+
+use super::belief::Standing;
+use super::observation::Observation;
+use super::pace::{Judged, Pace};
+use super::stall::Stall;
+use crate::sla::{Sla, Verdict};
+use crate::stats::share_bounds;
+
+/// One probe.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub probe: Observation,
+    /// Its stall among first tokens, if it had one.
+    pub stall: Option<Stall>,
+    /// Times of its first tokens as they would have been without the stall.
+    opening: Vec<f64>,
+}
+
+impl Seen {
+    /// Takes a probe of an engine that admits so many requests at once, where that is known.
+    pub fn new(probe: Observation, admitted: Option<u32>) -> Self {
+        let stall = Stall::of(&probe.opening, admitted);
+        let opening = stall.map_or_else(|| probe.opening.clone(), |stall| stall.take_out(&probe.opening));
+        Self { probe, stall, opening }
+    }
+
+    pub fn concurrency(&self) -> u32 {
+        self.probe.concurrency.get()
+    }
+
+    /// Times of first tokens in seconds, ascending, without the stall.
+    pub fn opening(&self) -> &[f64] {
+        &self.opening
+    }
+
+    /// Those of full steps.
+    pub fn full_steps(&self) -> &[f64] {
+        &self.opening[..self.probe.full_steps()]
+    }
+
+    /// How it stands, luck apart, with a view to what is judged; by no more than its first `ranks` first tokens.
+    pub fn standing(&self, pace: &Pace, judged: Judged, ranks: u32) -> Standing {
+        let steps = self.full_steps();
+        pace.standing(&steps[..steps.len().min(ranks as usize)], self.concurrency(), judged)
+    }
+
+    /// Whether it was carried through to a verdict of its own on this SLA, and no stall made it.
+    pub fn decides(&self, index: usize, sla: &Sla) -> bool {
+        self.stall.is_none() && self.probe.under[index].tally.verdict(sla.ok_rate) != Verdict::Undecided
+    }
+}
+
+/// The share of the requests of a level that must be ok where the engine fails none of them and no probe stalls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Needed {
+    /// With as many failures and stalls as there may be. Above 1 where they leave no level a chance.
+    pub strict: f64,
+    /// With as many as were seen.
+    pub likely: f64,
+    /// With as few as there may be.
+    pub lax: f64,
+}
+
+/// Bounds on failures and stalls are each missed with this probability; that all of them, and the pace, are off at once
+/// is much rarer.
+const MISS: f64 = 0.1;
+/// Machines seldom stall: what is seen of it is added to this many probes that did not.
+const CALM_PROBES: f64 = 9.0;
+/// What is set aside for bad luck that no probe has met yet, as a multiple of the square of what an SLA allows to fail: one
+/// that lets a tenth fail is decided by what comes seldom, one that lets a hundredth fail by the slowest requests of all.
+const RESERVE: f64 = 4.0;
+
+impl Needed {
+    /// What this SLA asks for after these probes.
+    pub fn of(seen: &[Seen], sla: &Sla) -> Self {
+        let (errors, stalls) = (errors(seen), stalls(seen, sla));
+        let rate = sla.ok_rate.get() - ROUNDING;
+        let over = |error: f64, stall: f64| rate / ((1.0 - error) * (1.0 - stall)).max(ROUNDING);
+        Self {
+            strict: over(errors.most, stalls.most),
+            likely: over(errors.likely, stalls.likely),
+            lax: over(errors.least, stalls.least),
+        }
+    }
+
+    /// The same with a part of what may fail set aside for what no probe has met yet.
+    pub fn with_reserve(self) -> Self {
+        Self { strict: self.strict + RESERVE * (1.0 - self.strict).max(0.0).powi(2), ..self }
+    }
+}
+
+/// Shares are sums of parts: one that is short by this much is not short.
+const ROUNDING: f64 = 1e-9;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Loss {
+    least: f64,
+    likely: f64,
+    most: f64,
+}
+
+/// The share of requests that the engine fails, whatever the load.
+fn errors(seen: &[Seen]) -> Loss {
+    let first = || seen.iter().filter_map(|seen| seen.probe.under.first());
+    let failed: f64 = first().map(|under| f64::from(under.errors)).sum();
+    if failed == 0.0 {
+        return Loss::default();
+    }
+    let answered: f64 = first().map(|under| f64::from(under.errors + under.total() - under.unknown)).sum();
+    let (least, most) = share_bounds(failed, answered, MISS);
+    Loss { least, likely: failed / answered, most }
+}
+
+/// The share of requests that stalls cost: the share of probes that stall, times what the stalls that were seen cost.
+fn stalls(seen: &[Seen], sla: &Sla) -> Loss {
+    let costs: Vec<f64> = seen.iter().filter_map(|seen| seen.stall).map(|stall| stall.costs(sla.ttft.get())).collect();
+    if costs.is_empty() {
+        return Loss::default();
+    }
+    let count = costs.len() as f64;
+    let trials = seen.len() as f64 + CALM_PROBES;
+    let (least, most) = share_bounds(count, trials, MISS);
+    let cost = costs.iter().sum::<f64>() / count;
+    Loss { least: least * cost, likely: count / trials * cost, most: most * cost }
+}

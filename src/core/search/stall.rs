@@ -1,0 +1,93 @@
+//! Stalls: the engine, or the machine under it, stands still for a while and then goes on as before.
+//!
+//! A probe that stalled says how the engine serves a level only up to there. It is neither explained away nor taken for
+//! the whole truth: the pace is taken from it as if it had not stalled, its requests are no evidence of how its level is
+//! served otherwise, and the share of probes that stall, and what a stall costs, count against every level.
+
+use super::steps::steps;
+
+/// A gap between first tokens is a stall where it is longer than most by this factor.
+const LONGER: f64 = 8.0;
+/// Gaps from which it can be told what is usual.
+const LEAST_GAPS: usize = 4;
+
+/// One stall of a probe.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Stall {
+    /// First tokens that came before it.
+    pub after: usize,
+    /// How much longer than usual the next one took, in seconds.
+    pub seconds: f64,
+}
+
+impl Stall {
+    /// The longest stall in these times of first tokens, ascending in seconds. A burst larger than `admitted` waits for
+    /// others to leave the engine, which is no stall.
+    pub fn of(times: &[f64], admitted: Option<u32>) -> Option<Self> {
+        let admitted = admitted.map_or(usize::MAX, |admitted| admitted as usize);
+        let times = &times[..times.len().min(admitted)];
+        let ends = steps(times);
+        let begins = std::iter::once((0, 0.0)).chain(ends.iter().map(|end| (end.done, end.time)));
+        // By the first tokens that came before each.
+        let gaps: Vec<(usize, f64)> = begins.zip(&ends).map(|((done, begin), end)| (done, end.time - begin)).collect();
+        if gaps.len() <= LEAST_GAPS {
+            return None;
+        }
+        let mut lengths: Vec<f64> = gaps.iter().map(|(_, gap)| *gap).collect();
+        lengths.sort_by(f64::total_cmp);
+        let usual = lengths[lengths.len() / 2];
+        let (after, longest) = gaps.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        (longest > LONGER * usual).then_some(Self { after, seconds: longest - usual })
+    }
+
+    /// The times as they would have been without it.
+    pub fn take_out(&self, times: &[f64]) -> Vec<f64> {
+        let shift = |(rank, time): (usize, &f64)| if rank >= self.after { time - self.seconds } else { *time };
+        times.iter().enumerate().map(shift).collect()
+    }
+
+    /// The share of a burst that a stall of this length costs on average, where first tokens come evenly up to the limit
+    /// and it begins at any of them: those that would have come in the last `seconds` before the limit, and after it.
+    pub fn costs(&self, limit: f64) -> f64 {
+        let part = (self.seconds / limit).min(1.0);
+        part - part * part / 2.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn even(count: usize) -> Vec<f64> {
+        (1..=count).map(|rank| rank as f64 * 0.1).collect()
+    }
+
+    #[test]
+    fn a_stall_is_found_and_taken_out() {
+        let mut times = even(20);
+        times[12..].iter_mut().for_each(|time| *time += 3.0);
+        let stall = Stall::of(&times, None).unwrap();
+        assert_eq!(stall.after, 12);
+        for (mended, expected) in stall.take_out(&times).iter().zip(even(20)) {
+            assert!((mended - expected).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn an_even_burst_has_none() {
+        assert_eq!(Stall::of(&even(20), None), None);
+    }
+
+    #[test]
+    fn waiting_for_room_is_no_stall() {
+        let mut times = even(20);
+        times[12..].iter_mut().for_each(|time| *time += 3.0);
+        assert_eq!(Stall::of(&times, Some(12)), None);
+    }
+
+    #[test]
+    fn a_stall_longer_than_the_limit_costs_half_a_burst() {
+        assert_eq!(Stall { after: 0, seconds: 9.0 }.costs(3.0), 0.5);
+        assert!((Stall { after: 0, seconds: 0.3 }.costs(3.0) - 0.095).abs() < 1e-9);
+    }
+}
