@@ -72,8 +72,8 @@ pub struct LimitedBy {
     pub preemptions: u32,
     /// Mean share of TTFT that requests spent waiting to be scheduled.
     pub queued_share: Option<f64>,
-    /// Requests that the engine gave a first token, or failed.
-    pub answered: u32,
+    /// Requests that the engine gave a first token, or failed; absent in runs from before they were counted.
+    pub answered: Option<u32>,
     /// Those of them that it failed.
     pub errors: u32,
 }
@@ -117,7 +117,7 @@ pub fn attribute_to_errors(answered: Answered, ok_rate: Share) -> Option<Limited
         kv_peak: None,
         preemptions: 0,
         queued_share: None,
-        answered: requests,
+        answered: Some(requests),
         errors,
     })
 }
@@ -156,7 +156,7 @@ pub fn attribute(
         kv_peak: scheduler.kv_peak,
         preemptions: scheduler.preemptions,
         queued_share: queued_share(&judged),
-        answered: requests,
+        answered: Some(requests),
         errors,
     })
 }
@@ -316,7 +316,7 @@ mod tests {
             request.end = RequestEnd::Failed { reason: "no".into() };
         }
         let found = attribute(&probe, late, &sla(), &workload(), &engine(8)).unwrap();
-        assert_eq!((found.limit, found.answered, found.errors), (Limit::EngineError, 4, 4));
+        assert_eq!((found.limit, found.answered, found.errors), (Limit::EngineError, Some(4), 4));
     }
 
     #[test]

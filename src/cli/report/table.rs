@@ -109,7 +109,10 @@ pub fn figures(by: &LimitedBy) -> String {
         by.kv_peak.map(|share| format!("KV cache {:.0}% full", share.get() * 100.0)),
         by.queued_share.map(|share| format!("{:.0}% of TTFT queued", share * 100.0)),
         (by.preemptions > 0).then(|| format!("{} preempted", by.preemptions)),
-        (by.errors > 0).then(|| format!("{} of {} requests failed by the engine", by.errors, by.answered)),
+        (by.errors > 0).then(|| {
+            let of = by.answered.map_or_else(String::new, |answered| format!(" of {answered}"));
+            format!("{}{of} requests failed by the engine", by.errors)
+        }),
     ];
     figures.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
