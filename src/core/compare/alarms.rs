@@ -91,7 +91,6 @@ fn it_does_not_cry_wolf_and_sees_the_wolf() {
             100.0 * share(&slower, |summary| summary.undecided),
         );
         assert!(false_alarms <= 0.05, "false alarms in {false_alarms} of the cells");
-        // 0.90 to 0.91 here; logarithms that differ in their last bit on another processor may move some cells.
-        assert!(seen >= 0.85 && missed == 0.0, "a shift of 15% was seen in {seen} of the cells");
+        assert!(seen >= 0.9 && missed == 0.0, "a shift of 15% was seen in {seen} of the cells");
     }
 }
