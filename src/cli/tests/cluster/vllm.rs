@@ -20,6 +20,7 @@ fn a_real_engine_answers_from_the_cluster() {
         "sla.ttft=\"1s\"",
         "sla.ok_rate=0.9",
         "search.max_concurrency=64",
+        "search.strategy=\"bisect\"",
     ];
     let output = command.args(changes.iter().flat_map(|change| ["--set", change])).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
