@@ -54,7 +54,7 @@ impl LadderState {
 
     /// What keeps the ceiling of this SLA from being higher.
     fn limit(&self, answer: &Answer, place: usize, sla: &Sla) -> Option<LimitedBy> {
-        let at_level = answer.lowest_fail.and_then(|level| self.limit_at(level, place));
+        let at_level = answer.lowest_fail.and_then(|level| self.limit_from(level, place));
         // A share of failures so small that the one request of a probe most often escapes it shows in all probes only.
         let of_all = || {
             let answered = self.probes.iter().filter(|probe| probe.counts).map(|probe| probe.answered);
@@ -63,10 +63,12 @@ impl LadderState {
         at_level.or_else(|| (answer.status == Status::BelowOne).then(of_all).flatten())
     }
 
-    /// What bound the engine in the newest probe at a level that failed this SLA.
-    fn limit_at(&self, level: Concurrency, sla: usize) -> Option<LimitedBy> {
-        let at_level = self.probes.iter().rev().filter(|probe| probe.counts && probe.concurrency == level);
-        at_level.filter_map(|probe| *probe.limits.get(sla)?).next()
+    /// What bound the engine in the newest probe that failed this SLA at a level, or at the next above it where one did:
+    /// a level fails in the long run, and the probe that was made at it may have been a lucky one.
+    fn limit_from(&self, level: Concurrency, sla: usize) -> Option<LimitedBy> {
+        let counting = self.probes.iter().rev().filter(|probe| probe.counts && probe.concurrency >= level);
+        let failing = counting.filter_map(|probe| Some((probe.concurrency, (*probe.limits.get(sla)?)?)));
+        failing.min_by_key(|(concurrency, _)| *concurrency).map(|(_, limit)| limit)
     }
 
     /// Engine time of all probes over that of the least that could prove the answers.
