@@ -11,11 +11,12 @@
 
 use std::collections::BTreeMap;
 
+use super::bracket::{Bracket, FEW};
 use super::forecast::{Forecast, Outlook};
 use super::level::{Level, Machine, Unknown};
 use super::pace::{Judged, Pace};
 use super::seen::{Needed, Seen};
-use super::{Answer, Observation, Search, Status, Step};
+use super::{Answer, Observation, Search, Step};
 use crate::experiment::{SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Resolved;
@@ -52,8 +53,6 @@ const SLACK: f64 = 0.06;
 const ENOUGH: f64 = 1.15;
 const NARROW: f64 = 0.1;
 const NARROW_AT_LAST: f64 = 0.25;
-/// Requests between the bounds that are as good as none.
-const FEW: u32 = 4;
 /// Part of the way to a better bound that a probe must go to be worth it.
 const GAIN: f64 = 0.4;
 /// Part of the bracket that a probe must take off it to be worth it.
@@ -66,8 +65,6 @@ const FAINT: f64 = 0.15;
 const BLIND: f64 = 1.6;
 /// How far, as a logarithm, a level may be moved to where the engine changes.
 const BEND_NEAR: f64 = 0.5;
-/// Widest bracket, as a part of the ceiling, that is still an answer.
-const WIDEST: f64 = 1.0;
 /// How often a bound that is not there yet is tried for at one level.
 const TRIES: usize = 3;
 /// Limits on what follows the first token do not matter where requests use up no more of them than this, as a logarithm.
@@ -89,15 +86,6 @@ pub struct Guided {
     spent: f64,
     brackets: Vec<Bracket>,
     step: Step,
-}
-
-/// What is known of one SLA.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bracket {
-    pass: Option<u32>,
-    fail: Option<u32>,
-    /// The bracket is as narrow as it will get.
-    settled: bool,
 }
 
 impl Guided {
@@ -180,52 +168,12 @@ impl Guided {
         levels
     }
 
-    /// Whether a probe at this level was carried through to a verdict of its own.
-    fn is_witnessed(&self, sla: usize, level: u32) -> bool {
-        self.at(level).any(|seen| seen.decides(sla, &self.slas[sla]))
-    }
-
-    fn at(&self, level: u32) -> impl Iterator<Item = &Seen> {
-        self.seen.iter().filter(move |seen| seen.concurrency() == level && seen.probe.load == self.load)
-    }
-
-    /// The bracket that these levels bear out: the narrowest whose bounds are wrong with no more than the probability
-    /// allowed, both together, or one bound that is wrong with no more than half of it.
-    fn bracket(&self, machine: &Machine, sla: usize, needed: &Needed, levels: &BTreeMap<u32, Level>) -> Bracket {
-        if machine.beliefs().is_empty() {
-            return Bracket::default();
-        }
-        let (allowed, half) = (1.0 - self.settings.confidence.get(), self.miss());
-        let witnessed = levels.values().filter(|level| self.is_witnessed(sla, level.concurrency));
-        let mut passing: Vec<(u32, f64)> = Vec::new();
-        let mut bracket = Bracket::default();
-        for level in witnessed {
-            let (passes, fails) = level.belief(machine, needed.strict, needed.lax);
-            let wrong = 1.0 - fails;
-            let pass =
-                passing.iter().rev().find(|(_, pass_wrong)| pass_wrong + wrong <= allowed).map(|(pass, _)| *pass);
-            if wrong <= half || pass.is_some() {
-                // Above the first level that fails, nothing counts.
-                bracket.fail = Some(level.concurrency);
-                bracket.pass = pass;
-                break;
-            }
-            if 1.0 - passes <= allowed {
-                passing.push((level.concurrency, 1.0 - passes));
-            }
-        }
-        if bracket.pass.is_none() {
-            bracket.pass = passing.iter().rev().find(|(_, wrong)| *wrong <= half).map(|(pass, _)| *pass);
-        }
-        bracket
-    }
-
     /// What all probes say of one SLA.
     fn sight(&self, machine: &Machine, sla: usize) -> Sight<'_> {
         let judged = self.judged(sla);
         let needed = self.needed(machine, sla, judged);
         let levels = self.levels(machine, sla, judged);
-        let bracket = self.bracket(machine, sla, &needed, &levels);
+        let bracket = Bracket::of(&levels, machine, &needed, self.settings.confidence);
         let forecast = self.forecast(machine, sla, judged, needed, &levels);
         Sight { needed, levels, forecast, bracket }
     }
@@ -258,30 +206,12 @@ impl Guided {
         if judged == Judged::Later && levels.values().any(slow_below) { by_margins() } else { by_curve }
     }
 
-    /// What passes a stricter SLA passes a laxer one; what fails a laxer one fails a stricter one.
-    fn share_evidence(&self, own: &[Bracket]) -> Vec<Bracket> {
-        let mut shared = own.to_vec();
-        for (mine, bracket) in shared.iter_mut().enumerate() {
-            for (other, evidence) in own.iter().enumerate() {
-                if self.slas[other].implies(&self.slas[mine]) {
-                    let inside = evidence.pass.filter(|pass| bracket.fail.is_none_or(|fail| *pass < fail));
-                    bracket.pass = bracket.pass.max(inside);
-                }
-                if self.slas[mine].implies(&self.slas[other]) {
-                    let inside = evidence.fail.filter(|fail| bracket.pass.is_none_or(|pass| *fail > pass));
-                    bracket.fail = bracket.fail.into_iter().chain(inside).min();
-                }
-            }
-        }
-        shared
-    }
-
     /// Draws every bracket anew, and says what to probe next.
     fn choose(&self) -> (Vec<Bracket>, Step) {
         let machine = self.machine();
         let sights: Vec<Sight> = (0..self.slas.len()).map(|sla| self.sight(&machine, sla)).collect();
         let own: Vec<Bracket> = sights.iter().map(|sight| sight.bracket).collect();
-        let mut brackets = self.share_evidence(&own);
+        let mut brackets = Bracket::share_evidence(&own, &self.slas);
         let most = PROBES_BESIDE + PROBES_PER_SLA * self.slas.len();
         if self.spent >= self.settings.budget.get() || self.seen.len() >= most {
             return (brackets, Step::Done);
@@ -317,6 +247,7 @@ impl Guided {
         self.bends.iter().copied().filter(|bend| (from + 1..to).contains(bend)).max()
     }
 
+    /// What to do next for one SLA.
     fn next_for(&self, machine: &Machine, sla: usize, sights: &[Sight], bracket: &Bracket) -> Next {
         let sight = &sights[sla];
         let forecast = &sight.forecast;
@@ -346,10 +277,18 @@ impl Guided {
                 (bracket.fail.is_none() && *bend < aim) || (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR
             };
             let level = self.bend(floor, top).filter(near).unwrap_or(aim);
-            if !self.is_witnessed(sla, level) {
+            if !sight.levels.contains_key(&level) {
                 return Next::Level(level);
             }
         }
+        self.narrow(machine, sla, sights, bracket, &Bounds { floor, top, ceiling })
+    }
+
+    /// What to do next where the ceiling is foretold between two levels: learn more of the machine, probe a bound, or
+    /// leave it.
+    fn narrow(&self, machine: &Machine, sla: usize, sights: &[Sight], bracket: &Bracket, bounds: &Bounds) -> Next {
+        let (sight, &Bounds { floor, top, ceiling }) = (&sights[sla], bounds);
+        let forecast = &sight.forecast;
         let (low, high) = if machine.is_steady() {
             (ceiling, ceiling + 1)
         } else {
@@ -376,11 +315,7 @@ impl Guided {
                 Next::Settled
             };
         }
-        let limit = self.slas[sla].ttft.get();
-        let shows = |seen: &Seen| {
-            seen.opening().len() >= ceiling as usize || seen.opening().last().is_some_and(|last| *last >= limit)
-        };
-        let dark = self.load == Load::Burst && !self.seen.iter().any(shows);
+        let dark = self.is_dark(sla, ceiling);
         if dark && !machine.is_steady() && high - low > part(ceiling, FAINT).max(FEW) {
             // Bounds this far apart would both be probed again once the curve has been seen.
             return Next::Pace(ceiling.max(1));
@@ -396,14 +331,22 @@ impl Guided {
             (low.saturating_sub(slack), high + slack)
         };
         let (low, high) = (low.max(floor), high.min(top));
-        let bounds = Bounds { floor, top, ceiling };
         let high = if machine.is_steady() { high } else { self.shared_with_laxer(sla, high, top, sights) };
-        let below = || self.approach(machine, sla, sight, Side::Below, low, &bounds);
-        let above = || self.approach(machine, sla, sight, Side::Above, high.min(cap), &bounds);
+        let below = || self.approach(machine, sight, Side::Below, low, bounds);
+        let above = || self.approach(machine, sight, Side::Above, high.min(self.cap()), bounds);
         // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
         // the upper one: it shows the curve, and is not held.
         let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
         level.map_or(Next::Settled, Next::Level)
+    }
+
+    /// Whether no burst has shown the curve of first tokens as far as this ceiling, or the limit.
+    fn is_dark(&self, sla: usize, ceiling: u32) -> bool {
+        let limit = self.slas[sla].ttft.get();
+        let shows = |seen: &Seen| {
+            seen.opening().len() >= ceiling as usize || seen.opening().last().is_some_and(|last| *last >= limit)
+        };
+        self.load == Load::Burst && !self.seen.iter().any(shows)
     }
 
     /// A level near this one at which a laxer SLA expects its lower bound: one probe is to serve both.
@@ -439,7 +382,6 @@ impl Guided {
     fn approach(
         &self,
         machine: &Machine,
-        sla: usize,
         sight: &Sight,
         side: Side,
         aim: u32,
@@ -448,7 +390,7 @@ impl Guided {
         let (mut target, mut open) = (aim, 0.0);
         for (tried, level) in sight.levels.range(floor + 1..top.max(floor + 1)) {
             let other_side = (*tried > ceiling) == (side == Side::Below);
-            if other_side || machine.beliefs().is_empty() || !self.is_witnessed(sla, *tried) {
+            if other_side || machine.beliefs().is_empty() {
                 continue;
             }
             let missing = match side {
@@ -467,8 +409,8 @@ impl Guided {
         };
         if first {
             let target = target.clamp(floor + 1, (top - 1).max(floor + 1)).min(self.cap());
-            return (wanted > 0 && self.at(target).filter(|seen| !seen.probe.first_tokens_only).count() < TRIES)
-                .then_some(target);
+            let tries = self.seen.iter().filter(|seen| seen.concurrency() == target && !seen.probe.first_tokens_only);
+            return (wanted > 0 && tries.count() < TRIES).then_some(target);
         }
         let both = floor > 0 && top <= self.cap();
         let wide = top - floor > part(floor, NARROW_AT_LAST).max(FEW);
@@ -494,28 +436,6 @@ impl Guided {
         let steps = self.prompts_per_step.map_or(0.0, |prompts| (prompts * 3.0).ceil() + 1.0);
         let small = (f64::from(ceiling) / PACE_PART).max(steps).ceil() as u32;
         small.max(PACE_LEAST).min(self.cap())
-    }
-
-    fn answer(&self, bracket: &Bracket) -> Answer {
-        let level = |level: Option<u32>| level.and_then(Concurrency::new);
-        let status = match (bracket.pass, bracket.fail) {
-            (Some(pass), None) if pass == self.cap() => Status::AboveCap,
-            (None, Some(1)) => Status::BelowOne,
-            (Some(pass), Some(fail)) if self.is_answer(bracket, pass, fail) => Status::Found,
-            _ => Status::Undecided,
-        };
-        Answer {
-            status,
-            highest_pass: level(bracket.pass),
-            lowest_fail: level(bracket.fail),
-            confidence: Some(self.settings.confidence),
-        }
-    }
-
-    fn is_answer(&self, bracket: &Bracket, pass: u32, fail: u32) -> bool {
-        let width = fail - pass;
-        width <= self.settings.resolution.width_at(pass)
-            || bracket.settled && (f64::from(width) <= WIDEST * f64::from(pass) || width <= FEW)
     }
 }
 
@@ -617,6 +537,6 @@ impl Search for Guided {
     }
 
     fn answers(&self) -> Vec<Answer> {
-        self.brackets.iter().map(|bracket| self.answer(bracket)).collect()
+        self.brackets.iter().map(|bracket| bracket.answer(&self.settings)).collect()
     }
 }

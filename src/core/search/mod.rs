@@ -5,6 +5,7 @@
 
 mod belief;
 mod bisect;
+mod bracket;
 mod certificate;
 mod curve;
 mod forecast;

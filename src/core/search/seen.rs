@@ -124,3 +124,63 @@ fn stalls(seen: &[Seen], sla: &Sla) -> Loss {
     let cost = costs.iter().sum::<f64>() / count;
     Loss { least: least * cost, likely: count / trials * cost, most: most * cost }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Load;
+    use crate::search::UnderSla;
+    use crate::sla::Tally;
+    use crate::units::{Concurrency, Seconds, Share};
+
+    fn sla(ok_rate: f64) -> Sla {
+        let (ok_rate, ttft) = (Share::new(ok_rate).unwrap(), Seconds::new(3.0).unwrap());
+        Sla { ok_rate, ttft, tpot: None, e2e: None, min_tokens_per_second: None }
+    }
+
+    /// A burst of 20 requests a tenth of a second apart, of which the engine fails some; the last ten come later by so
+    /// many seconds.
+    fn seen(errors: u32, stall: f64) -> Seen {
+        let opening = (1..=20u32).map(|rank| f64::from(rank) * 0.1 + if rank > 10 { stall } else { 0.0 }).collect();
+        let used = vec![-1.0; (20 - errors) as usize];
+        let under = UnderSla { tally: Tally::default(), used, halves: None, errors, unknown: 0 };
+        let probe = Observation {
+            load: Load::Burst,
+            concurrency: Concurrency::new(20).unwrap(),
+            first_tokens_only: false,
+            seconds: Seconds::ZERO,
+            opening,
+            under: vec![under],
+        };
+        Seen::new(probe, None)
+    }
+
+    #[test]
+    fn without_bad_luck_nothing_more_is_needed_than_the_rate() {
+        let needed = Needed::of(&[seen(0, 0.0), seen(0, 0.0)], &sla(0.9));
+        for needed in [needed.strict, needed.likely, needed.lax] {
+            assert!((needed - 0.9).abs() < 1e-6, "{needed}");
+        }
+        assert!((needed.with_reserve().strict - 0.94).abs() < 1e-6);
+    }
+
+    #[test]
+    fn failures_are_made_up_for_and_may_leave_no_level_a_chance() {
+        let seen: Vec<Seen> = (0..50).map(|probe| seen(u32::from(probe % 5 == 0), 0.0)).collect();
+        // 10 of 1,000 fail: between 0.6% and 1.5%, each missed with one in ten.
+        let needed = Needed::of(&seen, &sla(0.95));
+        assert!((needed.likely - 0.95 / 0.99).abs() < 1e-6, "{needed:?}");
+        assert!(needed.lax < needed.likely && needed.likely < needed.strict && needed.strict < 0.966, "{needed:?}");
+        assert!(Needed::of(&seen, &sla(0.999)).lax > 1.0);
+    }
+
+    #[test]
+    fn a_stall_is_made_up_for_by_what_it_costs() {
+        let seen: Vec<Seen> = (0..11).map(|probe| seen(0, if probe == 3 { 6.0 } else { 0.0 })).collect();
+        assert_eq!(seen.iter().filter(|seen| seen.stall.is_some()).count(), 1);
+        // One of 11 probes, and of 9 that are taken to have been calm, lost half of its requests.
+        let needed = Needed::of(&seen, &sla(0.9));
+        assert!((needed.likely - 0.9 / (1.0 - 0.025)).abs() < 1e-3, "{needed:?}");
+        assert!(needed.strict > needed.likely && needed.lax < needed.likely, "{needed:?}");
+    }
+}
