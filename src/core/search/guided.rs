@@ -270,11 +270,17 @@ impl Guided {
         if let Some(level) = self.ramp(ceiling) {
             return Next::Pace(level);
         }
-        if forecast.blind > BLIND && top - floor > 2 {
-            let aim = ceiling.clamp(floor + 1, top - 1).max(1);
-            // On the way up it is not passed over, on the way between two levels it is taken where it is near.
+        // What was seen contradicts the forecast: the curve has another shape than what it was foretold from.
+        let contradicted = !machine.is_steady() && (forecast.low >= top || forecast.high <= floor);
+        if (forecast.blind > BLIND || contradicted) && top - floor > 2 {
+            let aim = if contradicted { floor + (top - floor) / 2 } else { ceiling };
+            let aim = aim.clamp(floor + 1, top - 1).max(1);
+            // A level at which the engine changes is not passed over on the way up; on the way between two levels it is
+            // taken where it is near, or where nothing better is known.
             let near = |bend: &u32| {
-                (bracket.fail.is_none() && *bend < aim) || (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR
+                contradicted
+                    || (bracket.fail.is_none() && *bend < aim)
+                    || (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR
             };
             let level = self.bend(floor, top).filter(near).unwrap_or(aim);
             if !sight.levels.contains_key(&level) {

@@ -195,6 +195,22 @@ fn a_limit_has_the_same_ceiling_alone_and_within_a_grid_and_from_either_end() {
 }
 
 #[test]
+fn a_ceiling_at_which_the_engine_runs_full_is_not_crept_up_to() {
+    let full = SimEngine { max_num_seqs: 40, ..noisy() };
+    let workload = workload(Load::Burst, 1000, 1000, 5.0);
+    let slas = [sla(0.95, 1.0), sla(0.95, 4.0), sla(0.99, 9.0)];
+    let trials = Trials::run(full, &workload, relative(0.02), &slas, 100);
+    // Two of 42 may come late.
+    assert_eq!(trials.truths[1], Concurrency::new(42));
+    for sla in 0..slas.len() {
+        assert!(trials.coverage(sla) >= 0.95, "{sla}: {}", trials.coverage(sla));
+    }
+    let most = trials.climbs.iter().map(|climb| climb.probes.len()).max().unwrap();
+    // One level after the other, from one bound down to the other, it took more than 80.
+    assert!(most <= 60, "{most}");
+}
+
+#[test]
 fn a_sustained_load_has_the_same_ceiling_when_it_is_held_twice_as_long() {
     let slas = [sla(0.95, 1.0)];
     let ceiling = |hold: f64| {
