@@ -151,7 +151,15 @@ mod tests {
         let seconds = Seconds::new(1.0).unwrap();
         let under = |tally| UnderSla { tally, used: Vec::new(), halves: None, errors: 0, unknown: 0 };
         let under = tallies.into_iter().map(under).collect();
-        Observation { load: Load::Burst, concurrency, first_tokens_only: false, seconds, opening: Vec::new(), under }
+        Observation {
+            load: Load::Burst,
+            concurrency,
+            first_tokens_only: false,
+            seconds,
+            opening: Vec::new(),
+            turnover: None,
+            under,
+        }
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::curve::Curve;
-use super::level::{Level, Machine, Unknown};
+use super::level::{Half, Level, Machine, Unknown};
+use super::line::{Bend, Line, Point, WhenFull};
 use super::pace::Judged;
 use super::seen::{Needed, Seen};
+use crate::load::Load;
+use crate::sla::Sla;
 
 /// Where to look for the ceiling of one SLA.
 #[derive(Clone, Copy, Debug)]
@@ -28,15 +31,19 @@ pub(super) struct Outlook<'a> {
     pub cap: u32,
     /// The engine's token budget in prompts, where it is known.
     pub prompts_per_step: Option<f64>,
+    pub load: Load,
+    pub sla: &'a Sla,
+    /// The level from which on the engine is full, where it is known.
+    pub full: Option<u32>,
 }
 
 impl Outlook<'_> {
-    /// From the times of first tokens, of which a share must come within `limit` seconds.
-    pub fn by_curve(&self, limit: f64) -> Forecast {
+    /// From the times of first tokens, of which a share must come within the limit.
+    pub fn by_curve(&self) -> Forecast {
         let Some(longest) = self.seen.iter().max_by_key(|seen| seen.opening().len()) else {
             return Forecast { ceiling: 1, low: 0, high: self.cap + 1, blind: f64::INFINITY };
         };
-        let (limit, likely) = (limit.ln(), self.needed.likely.min(1.0));
+        let (limit, likely) = (self.sla.ttft.get().ln(), self.needed.likely.min(1.0));
         let ceiling = |curve: &Curve, limit: f64, near: u32| {
             curve.ceiling(self.machine, limit, likely, self.spread(near), self.cap)
         };
@@ -61,40 +68,63 @@ impl Outlook<'_> {
         Forecast { ceiling: middle, low: low.min(middle), high: high.max(middle + 1), blind: 1.0 }
     }
 
-    /// Between the highest level with a margin and the lowest without one; `guess` where there is neither.
-    pub fn by_margins(&self, levels: &BTreeMap<u32, Level>, guess: impl Fn() -> f64) -> Forecast {
-        let likely = self.needed.likely;
-        let margins: Vec<(f64, f64)> = levels
-            .values()
-            .map(|level| {
+    /// From the levels that were probed, each half of the SLA by itself; at `guess` where there are none.
+    pub fn by_levels(&self, levels: &BTreeMap<u32, Level>, halves: &[Half], guess: f64) -> Forecast {
+        let line = |half: &Half| {
+            let point = |level: &Level| {
                 let spread = self.spread(level.concurrency);
-                (f64::from(level.concurrency), level.margin(self.machine, likely, spread, Unknown::Failed))
-            })
-            .collect();
-        let above = margins.iter().find(|(_, margin)| *margin < 0.0);
-        let lower = |(level, _): &&(f64, f64)| above.is_none_or(|(above, _)| level < above);
-        let below = margins.iter().rfind(lower);
-        let (at, slope, blind) = match (below, above) {
-            (Some(a), Some(b)) => {
-                // Latencies grow in proportion to the level where requests queue: what is interpolated is the latency.
-                let (used_below, used_above) = ((-a.1).exp(), (-b.1).exp());
-                let part = ((1.0 - used_below) / (used_above - used_below)).clamp(0.08, 0.92);
-                (a.0 + part * (b.0 - a.0), (a.1 - b.1) / (b.0 / a.0).ln(), b.0 / a.0)
-            }
-            (None, Some(b)) => (b.0 * b.1.max(-1.5).exp(), 1.0, f64::INFINITY),
-            // As they grow no faster than that, the ceiling is at least as far off as the margin.
-            (Some(a), None) => (a.0 * a.1.clamp(0.15, 1.4).exp(), 1.0, f64::INFINITY),
-            (None, None) => (guess(), 1.0, f64::INFINITY),
+                let margin = level.half_margin(self.machine, self.needed.likely, spread, *half)?;
+                Some(Point { level: f64::from(level.concurrency), used: (-margin).exp() })
+            };
+            let points: Vec<Point> = levels.values().filter_map(point).collect();
+            (!points.is_empty()).then(|| Line::through(&points, self.bend(*half), guess))
         };
-        let ceiling = at.clamp(0.0, f64::from(self.cap));
+        let lines = halves.iter().filter_map(line);
+        let line = lines.min_by(|a, b| a.ceiling().total_cmp(&b.ceiling()));
+        let line = line.unwrap_or_else(|| Line::through(&[], None, guess));
+        let ceiling = line.ceiling().clamp(0.0, f64::from(self.cap));
         let (slower, faster) = self.unsure(levels, ceiling);
-        let slope = slope.clamp(0.5, 20.0);
+        let steep = line.steepness();
         Forecast {
             ceiling: (ceiling + 1e-6) as u32,
-            low: (ceiling * (-slower / slope).exp() + 1e-6) as u32,
-            high: ((ceiling * (faster / slope).exp()) as u32).saturating_add(1).min(self.cap + 1),
-            blind,
+            low: (ceiling * (-slower / steep).exp() + 1e-6) as u32,
+            high: ((ceiling * (faster / steep).exp()) as u32).saturating_add(1).min(self.cap + 1),
+            blind: line.reach(),
         }
+    }
+
+    /// Where latencies under a sustained load bend, since the engine is full: by Little's law each request more then waits for
+    /// one more to leave.
+    fn bend(&self, half: Half) -> Option<Bend> {
+        let full = f64::from(self.full.filter(|_| self.load == Load::Sustained)?);
+        let limit = match half {
+            Half::First => Some(self.sla.ttft),
+            Half::Later => self.sla.e2e,
+        };
+        let then = match (limit, self.turnover_when_full(full)) {
+            (None, _) => WhenFull::Flat,
+            (Some(limit), Some(turnover)) => WhenFull::Queue(1.0 / (turnover * limit.get())),
+            (Some(_), None) => WhenFull::Unknown,
+        };
+        Some(Bend { full, then })
+    }
+
+    /// Requests per second that leave an engine that is full. Below that, the life of a request grows in proportion to those
+    /// that are decoded with it.
+    fn turnover_when_full(&self, full: f64) -> Option<f64> {
+        let life = |seen: &Seen| {
+            let level = f64::from(seen.concurrency());
+            Some(Point { level, used: level / seen.probe.turnover? })
+        };
+        let mut lives: Vec<Point> = self.seen.iter().filter_map(life).collect();
+        lives.sort_by(|a, b| a.level.total_cmp(&b.level));
+        if let Some(seen) = lives.iter().find(|life| life.level >= full) {
+            return Some(seen.level / seen.used);
+        }
+        let last = lives.last()?;
+        let before = lives.iter().rfind(|life| life.is_apart(last))?;
+        let grows = ((last.used - before.used) / (last.level - before.level)).max(0.0);
+        Some(full / (last.used + grows * (full - last.level)))
     }
 
     /// By how much, as a logarithm, the margin at the level nearest to this one may be less, and more, than it seems.

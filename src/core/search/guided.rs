@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use super::bracket::{Bracket, FEW};
 use super::forecast::{Forecast, Outlook};
-use super::level::{Level, Machine, Unknown};
+use super::level::{Half, Level, Machine, Unknown};
 use super::pace::{Judged, Pace};
 use super::seen::{Needed, Seen};
 use super::{Answer, Observation, Search, Step};
@@ -65,6 +65,9 @@ const FAINT: f64 = 0.15;
 const BLIND: f64 = 1.6;
 /// How far, as a logarithm, a level may be moved to where the engine changes.
 const BEND_NEAR: f64 = 0.5;
+/// The first probe of a sustained load is this much smaller than what fills the engine: it costs little, and the next one
+/// shows how latencies grow.
+const FIRST_PART: f64 = 16.0;
 /// How often a bound that is not there yet is tried for at one level.
 const TRIES: usize = 3;
 /// Limits on what follows the first token do not matter where requests use up no more of them than this, as a logarithm.
@@ -78,8 +81,8 @@ pub struct Guided {
     load: Load,
     hold_s: f64,
     prompts_per_step: Option<f64>,
-    /// Requests that the engine runs at most, by its sequences and by its KV cache.
-    bends: Vec<u32>,
+    /// The level from which on the engine is full, so that more requests wait for others to leave.
+    full: Option<u32>,
     /// The longest that a first token is waited for.
     patience_s: f64,
     seen: Vec<Seen>,
@@ -99,7 +102,7 @@ impl Guided {
             load: workload.load,
             hold_s: workload.hold.laid_down().get(),
             prompts_per_step: engine.max_num_batched_tokens.map(prompts),
-            bends: bends(workload, engine),
+            full: full(workload, engine),
             patience_s: plan.patience.get(),
             seen: Vec::new(),
             spent: 0.0,
@@ -193,17 +196,25 @@ impl Guided {
             miss: self.miss(),
             cap: self.cap(),
             prompts_per_step: self.prompts_per_step,
+            load: self.load,
+            sla: &self.slas[sla],
+            full: self.full,
         };
-        let by_margins = || outlook.by_margins(levels, || outlook.served_within(self.patience_s));
         if self.load == Load::Sustained {
-            return by_margins();
+            let guess =
+                self.full.map_or_else(|| outlook.served_within(self.patience_s), |full| f64::from(full) / FIRST_PART);
+            return outlook.by_levels(levels, &[Half::First, Half::Later], guess.max(1.0));
         }
-        let by_curve = outlook.by_curve(self.slas[sla].ttft.get());
+        let by_curve = outlook.by_curve();
         let slow_below = |level: &Level| {
             level.concurrency <= by_curve.ceiling && level.margin(machine, needed.likely, 0.0, Unknown::Failed) < 0.0
         };
         // Where it is not the first token that is missed, its curve does not tell the ceiling.
-        if judged == Judged::Later && levels.values().any(slow_below) { by_margins() } else { by_curve }
+        if judged == Judged::Later && levels.values().any(slow_below) {
+            outlook.by_levels(levels, &[Half::First, Half::Later], outlook.served_within(self.patience_s))
+        } else {
+            by_curve
+        }
     }
 
     /// Draws every bracket anew, and says what to probe next.
@@ -242,9 +253,9 @@ impl Guided {
             .then(|| ((f64::from(highest) * RAMP) as u32).min(level.max(highest + 1)).min(self.cap()))
     }
 
-    /// A level at which the engine itself changes, strictly between two others: there the curve has a bend.
+    /// The level at which the engine becomes full, where it is strictly between two others: there the curve has a bend.
     fn bend(&self, from: u32, to: u32) -> Option<u32> {
-        self.bends.iter().copied().filter(|bend| (from + 1..to).contains(bend)).max()
+        self.full.filter(|full| (from + 1..to).contains(full))
     }
 
     /// What to do next for one SLA.
@@ -275,12 +286,14 @@ impl Guided {
         if (forecast.blind > BLIND || contradicted) && top - floor > 2 {
             let aim = if contradicted { floor + (top - floor) / 2 } else { ceiling };
             let aim = aim.clamp(floor + 1, top - 1).max(1);
-            // A level at which the engine changes is not passed over on the way up; on the way between two levels it is
-            // taken where it is near, or where nothing better is known.
+            // Under a sustained load the forecast knows of the level at which the engine becomes full. In a burst it is not
+            // passed over on the way up; on the way between two levels it is taken where it is near, or where nothing better
+            // is known.
             let near = |bend: &u32| {
                 contradicted
-                    || (bracket.fail.is_none() && *bend < aim)
-                    || (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR
+                    || self.load == Load::Burst
+                        && ((bracket.fail.is_none() && *bend < aim)
+                            || (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR)
             };
             let level = self.bend(floor, top).filter(near).unwrap_or(aim);
             if !sight.levels.contains_key(&level) {
@@ -520,11 +533,15 @@ fn probe(sla: usize, level: u32, sights: &[Sight]) -> Step {
     Step::Probe { concurrency, until: Until::Decided(which) }
 }
 
-/// Levels beyond which requests wait for a sequence, or for KV cache.
-fn bends(workload: &Workload, engine: &Resolved) -> Vec<u32> {
-    let tokens = u64::from(workload.input_tokens) + u64::from(workload.output_tokens);
-    let by_cache = engine.kv_cache_tokens.map(|capacity| (capacity / tokens.max(1)).min(u64::from(u32::MAX)) as u32);
-    engine.max_num_seqs.into_iter().chain(by_cache).collect()
+/// The level beyond which requests wait for a sequence, for KV cache, or, under a sustained load, for others' prompts: where
+/// every step is full of them, each request lives for as many steps as it has tokens.
+fn full(workload: &Workload, engine: &Resolved) -> Option<u32> {
+    let (input, output) = (u64::from(workload.input_tokens), u64::from(workload.output_tokens));
+    let of = |tokens: u64| u32::try_from(tokens / (input + output).max(1)).unwrap_or(u32::MAX);
+    let by_cache = engine.kv_cache_tokens.map(of);
+    let sustained = workload.load == Load::Sustained;
+    let by_steps = engine.max_num_batched_tokens.filter(|_| sustained).map(|budget| of(output * u64::from(budget)));
+    engine.max_num_seqs.into_iter().chain(by_cache).chain(by_steps).min()
 }
 
 fn first_tokens(level: u32) -> Step {
@@ -538,7 +555,7 @@ impl Search for Guided {
 
     fn observe(&mut self, observation: Observation) {
         self.spent += observation.seconds.get();
-        self.seen.push(Seen::new(observation, self.bends.iter().copied().min()));
+        self.seen.push(Seen::new(observation, self.full));
         (self.brackets, self.step) = self.choose();
     }
 

@@ -103,6 +103,15 @@ pub(super) enum Unknown {
     Failed,
 }
 
+/// One half of an SLA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    /// The limit on the first token.
+    First,
+    /// The limits on what follows it.
+    Later,
+}
+
 impl<'a> Level<'a> {
     pub fn new(concurrency: u32, judged: Judged) -> Self {
         Self { concurrency, judged, probes: Vec::new() }
@@ -115,21 +124,45 @@ impl<'a> Level<'a> {
     /// The share of ok requests in the long run if everything took `exp(slower)` times as long, on a machine of this
     /// spread. Engine failures are left out.
     fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
+        let told = |under: &'a UnderSla| match self.judged {
+            Judged::FirstTokens => (under.used_first(), 0),
+            Judged::Later => (under.used.as_slice(), under.unknown),
+        };
+        self.share_of(machine, slower, spread, |under| {
+            let (used, left) = told(under);
+            (used, left, if unknown == Unknown::Ok { left } else { 0 })
+        })
+    }
+
+    /// The same of requests as `told`: what each used up, and how many nothing is known of and of those are ok.
+    fn share_of(
+        &self,
+        machine: &Machine,
+        slower: f64,
+        spread: f64,
+        told: impl Fn(&'a UnderSla) -> (&'a [f64], u32, u32),
+    ) -> f64 {
         let (mut ok, mut total) = (0.0, 0.0);
         for (under, standing) in &self.probes {
-            let (used, left) = match self.judged {
-                Judged::FirstTokens => (under.used_first(), 0),
-                Judged::Later => (under.used.as_slice(), under.unknown),
-            };
-            let requests = (used.len() + left as usize) as f64;
-            let maybe = if unknown == Unknown::Ok { left as usize } else { 0 };
+            let (used, left, maybe) = told(under);
+            let requests = (used.len() + left as usize).max(1) as f64;
             for pace in machine.paces(spread) {
                 let limit = standing.slower - slower - pace;
-                ok += (used.partition_point(|used| *used <= limit) + maybe) as f64 / requests;
+                ok += (used.partition_point(|used| *used <= limit) + maybe as usize) as f64 / requests;
                 total += 1.0;
             }
         }
         ok / total
+    }
+
+    /// As [`Level::margin`], of one half of the SLA alone; `None` where no request tells of it.
+    pub fn half_margin(&self, machine: &Machine, needed: f64, spread: f64, half: Half) -> Option<f64> {
+        let told = |under: &'a UnderSla| match half {
+            Half::First => under.used_first(),
+            Half::Later => under.halves.as_ref().map_or(&[][..], |halves| &halves.later),
+        };
+        let any = self.probes.iter().any(|(under, _)| !told(under).is_empty());
+        any.then(|| margin(|slower| self.share_of(machine, slower, spread, |under| (told(under), 0, 0)) >= needed))
     }
 
     /// By which factor, as a logarithm, everything could become slower before fewer than `needed` are ok; negative where

@@ -13,6 +13,7 @@ mod guided;
 #[cfg(test)]
 mod laws;
 mod level;
+mod line;
 mod observation;
 mod pace;
 mod seen;

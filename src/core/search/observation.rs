@@ -24,6 +24,8 @@ pub struct Observation {
     /// Times in seconds at which the first N requests, which arrive together under either load, got their first token
     /// or were failed by the engine: ascending, those that were still waiting are missing at the end.
     pub opening: Vec<f64>,
+    /// Requests per second that took the place of others while the window of a sustained load was open.
+    pub turnover: Option<f64>,
     /// Its judged requests under each SLA of the ladder.
     pub under: Vec<UnderSla>,
 }
@@ -62,7 +64,8 @@ impl Observation {
         let mut opening: Vec<f64> = first.filter_map(settled_at).collect();
         opening.sort_by(f64::total_cmp);
         let under = slas.iter().map(|sla| UnderSla::new(load, sla, &measured.requests)).collect();
-        Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, under }
+        let turnover = if load == Load::Sustained { turnover(&measured.requests) } else { None };
+        Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, turnover, under }
     }
 
     /// The number of leading times in [`Observation::opening`] that came about as it would have with more requests behind it.
@@ -81,6 +84,14 @@ impl Observation {
     pub fn is_complete(&self) -> bool {
         self.opening.len() >= self.concurrency.get() as usize
     }
+}
+
+/// How many judged requests were submitted in a second, from the first to the last of them.
+fn turnover(requests: &[RequestRecord]) -> Option<f64> {
+    let mut submitted = requests.iter().filter(|request| request.judged).map(|request| request.submitted_s.get());
+    let first = submitted.next()?;
+    let (count, last) = submitted.fold((0.0, first), |(count, last), at| (count + 1.0, f64::max(last, at)));
+    (last > first).then(|| count / (last - first))
 }
 
 /// When a request got its first token or was failed without one, since its submission.

@@ -150,6 +150,7 @@ mod tests {
             first_tokens_only: false,
             seconds: Seconds::ZERO,
             opening,
+            turnover: None,
             under: vec![under],
         };
         Seen::new(probe, None)
