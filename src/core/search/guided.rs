@@ -512,7 +512,8 @@ fn part(level: u32, part: f64) -> u32 {
     (f64::from(level) * part) as u32
 }
 
-/// A forecast that certain bounds have overtaken is mended by about twice as much as it is known to be off.
+/// A forecast that certain bounds have overtaken is mended by about twice as much as it is known to be off; where that
+/// passes over everything between them, it is of no use there, and the middle is as good.
 fn past_bounds(ceiling: u32, floor: u32, top: u32) -> u32 {
     let mended = if ceiling < floor {
         floor.saturating_add(floor - ceiling - 1)
@@ -521,7 +522,7 @@ fn past_bounds(ceiling: u32, floor: u32, top: u32) -> u32 {
     } else {
         ceiling
     };
-    mended.clamp(floor, top - 1)
+    if (floor..top).contains(&mended) { mended } else { floor + (top - floor) / 2 }
 }
 
 /// A probe for this SLA, and for those that expect their ceiling close by.
@@ -561,5 +562,28 @@ impl Search for Guided {
 
     fn answers(&self) -> Vec<Answer> {
         self.brackets.iter().map(|bracket| bracket.answer(&self.settings)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::past_bounds;
+
+    #[test]
+    fn a_forecast_is_brought_between_the_bounds_and_never_creeps_along_one() {
+        let table = [
+            ((50, 40, 60), 50),
+            // Just overtaken: mended by about twice that.
+            ((38, 40, 60), 41),
+            ((62, 40, 60), 57),
+            // So far off that it tells nothing.
+            ((10, 40, 60), 50),
+            ((182, 69, 118), 93),
+            ((182, 94, 96), 95),
+            ((182, 95, 96), 95),
+        ];
+        for ((ceiling, floor, top), expected) in table {
+            assert_eq!(past_bounds(ceiling, floor, top), expected, "{ceiling} between {floor} and {top}");
+        }
     }
 }

@@ -333,3 +333,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_limit_a_hair_before_the_end_of_a_step_is_not_crept_up_to() {
+    let engine = SimEngine {
+        prefill_tokens_per_second: 30_825.748_403_065_387,
+        decode_step: Seconds::ZERO,
+        decode_step_per_sequence: Seconds::ZERO,
+        max_num_seqs: 99,
+        max_num_batched_tokens: 14_452,
+        kv_cache_tokens: 20_000,
+        ..engine()
+    };
+    // A burst of 98 just fits; every larger one fills the step to the brim, which then ends too late by 20 microseconds.
+    let slas = [sla(0.538_125_269_204_862_3, 0.468_809_315_786_479_4)];
+    let found = climb(engine, &workload(Load::Burst, 146, 1, 0.0), &settings(Resolution::Requests(1), 1), &slas, 0);
+    assert_eq!(found.answers[0].status, Status::Found);
+    assert_eq!(found.answers[0].highest_pass, Concurrency::new(98));
+    assert!(found.probes.len() <= 25, "{}", found.probes.len());
+}
