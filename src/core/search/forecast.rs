@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::curve::Curve;
-use super::level::{Half, Level, Machine, Unknown};
+use super::level::{Level, Machine, Unknown};
 use super::line::{Bend, Line, Point, WhenFull};
+use super::observation::Half;
 use super::pace::Judged;
 use super::seen::{Needed, Seen};
 use crate::load::Load;
@@ -19,6 +20,22 @@ pub(super) struct Forecast {
     pub high: u32,
     /// Between how far apart levels it was foretold; 1 where the curve was seen all the way.
     pub blind: f64,
+}
+
+impl Forecast {
+    /// The ceiling between bounds that are certain. A forecast that they have overtaken is mended by about twice as much as it
+    /// is known to be off; where that passes over everything between them, it is of no use there, and the middle is as good.
+    pub fn between(&self, floor: u32, top: u32) -> u32 {
+        let ceiling = self.ceiling;
+        let mended = if ceiling < floor {
+            floor.saturating_add(floor - ceiling - 1)
+        } else if ceiling >= top {
+            (top - 1).saturating_sub(ceiling - top)
+        } else {
+            ceiling
+        };
+        if (floor..top).contains(&mended) { mended } else { floor + (top - floor) / 2 }
+    }
 }
 
 /// What a forecast is made from.
@@ -69,17 +86,17 @@ impl Outlook<'_> {
     }
 
     /// From the levels that were probed, each half of the SLA by itself; at `guess` where there are none.
-    pub fn by_levels(&self, levels: &BTreeMap<u32, Level>, halves: &[Half], guess: f64) -> Forecast {
-        let line = |half: &Half| {
+    pub fn by_levels(&self, levels: &BTreeMap<u32, Level>, guess: f64) -> Forecast {
+        let line = |half: Half| {
             let point = |level: &Level| {
                 let spread = self.spread(level.concurrency);
-                let margin = level.half_margin(self.machine, self.needed.likely, spread, *half)?;
+                let margin = level.half_margin(self.machine, self.needed.likely, spread, half)?;
                 Some(Point { level: f64::from(level.concurrency), used: (-margin).exp() })
             };
             let points: Vec<Point> = levels.values().filter_map(point).collect();
-            (!points.is_empty()).then(|| Line::through(&points, self.bend(*half), guess))
+            (!points.is_empty()).then(|| Line::through(&points, self.bend(half), guess))
         };
-        let lines = halves.iter().filter_map(line);
+        let lines = [Half::First, Half::Later].into_iter().filter_map(line);
         let line = lines.min_by(|a, b| a.ceiling().total_cmp(&b.ceiling()));
         let line = line.unwrap_or_else(|| Line::through(&[], None, guess));
         let ceiling = line.ceiling().clamp(0.0, f64::from(self.cap));
@@ -158,5 +175,29 @@ impl Outlook<'_> {
     pub fn served_within(&self, seconds: f64) -> f64 {
         let longest = self.seen.iter().max_by_key(|seen| seen.opening().len());
         longest.map_or(1.0, |longest| self.curve(longest, u32::MAX).done_by(seconds.ln())).max(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forecast_is_brought_between_the_bounds_and_never_creeps_along_one() {
+        let table = [
+            ((50, 40, 60), 50),
+            // Just overtaken: mended by about twice that.
+            ((38, 40, 60), 41),
+            ((62, 40, 60), 57),
+            // So far off that it tells nothing.
+            ((10, 40, 60), 50),
+            ((182, 69, 118), 93),
+            ((182, 94, 96), 95),
+            ((182, 95, 96), 95),
+        ];
+        for ((ceiling, floor, top), expected) in table {
+            let forecast = Forecast { ceiling, low: ceiling, high: ceiling + 1, blind: 1.0 };
+            assert_eq!(forecast.between(floor, top), expected, "{ceiling} between {floor} and {top}");
+        }
     }
 }

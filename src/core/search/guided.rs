@@ -12,10 +12,13 @@
 use std::collections::BTreeMap;
 
 use super::bracket::{Bracket, FEW};
+use super::capacity::Capacity;
 use super::forecast::{Forecast, Outlook};
-use super::level::{Half, Level, Machine, Unknown};
+use super::level::{Level, Machine, Unknown};
+use super::observation::Half;
 use super::pace::{Judged, Pace};
 use super::seen::{Needed, Seen};
+use super::spending::{NARROW, NARROW_AT_LAST, PACE_PROBES, Spending, part};
 use super::{Answer, Observation, Search, Step};
 use crate::experiment::{SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
@@ -38,21 +41,9 @@ const PACE_PART: f64 = 8.0;
 const NARROWING_PART: f64 = 3.0;
 /// Least requests of a pace probe.
 const PACE_LEAST: u32 = 10;
-/// Most probes that the pace is worth.
-const PACE_PROBES: usize = 24;
-/// Engine time that they may take, as a multiple of that of one probe at each bound.
-const PACE_SPEND: f64 = 0.45;
-/// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
-/// of the time of one probe at each bound.
-const WORTHWHILE: f64 = 1.9;
 /// How much farther out than it must be a bound is probed, as a part of the least width of the bracket: the probe itself
 /// moves the estimate.
 const SLACK: f64 = 0.06;
-/// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
-/// while, is one of this part of the ceiling; nor, once it has cost twice that, one of this.
-const ENOUGH: f64 = 1.15;
-const NARROW: f64 = 0.1;
-const NARROW_AT_LAST: f64 = 0.25;
 /// Part of the way to a better bound that a probe must go to be worth it.
 const GAIN: f64 = 0.4;
 /// Part of the bracket that a probe must take off it to be worth it.
@@ -81,12 +72,10 @@ pub struct Guided {
     load: Load,
     hold_s: f64,
     prompts_per_step: Option<f64>,
-    /// The level from which on the engine is full, so that more requests wait for others to leave.
-    full: Option<u32>,
+    capacity: Capacity,
     /// The longest that a first token is waited for.
     patience_s: f64,
     seen: Vec<Seen>,
-    spent: f64,
     brackets: Vec<Bracket>,
     step: Step,
 }
@@ -102,10 +91,9 @@ impl Guided {
             load: workload.load,
             hold_s: workload.hold.laid_down().get(),
             prompts_per_step: engine.max_num_batched_tokens.map(prompts),
-            full: full(workload, engine),
+            capacity: Capacity::new(workload, engine),
             patience_s: plan.patience.get(),
             seen: Vec::new(),
-            spent: 0.0,
             brackets: vec![Bracket::default(); slas.len()],
             step: Step::Done,
         };
@@ -147,7 +135,7 @@ impl Guided {
         let fails = |seen: &&Seen| seen.probe.under[sla].tally.verdict(limits.ok_rate) == Verdict::Fail;
         let lowest_fail = self.seen.iter().filter(fails).map(Seen::concurrency).min().unwrap_or(u32::MAX);
         let is_slow = |seen: &Seen| {
-            let used = seen.probe.under[sla].halves.as_ref().map_or(&[][..], |halves| &halves.later);
+            let used = seen.probe.under[sla].half(Half::Later);
             let needed = (limits.ok_rate.get() * used.len() as f64).ceil() as usize;
             needed > 0 && used[needed - 1] > CLEAR
         };
@@ -198,12 +186,12 @@ impl Guided {
             prompts_per_step: self.prompts_per_step,
             load: self.load,
             sla: &self.slas[sla],
-            full: self.full,
+            full: self.capacity.full,
         };
         if self.load == Load::Sustained {
-            let guess =
-                self.full.map_or_else(|| outlook.served_within(self.patience_s), |full| f64::from(full) / FIRST_PART);
-            return outlook.by_levels(levels, &[Half::First, Half::Later], guess.max(1.0));
+            let part = self.capacity.full.map(|full| f64::from(full) / FIRST_PART);
+            let guess = part.unwrap_or_else(|| outlook.served_within(self.patience_s));
+            return outlook.by_levels(levels, guess.max(1.0));
         }
         let by_curve = outlook.by_curve();
         let slow_below = |level: &Level| {
@@ -211,7 +199,7 @@ impl Guided {
         };
         // Where it is not the first token that is missed, its curve does not tell the ceiling.
         if judged == Judged::Later && levels.values().any(slow_below) {
-            outlook.by_levels(levels, &[Half::First, Half::Later], outlook.served_within(self.patience_s))
+            outlook.by_levels(levels, outlook.served_within(self.patience_s))
         } else {
             by_curve
         }
@@ -224,7 +212,7 @@ impl Guided {
         let own: Vec<Bracket> = sights.iter().map(|sight| sight.bracket).collect();
         let mut brackets = Bracket::share_evidence(&own, &self.slas);
         let most = PROBES_BESIDE + PROBES_PER_SLA * self.slas.len();
-        if self.spent >= self.settings.budget.get() || self.seen.len() >= most {
+        if self.spending().total() >= self.settings.budget.get() || self.seen.len() >= most {
             return (brackets, Step::Done);
         }
         if self.seen.is_empty() {
@@ -253,11 +241,6 @@ impl Guided {
             .then(|| ((f64::from(highest) * RAMP) as u32).min(level.max(highest + 1)).min(self.cap()))
     }
 
-    /// The level at which the engine becomes full, where it is strictly between two others: there the curve has a bend.
-    fn bend(&self, from: u32, to: u32) -> Option<u32> {
-        self.full.filter(|full| (from + 1..to).contains(full))
-    }
-
     /// What to do next for one SLA.
     fn next_for(&self, machine: &Machine, sla: usize, sights: &[Sight], bracket: &Bracket) -> Next {
         let sight = &sights[sla];
@@ -273,11 +256,8 @@ impl Guided {
         }
         // Look between the bounds that stand.
         let (floor, top) = (bracket.pass.unwrap_or(0), bracket.fail.unwrap_or(cap + 1));
-        let ceiling = if machine.is_steady() {
-            past_bounds(forecast.ceiling, floor, top)
-        } else {
-            forecast.ceiling.clamp(floor, top - 1)
-        };
+        let ceiling =
+            if machine.is_steady() { forecast.between(floor, top) } else { forecast.ceiling.clamp(floor, top - 1) };
         if let Some(level) = self.ramp(ceiling) {
             return Next::Pace(level);
         }
@@ -289,13 +269,11 @@ impl Guided {
             // Under a sustained load the forecast knows of the level at which the engine becomes full. In a burst it is not
             // passed over on the way up; on the way between two levels it is taken where it is near, or where nothing better
             // is known.
-            let near = |bend: &u32| {
-                contradicted
-                    || self.load == Load::Burst
-                        && ((bracket.fail.is_none() && *bend < aim)
-                            || (f64::from(*bend) / f64::from(aim)).ln().abs() < BEND_NEAR)
-            };
-            let level = self.bend(floor, top).filter(near).unwrap_or(aim);
+            let on_the_way = |full: u32| bracket.fail.is_none() && full < aim;
+            let near = |full: u32| (f64::from(full) / f64::from(aim)).ln().abs() < BEND_NEAR;
+            let of_use = |full: &u32| contradicted || self.load == Load::Burst && (on_the_way(*full) || near(*full));
+            let between = self.capacity.full.filter(|full| (floor + 1..top).contains(full));
+            let level = between.filter(of_use).unwrap_or(aim);
             if !sight.levels.contains_key(&level) {
                 return Next::Level(level);
             }
@@ -315,24 +293,21 @@ impl Guided {
         };
         let width = self.settings.resolution.width_at(low.max(1));
         let sure = high - low <= width;
-        if !sure && self.is_pace_worthwhile(machine) {
+        let spending = self.spending();
+        if !sure && spending.is_pace_worthwhile(machine) {
             return Next::Pace(self.pace_level(ceiling));
         }
-        if sight.needed.strict > 1.0 && sight.needed.lax <= 1.0 && self.spent < 2.0 * WORTHWHILE * self.certificate() {
+        if sight.needed.strict > 1.0 && sight.needed.lax <= 1.0 && !spending.is_at_last() {
             // Failures or stalls may be so many that nothing passes, or not: only more requests tell.
             return Next::Pace(ceiling.max(self.pace_level(ceiling)));
         }
         if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady())
-            && fail - pass <= self.good_enough(high - low, pass)
+            && fail - pass <= spending.good_enough(&self.settings, high - low, pass)
         {
             let wide = fail - pass > self.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
             let more = machine.pace.as_ref().is_some_and(|pace| pace.probes() < PACE_PROBES);
             let level = self.pace_level(ceiling).max((f64::from(ceiling) / NARROWING_PART) as u32);
-            return if wide && more && self.spent < WORTHWHILE * self.certificate() {
-                Next::Pace(level)
-            } else {
-                Next::Settled
-            };
+            return if wide && more && !spending.is_worthwhile_spent() { Next::Pace(level) } else { Next::Settled };
         }
         let dark = self.is_dark(sla, ceiling);
         if dark && !machine.is_steady() && high - low > part(ceiling, FAINT).max(FEW) {
@@ -376,24 +351,9 @@ impl Guided {
         laxer.map(|(_, sight)| sight.forecast.low).filter(|low| within.contains(low)).max().unwrap_or(high)
     }
 
-    /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
-    fn good_enough(&self, least: u32, pass: u32) -> u32 {
-        let narrow = self.settings.resolution.width_at(pass).max((f64::from(least) * ENOUGH) as u32 + 1);
-        match self.spent / self.certificate() {
-            cost if cost > 2.0 * WORTHWHILE => narrow.max(part(pass, NARROW_AT_LAST)).max(FEW),
-            cost if cost > WORTHWHILE => narrow.max(part(pass, NARROW)).max(FEW),
-            _ => narrow,
-        }
-    }
-
-    /// About what one probe at each bound costs.
-    fn certificate(&self) -> f64 {
-        let costs = self.seen.iter().filter(|seen| seen.probe.load == Load::Sustained);
-        let costs: Vec<f64> = costs.map(|seen| seen.probe.seconds.get()).collect();
-        if !costs.is_empty() {
-            return 2.0 * self.slas.len() as f64 * costs.iter().sum::<f64>() / costs.len() as f64;
-        }
-        self.slas.iter().map(|sla| 2.0 * sla.ttft.get() + self.hold_s).sum::<f64>().max(f64::MIN_POSITIVE)
+    /// What the probes so far have cost.
+    fn spending(&self) -> Spending {
+        Spending::of(&self.seen, &self.slas, self.hold_s)
     }
 
     /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to
@@ -439,15 +399,6 @@ impl Guided {
             () => GAIN * f64::from(wanted),
         };
         (gained > 0 && f64::from(gained) >= least).then_some(target)
-    }
-
-    /// Whether more probes of the pace would pay.
-    fn is_pace_worthwhile(&self, machine: &Machine) -> bool {
-        let first_tokens = self.seen.iter().filter(|seen| seen.probe.first_tokens_only);
-        let spent: f64 = first_tokens.map(|seen| seen.probe.seconds.get()).sum();
-        let probes = machine.pace.as_ref().map_or(0, Pace::probes);
-        machine.beliefs().is_empty()
-            || (probes < PACE_PROBES && !machine.is_steady() && spent < PACE_SPEND * self.certificate())
     }
 
     /// A burst that costs little and has enough full steps to show the pace.
@@ -507,24 +458,6 @@ enum Next {
     Settled,
 }
 
-/// So much of a level.
-fn part(level: u32, part: f64) -> u32 {
-    (f64::from(level) * part) as u32
-}
-
-/// A forecast that certain bounds have overtaken is mended by about twice as much as it is known to be off; where that
-/// passes over everything between them, it is of no use there, and the middle is as good.
-fn past_bounds(ceiling: u32, floor: u32, top: u32) -> u32 {
-    let mended = if ceiling < floor {
-        floor.saturating_add(floor - ceiling - 1)
-    } else if ceiling >= top {
-        (top - 1).saturating_sub(ceiling - top)
-    } else {
-        ceiling
-    };
-    if (floor..top).contains(&mended) { mended } else { floor + (top - floor) / 2 }
-}
-
 /// A probe for this SLA, and for those that expect their ceiling close by.
 fn probe(sla: usize, level: u32, sights: &[Sight]) -> Step {
     let near =
@@ -532,17 +465,6 @@ fn probe(sla: usize, level: u32, sights: &[Sight]) -> Step {
     let which = sights.iter().enumerate().filter(near).map(|(other, _)| other).collect();
     let concurrency = Concurrency::new(level).unwrap_or(Concurrency::ONE);
     Step::Probe { concurrency, until: Until::Decided(which) }
-}
-
-/// The level beyond which requests wait for a sequence, for KV cache, or, under a sustained load, for others' prompts: where
-/// every step is full of them, each request lives for as many steps as it has tokens.
-fn full(workload: &Workload, engine: &Resolved) -> Option<u32> {
-    let (input, output) = (u64::from(workload.input_tokens), u64::from(workload.output_tokens));
-    let of = |tokens: u64| u32::try_from(tokens / (input + output).max(1)).unwrap_or(u32::MAX);
-    let by_cache = engine.kv_cache_tokens.map(of);
-    let sustained = workload.load == Load::Sustained;
-    let by_steps = engine.max_num_batched_tokens.filter(|_| sustained).map(|budget| of(output * u64::from(budget)));
-    engine.max_num_seqs.into_iter().chain(by_cache).chain(by_steps).min()
 }
 
 fn first_tokens(level: u32) -> Step {
@@ -555,35 +477,11 @@ impl Search for Guided {
     }
 
     fn observe(&mut self, observation: Observation) {
-        self.spent += observation.seconds.get();
-        self.seen.push(Seen::new(observation, self.full));
+        self.seen.push(Seen::new(observation, self.capacity.admitted));
         (self.brackets, self.step) = self.choose();
     }
 
     fn answers(&self) -> Vec<Answer> {
         self.brackets.iter().map(|bracket| bracket.answer(&self.settings)).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::past_bounds;
-
-    #[test]
-    fn a_forecast_is_brought_between_the_bounds_and_never_creeps_along_one() {
-        let table = [
-            ((50, 40, 60), 50),
-            // Just overtaken: mended by about twice that.
-            ((38, 40, 60), 41),
-            ((62, 40, 60), 57),
-            // So far off that it tells nothing.
-            ((10, 40, 60), 50),
-            ((182, 69, 118), 93),
-            ((182, 94, 96), 95),
-            ((182, 95, 96), 95),
-        ];
-        for ((ceiling, floor, top), expected) in table {
-            assert_eq!(past_bounds(ceiling, floor, top), expected, "{ceiling} between {floor} and {top}");
-        }
     }
 }

@@ -224,6 +224,25 @@ fn a_sustained_load_has_the_same_ceiling_when_it_is_held_twice_as_long() {
 }
 
 #[test]
+fn a_sustained_ceiling_is_foretold_from_cheap_probes() {
+    let slow = SimEngine {
+        prefill_tokens_per_second: 12_000.0,
+        decode_step: seconds(30e-3),
+        max_num_batched_tokens: 2048,
+        ..noisy()
+    };
+    let workload = workload(Load::Sustained, 2000, 100, 4.0);
+    let later = Sla { tpot: Some(seconds(0.25)), ..sla(0.95, 2.0) };
+    for slas in [[sla(0.95, 2.0)], [later]] {
+        let trials = Trials::run(slow, &workload, relative(0.05), &slas, 60);
+        assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+        assert!(trials.ended(0, Status::Undecided) <= 0.1);
+        // Level after level up to the ceiling costs more than 2.7.
+        assert!(trials.certificate_ratio() <= 1.8, "{}: {slas:?}", trials.certificate_ratio());
+    }
+}
+
+#[test]
 fn a_grid_costs_less_than_a_third_of_what_the_reference_spends_on_it() {
     let workload = workload(Load::Burst, 1500, 64, 0.5);
     let limits = [0.7, 1.4, 2.8, 5.6];

@@ -6,7 +6,7 @@
 //! the middle is and how wide the spread: a belief in each, and R(N) follows.
 
 use super::belief::{Belief, Posterior, Standing, View};
-use super::observation::UnderSla;
+use super::observation::{Half, UnderSla};
 use super::pace::{Judged, Pace};
 use super::seen::Seen;
 use crate::stats::normal_slices;
@@ -103,15 +103,6 @@ pub(super) enum Unknown {
     Failed,
 }
 
-/// One half of an SLA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Half {
-    /// The limit on the first token.
-    First,
-    /// The limits on what follows it.
-    Later,
-}
-
 impl<'a> Level<'a> {
     pub fn new(concurrency: u32, judged: Judged) -> Self {
         Self { concurrency, judged, probes: Vec::new() }
@@ -124,45 +115,25 @@ impl<'a> Level<'a> {
     /// The share of ok requests in the long run if everything took `exp(slower)` times as long, on a machine of this
     /// spread. Engine failures are left out.
     fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
-        let told = |under: &'a UnderSla| match self.judged {
-            Judged::FirstTokens => (under.used_first(), 0),
-            Judged::Later => (under.used.as_slice(), under.unknown),
-        };
-        self.share_of(machine, slower, spread, |under| {
-            let (used, left) = told(under);
-            (used, left, if unknown == Unknown::Ok { left } else { 0 })
-        })
+        let told = self.probes.iter().map(|(under, standing)| {
+            let (used, left) = match self.judged {
+                Judged::FirstTokens => (under.half(Half::First), 0),
+                Judged::Later => (under.used.as_slice(), under.unknown),
+            };
+            let maybe = if unknown == Unknown::Ok { left } else { 0 };
+            Told { used, left, maybe, slower: standing.slower }
+        });
+        share(told, machine, slower, spread)
     }
 
-    /// The same of requests as `told`: what each used up, and how many nothing is known of and of those are ok.
-    fn share_of(
-        &self,
-        machine: &Machine,
-        slower: f64,
-        spread: f64,
-        told: impl Fn(&'a UnderSla) -> (&'a [f64], u32, u32),
-    ) -> f64 {
-        let (mut ok, mut total) = (0.0, 0.0);
-        for (under, standing) in &self.probes {
-            let (used, left, maybe) = told(under);
-            let requests = (used.len() + left as usize).max(1) as f64;
-            for pace in machine.paces(spread) {
-                let limit = standing.slower - slower - pace;
-                ok += (used.partition_point(|used| *used <= limit) + maybe as usize) as f64 / requests;
-                total += 1.0;
-            }
-        }
-        ok / total
-    }
-
-    /// As [`Level::margin`], of one half of the SLA alone; `None` where no request tells of it.
+    /// As [`Level::margin`], of one half of the SLA alone, by the probes that tell of it; `None` where none does.
     pub fn half_margin(&self, machine: &Machine, needed: f64, spread: f64, half: Half) -> Option<f64> {
-        let told = |under: &'a UnderSla| match half {
-            Half::First => under.used_first(),
-            Half::Later => under.halves.as_ref().map_or(&[][..], |halves| &halves.later),
+        let tells = |(under, standing): &(&'a UnderSla, Standing)| {
+            let used = under.half(half);
+            (!used.is_empty()).then_some(Told { used, left: 0, maybe: 0, slower: standing.slower })
         };
-        let any = self.probes.iter().any(|(under, _)| !told(under).is_empty());
-        any.then(|| margin(|slower| self.share_of(machine, slower, spread, |under| (told(under), 0, 0)) >= needed))
+        let told: Vec<Told> = self.probes.iter().filter_map(tells).collect();
+        (!told.is_empty()).then(|| margin(|slower| share(told.iter().copied(), machine, slower, spread) >= needed))
     }
 
     /// By which factor, as a logarithm, everything could become slower before fewer than `needed` are ok; negative where
@@ -218,6 +189,33 @@ impl<'a> Level<'a> {
         let margin = |needed: f64| self.margin(machine, needed.clamp(0.0, 1.0), 0.0, unknown);
         (margin(needed - off) - margin(needed + off)) / 2.0
     }
+}
+
+/// What the requests of one probe tell.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    /// What each used up, ascending.
+    used: &'a [f64],
+    /// Requests of which nothing can be said, and how many of them are taken to be ok.
+    left: u32,
+    maybe: u32,
+    /// How much slower than the middle the machine was.
+    slower: f64,
+}
+
+/// The share of ok requests over equally likely probes of a machine of this spread, if everything took `exp(slower)` times
+/// as long.
+fn share<'a>(told: impl Iterator<Item = Told<'a>>, machine: &Machine, slower: f64, spread: f64) -> f64 {
+    let (mut ok, mut total) = (0.0, 0.0);
+    for probe in told {
+        let requests = (probe.used.len() + probe.left as usize) as f64;
+        for pace in machine.paces(spread) {
+            let limit = probe.slower - slower - pace;
+            ok += (probe.used.partition_point(|used| *used <= limit) + probe.maybe as usize) as f64 / requests;
+            total += 1.0;
+        }
+    }
+    ok / total
 }
 
 /// The greatest logarithm up to [`MARGIN`] by which everything can be slower while `holds`; where it does not hold as it

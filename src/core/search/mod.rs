@@ -6,6 +6,7 @@
 mod belief;
 mod bisect;
 mod bracket;
+mod capacity;
 mod certificate;
 mod curve;
 mod forecast;
@@ -17,6 +18,7 @@ mod line;
 mod observation;
 mod pace;
 mod seen;
+mod spending;
 mod stall;
 mod steps;
 
@@ -33,7 +35,7 @@ use crate::watch::Until;
 pub use bisect::Bisect;
 pub use certificate::certificate_seconds;
 pub use guided::Guided;
-pub use observation::{Halves, Observation, UnderSla};
+pub use observation::{Half, Halves, Observation, UnderSla};
 
 /// What a search wants next.
 #[derive(Clone, Debug, PartialEq)]

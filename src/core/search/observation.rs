@@ -55,6 +55,15 @@ pub struct Halves {
     pub later: Vec<f64>,
 }
 
+/// One half of an SLA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The limit on the first token.
+    First,
+    /// The limits on what follows it.
+    Later,
+}
+
 impl Observation {
     /// Judges what was measured under each SLA.
     pub fn new(load: &LoadPlan, until: &Until, measured: &Measured, slas: &[Sla]) -> Self {
@@ -121,9 +130,15 @@ impl UnderSla {
         }
     }
 
-    /// As [`UnderSla::used`], of the limit on the first token alone; nothing of it is unknown under a burst.
-    pub fn used_first(&self) -> &[f64] {
-        self.halves.as_ref().map_or(&self.used, |halves| &halves.first)
+    /// As [`UnderSla::used`], of one half alone: of the first token nothing is unknown under a burst; of what follows it there
+    /// may be nothing.
+    pub fn half(&self, half: Half) -> &[f64] {
+        match (half, &self.halves) {
+            (Half::First, Some(halves)) => &halves.first,
+            (Half::First, None) => &self.used,
+            (Half::Later, Some(halves)) => &halves.later,
+            (Half::Later, None) => &[],
+        }
     }
 
     /// Requests that were judged and not failed by the engine.

@@ -1,0 +1,85 @@
+//! What the probes of a ladder have cost, and what more of them are worth.
+
+use super::bracket::FEW;
+use super::level::Machine;
+use super::pace::Pace;
+use super::seen::Seen;
+use crate::experiment::SearchSettings;
+use crate::load::Load;
+use crate::sla::Sla;
+
+/// Most probes that the pace is worth.
+pub(super) const PACE_PROBES: usize = 24;
+/// Engine time that they may take, as a multiple of that of one probe at each bound.
+const PACE_SPEND: f64 = 0.45;
+/// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
+/// of the time of one probe at each bound; and before no more than the widest that is of use is asked for.
+const WORTHWHILE: f64 = 1.9;
+const AT_LAST: f64 = 2.0 * WORTHWHILE;
+/// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
+/// while, is one of this part of the ceiling; nor, once it has cost twice that, one of this.
+const ENOUGH: f64 = 1.15;
+pub(super) const NARROW: f64 = 0.1;
+pub(super) const NARROW_AT_LAST: f64 = 0.25;
+
+/// Engine time in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spending {
+    total: f64,
+    /// Of probes that were measured for their first tokens alone.
+    pace: f64,
+    /// About what one probe at each bound costs.
+    certificate: f64,
+}
+
+impl Spending {
+    /// Of these probes of a ladder with these SLAs, whose bursts are held for so long.
+    pub fn of(seen: &[Seen], slas: &[Sla], hold_s: f64) -> Self {
+        let seconds = |seen: &Seen| seen.probe.seconds.get();
+        let pace = seen.iter().filter(|seen| seen.probe.first_tokens_only).map(seconds).sum();
+        let sustained: Vec<f64> = seen.iter().filter(|seen| seen.probe.load == Load::Sustained).map(seconds).collect();
+        let certificate = if sustained.is_empty() {
+            slas.iter().map(|sla| 2.0 * sla.ttft.get() + hold_s).sum::<f64>().max(f64::MIN_POSITIVE)
+        } else {
+            2.0 * slas.len() as f64 * sustained.iter().sum::<f64>() / sustained.len() as f64
+        };
+        Self { total: seen.iter().map(seconds).sum(), pace, certificate }
+    }
+
+    /// Of all probes.
+    pub fn total(&self) -> f64 {
+        self.total
+    }
+
+    /// Whether no more is worth while than what brackets cannot do without.
+    pub fn is_worthwhile_spent(&self) -> bool {
+        self.total >= WORTHWHILE * self.certificate
+    }
+
+    /// Whether so much was spent that a ladder is to come to its end.
+    pub fn is_at_last(&self) -> bool {
+        self.total >= AT_LAST * self.certificate
+    }
+
+    /// Whether more probes of the pace would pay.
+    pub fn is_pace_worthwhile(&self, machine: &Machine) -> bool {
+        let probes = machine.pace.as_ref().map_or(0, Pace::probes);
+        machine.beliefs().is_empty()
+            || (probes < PACE_PROBES && !machine.is_steady() && self.pace < PACE_SPEND * self.certificate)
+    }
+
+    /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
+    pub fn good_enough(&self, settings: &SearchSettings, least: u32, pass: u32) -> u32 {
+        let narrow = settings.resolution.width_at(pass).max((f64::from(least) * ENOUGH) as u32 + 1);
+        match self.total / self.certificate {
+            cost if cost > AT_LAST => narrow.max(part(pass, NARROW_AT_LAST)).max(FEW),
+            cost if cost > WORTHWHILE => narrow.max(part(pass, NARROW)).max(FEW),
+            _ => narrow,
+        }
+    }
+}
+
+/// So much of a level.
+pub(super) fn part(level: u32, part: f64) -> u32 {
+    (f64::from(level) * part) as u32
+}
