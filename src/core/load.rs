@@ -8,6 +8,9 @@
 //! | burst | N at once | all of them | when each was held, has finished, failed or is overdue |
 //! | sustained | N, then one for each that ends | those submitted while the window is open | when each judged one has ended or is overdue; the load goes on until then |
 //!
+//! A burst of which nothing at all has come when all of it is overdue is waited for as long again, until its first token: without
+//! one it would show that every request is late, and not by how much.
+//!
 //! The window of a sustained load opens once every slot has turned over, and stays open for the hold and at least N
 //! submissions.
 
@@ -91,6 +94,14 @@ impl LoadPlan {
             (_, load) => Self { load, concurrency, hold, patience },
         }
     }
+
+    /// The longest that nothing may be heard of it while all goes well: requests wait for their first token, or are held.
+    pub fn longest_silence(&self) -> Seconds {
+        sum(
+            sum(self.patience, self.hold.laid_down()),
+            if self.load == Load::Burst { self.patience } else { Seconds::ZERO },
+        )
+    }
 }
 
 /// What the harness must do now.
@@ -131,6 +142,8 @@ enum Due {
     Hold,
     /// Nothing it can still do would make it ok.
     Patience,
+    /// Nor is it waited for any longer to see how late it is.
+    Abandoned,
 }
 
 /// Drives one probe. Tell it what happened; do what it answers.
@@ -143,6 +156,8 @@ pub struct LoadDriver {
     /// Judged requests that are not settled.
     unsettled: u32,
     window: Window,
+    /// Whether a request has had its first token or its end.
+    shown: bool,
     ended: bool,
 }
 
@@ -159,7 +174,8 @@ enum Window {
 impl LoadDriver {
     /// A driver for one probe.
     pub fn new(plan: LoadPlan) -> Self {
-        Self { plan, slots: Vec::new(), due: BinaryHeap::new(), unsettled: 0, window: Window::Closed, ended: false }
+        let due = BinaryHeap::new();
+        Self { plan, slots: Vec::new(), due, unsettled: 0, window: Window::Closed, shown: false, ended: false }
     }
 
     /// The first requests, all due at time 0.
@@ -184,6 +200,7 @@ impl LoadDriver {
 
     /// A request's first token came.
     pub fn first_token(&mut self, index: u32, at: Seconds) {
+        self.shown = true;
         let slot = &mut self.slots[index as usize];
         if slot.phase == Phase::Waiting {
             slot.phase = Phase::Streaming;
@@ -200,6 +217,7 @@ impl LoadDriver {
         if !std::mem::replace(&mut slot.in_flight, false) {
             return Vec::new();
         }
+        self.shown = true;
         self.settle(index);
         if self.ended {
             return Vec::new();
@@ -227,6 +245,10 @@ impl LoadDriver {
             let slot = self.slots[index as usize];
             match due {
                 Due::Hold if slot.in_flight => acts.push(Act::Abort(index)),
+                Due::Patience if self.plan.load == Load::Burst && !self.shown => {
+                    self.due.push(Reverse((sum(at, self.plan.patience), index, Due::Abandoned)));
+                }
+                Due::Abandoned => self.settle(index),
                 Due::Patience if slot.phase == Phase::Waiting || self.plan.hold == Hold::UntilFinished => {
                     self.settle(index);
                 }
@@ -332,6 +354,15 @@ mod tests {
         assert_eq!(burst.ended(0, seconds(3.0)), []);
         assert_eq!(burst.tick(seconds(9.9)), []);
         assert_eq!(burst.tick(seconds(10.0)), [Act::End]);
+    }
+
+    #[test]
+    fn a_burst_of_which_nothing_has_come_is_waited_for_once_more() {
+        let mut burst = driver(Load::Burst, 2);
+        begin(&mut burst);
+        assert_eq!(burst.tick(seconds(10.0)), []);
+        assert_eq!(burst.next_due(), Some(seconds(20.0)));
+        assert_eq!(burst.tick(seconds(20.0)), [Act::End]);
     }
 
     #[test]

@@ -151,9 +151,7 @@ async fn search_ladder(
 /// The longest that a probe takes in which all goes well. A simulated one takes no time.
 fn longest(load: &LoadPlan, group: &EngineGroup) -> Seconds {
     match *group.engine {
-        experiment::Engine::Vllm(_) => {
-            Seconds::new(load.patience.get() + load.hold.laid_down().get()).unwrap_or(Seconds::ZERO)
-        }
+        experiment::Engine::Vllm(_) => load.longest_silence(),
         experiment::Engine::Sim(_) => Seconds::ZERO,
     }
 }

@@ -317,10 +317,9 @@ fn open_log(path: &Path) -> std::io::Result<std::fs::File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// The longest time that may pass between two events of a probe that goes well: nothing is said while requests wait
-/// for their first token, or while they are held.
+/// The longest time that may pass between two events of a probe that goes well.
 fn longest_silence(ask: &ProbeAsk) -> Seconds {
-    let total = ask.load.patience.get() + ask.load.hold.laid_down().get() + ask.silence.get() + SILENCE_MARGIN;
+    let total = ask.load.longest_silence().get() + ask.silence.get() + SILENCE_MARGIN;
     Seconds::new(total).unwrap_or(ask.silence)
 }
 
