@@ -67,6 +67,12 @@ impl RequestRecord {
         Seconds::new(self.ended_s.get() - self.submitted_s.get()).unwrap_or(Seconds::ZERO)
     }
 
+    /// Whether it was left in flight for this long: by the sum from which the load's driver tells when that falls due, since
+    /// the difference may be short of it by how it is rounded.
+    pub fn outlived(&self, limit: Seconds) -> bool {
+        self.ended_s.get() >= self.submitted_s.get() + limit.get()
+    }
+
     /// Mean time per output token after the first, in seconds; `None` where there was no more than one to come.
     ///
     /// For a finished request that is (last - first) / (tokens - 1), as vLLM's benchmarks define TPOT. A request that

@@ -97,11 +97,11 @@ impl Sla {
         }
         let Some(ttft) = request.ttft() else {
             // A first token at the very limit is in time; none by then is not.
-            return if request.age() >= self.ttft { Outcome::Failed } else { Outcome::Undetermined };
+            return if request.outlived(self.ttft) { Outcome::Failed } else { Outcome::Undetermined };
         };
         let overdue = |limit| match request.end {
             RequestEnd::Finished => request.age() > limit,
-            _ => request.age() >= limit,
+            _ => request.outlived(limit),
         };
         if ttft > self.ttft || self.e2e.is_some_and(overdue) {
             return Outcome::Failed;
@@ -229,6 +229,19 @@ mod tests {
         for ((first, tokens, last, end, age), outcome) in table {
             let request = request(first, tokens, last, end, age);
             assert_eq!(sla(1.0).judge(&request), outcome, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_left_as_its_limit_falls_due_has_missed_it_however_the_moment_is_rounded() {
+        for submitted in (0..1000).map(|step| f64::from(step) * 0.005_07) {
+            let due = seconds(submitted + 0.0934);
+            let left = RequestRecord {
+                submitted_s: seconds(submitted),
+                ended_s: due,
+                ..request(None, 0, None, RequestEnd::Stopped, 0.0)
+            };
+            assert_eq!(sla(0.0934).judge(&left), Outcome::Failed, "{submitted}");
         }
     }
 
