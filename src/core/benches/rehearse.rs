@@ -1,7 +1,8 @@
 //! Rehearses the cases that the method is judged by and prints a table.
 //!
 //! `cargo bench -p ceiling-core --bench rehearse -- [--seeds N] [WORD]`: cases whose name holds WORD, all by default.
-//! `published` are those whose figures `docs/method.md` states; none of the method's constants was chosen on them.
+//! `published` are those whose figures `docs/method.md` states; none of the method's constants was chosen on them. `random` are
+//! engines, workloads and limits drawn at random, to look for a kind of engine that the method does not suit.
 
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use ceiling_core::rehearse::rehearse;
 use ceiling_core::sim::SimEngine;
 use ceiling_core::sla::{Sla, TokensPerSecond};
 use ceiling_core::units::{Concurrency, Seconds, Share};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 /// Adds a limit to an SLA.
 type Tighten = dyn Fn(&Sla) -> Sla;
@@ -174,6 +177,54 @@ fn published() -> Vec<Case> {
     cases
 }
 
+/// Engines that are drawn at random.
+const RANDOM: usize = 60;
+
+/// Engines, workloads and limits drawn at random, the same ones each time.
+fn random(count: usize) -> Vec<Case> {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let mut cases = Vec::new();
+    for index in 0..count {
+        let mut between = |least: f64, most: f64| least * (most / least).powf(rng.random::<f64>());
+        let (prefill, input) = (between(3e3, 2e5), between(300.0, 2e4));
+        // A first token within the limit for about so many requests, were prompts all there is to do.
+        let requests = between(8.0, 150.0);
+        let engine = SimEngine {
+            prefill_tokens_per_second: prefill,
+            decode_step: seconds(between(1e-3, 4e-2)),
+            decode_step_per_sequence: seconds(between(5e-6, 2e-4)),
+            max_num_seqs: between(16.0, 1024.0) as u32,
+            max_num_batched_tokens: between(1024.0, 16_384.0) as u32,
+            kv_cache_tokens: (input * between(20.0, 1000.0)) as u64,
+            ..engine()
+        };
+        let (output, hold) = (between(16.0, 512.0) as u32, between(0.5, 8.0));
+        let (ttft, tpot, wide) = (requests * input / prefill, between(1.5, 8.0), between(1.0, 2.0) < 1.4);
+        let tpot = seconds(engine.decode_step.get() * tpot);
+        let rate = if index % 2 == 0 { 0.95 } else { 0.99 };
+        let burst =
+            if wide { grid(&[ttft / 4.0, ttft / 2.0, ttft, ttft * 2.0], &[0.9, 0.99]) } else { grid(&[ttft], &[rate]) };
+        let patient = grid(&[ttft], &[rate]);
+        let later = patient.iter().map(|sla| Sla { tpot: Some(tpot), ..*sla }).collect();
+        let kinds =
+            [("burst", Load::Burst, burst), ("sustained", Load::Sustained, patient), ("tpot", Load::Sustained, later)];
+        let relative = Resolution::Relative(share(0.05));
+        let noises = [("exact", 0.0, 0.0, Resolution::Requests(1)), ("drift 3%", 0.03, 0.05, relative)];
+        for (noise, drift, step, resolution) in noises {
+            for (kind, load, slas) in &kinds {
+                cases.push(Case {
+                    name: format!("random {noise} {kind} {index}"),
+                    engine: SimEngine { probe_drift: drift, step_noise: step, ..engine },
+                    workload: workload(*load, input as u32, output, hold),
+                    slas: slas.clone(),
+                    resolution,
+                });
+            }
+        }
+    }
+    cases
+}
+
 fn workload(load: Load, input_tokens: u32, output_tokens: u32, hold: f64) -> Workload {
     Workload {
         input_tokens,
@@ -217,6 +268,7 @@ fn cases() -> Vec<Case> {
         ("drift 10%", 0.1, 0.2, Resolution::Relative(share(0.05))),
     ];
     let mut cases = published();
+    cases.extend(random(RANDOM));
     for (noise, drift, step, resolution) in noises {
         for (name, engine, input, output, hold) in engines {
             for (grid, slas) in &grids {
