@@ -17,10 +17,21 @@ pub fn variance_slices(degrees: f64, count: usize) -> Vec<f64> {
     (0..count).map(slice).collect()
 }
 
-/// Midpoints of `count` equally likely slices of the standard normal distribution, ascending.
-pub fn normal_slices(count: usize) -> Vec<f64> {
+/// A slice of the standard normal distribution.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice {
+    /// The value that half of it lies above.
+    pub z: f64,
+    /// Its probability.
+    pub weight: f64,
+}
+
+/// The slices of the standard normal distribution between these probabilities of a higher value, which ascend from 0 to 1:
+/// the highest comes first.
+pub fn normal_slices(tails: &[f64]) -> Vec<Slice> {
     let normal = Normal::standard();
-    (0..count).map(|slice| normal.inverse_cdf((slice as f64 + 0.5) / count as f64)).collect()
+    let slice = |ends: &[f64]| Slice { z: -normal.inverse_cdf((ends[0] + ends[1]) / 2.0), weight: ends[1] - ends[0] };
+    tails.windows(2).map(slice).collect()
 }
 
 /// Bounds on a share of which `hits` in `trials` were seen, each missed with probability `miss`: Jeffreys' interval,
@@ -50,9 +61,12 @@ mod tests {
 
     #[test]
     fn slices_are_centred_and_almost_as_wide_as_the_whole() {
-        let slices = normal_slices(31);
-        let variance = slices.iter().map(|z| z * z).sum::<f64>() / 31.0;
-        assert!(slices.iter().sum::<f64>().abs() < 1e-9);
+        let tails: Vec<f64> = (0..=31).map(|end| f64::from(end) / 31.0).collect();
+        let slices = normal_slices(&tails);
+        let mean = |of: fn(f64) -> f64| slices.iter().map(|slice| slice.weight * of(slice.z)).sum::<f64>();
+        let variance = mean(|z| z * z);
+        assert!(mean(|z| z).abs() < 1e-9);
+        assert!(slices.windows(2).all(|pair| pair[0].z > pair[1].z));
         assert!((0.93..1.0).contains(&variance), "{variance}");
     }
 

@@ -13,16 +13,24 @@ pub(super) struct Belief {
     pub weight: f64,
     /// Which of the [`Standing::views`] is its own.
     pub view: usize,
-    /// Variance of the logarithm of the time of rank 1.
+    /// Variance of the logarithm of the time of the first step.
     pub scale: f64,
-    /// The part of it that all of a probe shares; the rest is noise that falls with the rank.
+    /// The part of it that all of a probe shares; the rest is noise that falls with the number of steps.
     pub drift_part: f64,
+    /// Prompts of the first step.
+    pub first_step: f64,
+}
+
+/// The part of the variance of the first step that is left of its noise at this rank: the time of a rank is a sum of steps, and
+/// what is served in the first step has the noise of all of it.
+pub(super) fn noise(drift_part: f64, first_step: f64, rank: u32) -> f64 {
+    (1.0 - drift_part) / (f64::from(rank) / first_step).max(1.0)
 }
 
 impl Belief {
     /// Standard deviation of the logarithm of the time of this rank, from probe to probe.
     pub fn spread(&self, rank: u32) -> f64 {
-        (self.scale * (self.drift_part + (1.0 - self.drift_part) / f64::from(rank.max(1)))).sqrt()
+        (self.scale * (self.drift_part + noise(self.drift_part, self.first_step, rank))).sqrt()
     }
 }
 

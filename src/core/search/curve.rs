@@ -6,9 +6,14 @@
 use super::level::{Machine, margin};
 use super::steps::steps;
 
+/// Sizes nearer to each other than by this factor differ by what is chance.
+const APART: f64 = 1.3;
+
 /// When the engine is done with so many prompts, in the middle of its luck.
 #[derive(Clone, Debug)]
 pub(super) struct Curve {
+    /// Bursts that one step served whole, all smaller than the first of the steps: their size and the logarithm of its time.
+    sizes: Vec<(f64, f64)>,
     /// Ends of steps: prompts done (a prompt that is part done counts as a part) and the logarithm of the time.
     steps: Vec<(f64, f64)>,
     /// Logarithm of the time of each first token.
@@ -36,20 +41,45 @@ impl Curve {
                 }
             }
         }
-        Self { steps, times, complete, certain }
+        Self { sizes: Vec::new(), steps, times, complete, certain }
+    }
+
+    /// The same with bursts of which one step served each whole, ascending in size: they show how a step grows with what is in
+    /// it. Where there is chance, they must be far apart to show it.
+    pub fn with_sizes(mut self, sizes: impl Iterator<Item = (f64, f64)>) -> Self {
+        let Some(first) = self.steps.first().copied() else { return self };
+        let apart = if self.certain { 1.0 } else { APART };
+        let is_before = |size: &(f64, f64), next: &(f64, f64)| size.0 * apart < next.0 && size.1 < next.1;
+        for size in sizes.filter(|size| is_before(size, &first)) {
+            if self.sizes.last().is_none_or(|last| is_before(last, &size)) {
+                self.sizes.push(size);
+            }
+        }
+        self
     }
 
     /// The number of prompts that are done within this time, as a logarithm; beyond what was seen by the last slope.
     pub fn done_by(&self, time: f64) -> f64 {
         let next = self.steps.partition_point(|step| step.1 <= time);
         let (from, to) = match next {
-            // Within the first step as much as its part of it.
-            0 => return self.steps.first().map_or(1.0, |step| step.0 * (time - step.1).exp()),
+            0 => return self.steps.first().map_or(1.0, |step| self.within_first(*step, time)),
             _ if next < self.steps.len() => (self.steps[next - 1], self.steps[next]),
             _ => return self.beyond(time),
         };
         let part = (time.exp() - from.1.exp()) / (to.1.exp() - from.1.exp());
         from.0 + part * (to.0 - from.0)
+    }
+
+    /// Within the first step, on the line between the sizes on either side; below the smallest as much as its part of it.
+    fn within_first(&self, step: (f64, f64), time: f64) -> f64 {
+        let next = self.sizes.partition_point(|size| size.1 <= time);
+        let to = self.sizes.get(next).copied().unwrap_or(step);
+        let from = next.checked_sub(1).map_or((0.0, f64::NEG_INFINITY), |before| self.sizes[before]);
+        let (begin, end) = (from.1.exp(), to.1.exp());
+        if end <= begin {
+            return from.0;
+        }
+        from.0 + (time.exp() - begin) / (end - begin) * (to.0 - from.0)
     }
 
     fn beyond(&self, time: f64) -> f64 {
@@ -58,7 +88,10 @@ impl Curve {
         let Some(last) = self.steps[..full].last() else { return 0.0 };
         let half = self.steps[(full - 1) / 2];
         if half.0 >= last.0 {
-            return last.0 * (time - last.1).exp();
+            return match self.sizes.last().filter(|_| self.complete) {
+                Some(size) => last.0 + (time.exp() - last.1.exp()) / (last.1.exp() - size.1.exp()) * (last.0 - size.0),
+                None => last.0 * (time - last.1).exp(),
+            };
         }
         // Each prompt takes longer than the one before, since more sequences run: t = a n + b n².
         let (per_prompt, per_prompt_before) = (last.1.exp() / last.0, half.1.exp() / half.0);
@@ -91,19 +124,21 @@ impl Curve {
     fn share(&self, machine: &Machine, level: u32, limit: f64, spread: f64) -> f64 {
         let wanted = f64::from(level);
         let (mut ok, mut total) = (0.0, 0.0);
-        for pace in machine.paces(spread) {
+        for (pace, weight) in machine.paces(spread) {
             let time = limit - pace + 1e-9;
             let whole = self.times.partition_point(|first| *first <= time);
             // A hair short of a prompt is how it was rounded.
             let done = if whole >= level as usize { wanted } else { self.done_by(time) + 1e-6 };
-            ok += if done >= wanted {
-                wanted
-            } else if whole == self.times.len() {
-                done.floor()
-            } else {
-                whole as f64
-            } / wanted;
-            total += 1.0;
+            ok += weight
+                * if done >= wanted {
+                    wanted
+                } else if whole == self.times.len() {
+                    done.floor()
+                } else {
+                    whole as f64
+                }
+                / wanted;
+            total += weight;
         }
         ok / total
     }

@@ -6,7 +6,7 @@ use super::curve::Curve;
 use super::level::{Level, Machine, Unknown};
 use super::line::{Bend, Line, Point, WhenFull};
 use super::observation::Half;
-use super::pace::Judged;
+use super::pace::{Judged, Pace};
 use super::seen::{Needed, Seen};
 use crate::load::Load;
 use crate::sla::Sla;
@@ -163,7 +163,8 @@ impl Outlook<'_> {
             .as_ref()
             .map_or(0.0, |pace| longest.standing(pace, Judged::FirstTokens, rank.max(pace.first_rank())).slower);
         let (complete, certain) = (longest.probe.is_complete(), self.machine.is_steady());
-        Curve::new(longest.opening(), slower, complete, self.prompts_per_step, certain)
+        let sizes = self.machine.pace.iter().flat_map(Pace::sizes).map(|(size, time)| (f64::from(size), time));
+        Curve::new(longest.opening(), slower, complete, self.prompts_per_step, certain).with_sizes(sizes)
     }
 
     /// About how much the time of this rank differs from probe to probe.

@@ -16,7 +16,7 @@ use super::capacity::Capacity;
 use super::forecast::{Forecast, Outlook};
 use super::level::{Level, Machine, Unknown};
 use super::observation::Half;
-use super::pace::{Judged, Pace};
+use super::pace::{Judged, Opening, Pace};
 use super::seen::{Needed, Seen};
 use super::spending::{NARROW, NARROW_AT_LAST, PACE_PROBES, Spending, part};
 use super::{Answer, Observation, Search, Step};
@@ -71,6 +71,7 @@ pub struct Guided {
     slas: Vec<Sla>,
     load: Load,
     hold_s: f64,
+    output_tokens: f64,
     prompts_per_step: Option<f64>,
     capacity: Capacity,
     /// The longest that a first token is waited for.
@@ -90,6 +91,7 @@ impl Guided {
             slas: slas.to_vec(),
             load: workload.load,
             hold_s: workload.hold.laid_down().get(),
+            output_tokens: f64::from(workload.output_tokens),
             prompts_per_step: engine.max_num_batched_tokens.map(prompts),
             capacity: Capacity::new(workload, engine),
             patience_s: plan.patience.get(),
@@ -111,8 +113,22 @@ impl Guided {
     }
 
     fn machine(&self) -> Machine {
-        let openings: Vec<&[f64]> = self.seen.iter().map(Seen::full_steps).collect();
-        Machine::new(Pace::of(&openings), self.seen.len())
+        if std::env::var("DBG").is_ok() {
+            for seen in &self.seen {
+                eprintln!(
+                    "   N {} len {} complete {} full {} last {:?} stall {:?} {:?}",
+                    seen.concurrency(),
+                    seen.opening().len(),
+                    seen.probe.is_complete(),
+                    seen.full_steps().len(),
+                    seen.opening().last(),
+                    seen.stall,
+                    seen.probe.under[0].tally
+                );
+            }
+        }
+        let openings: Vec<Opening> = self.seen.iter().map(|seen| seen.compared(u32::MAX)).collect();
+        Machine::new(Pace::of(&openings, self.prompts_per_step), self.seen.len())
     }
 
     /// What an SLA asks of its levels.
@@ -295,18 +311,18 @@ impl Guided {
         let sure = high - low <= width;
         let spending = self.spending();
         if !sure && spending.is_pace_worthwhile(machine) {
-            return Next::Pace(self.pace_level(ceiling));
+            return Next::Pace(self.pace_level(machine, ceiling));
         }
         if sight.needed.strict > 1.0 && sight.needed.lax <= 1.0 && !spending.is_at_last() {
             // Failures or stalls may be so many that nothing passes, or not: only more requests tell.
-            return Next::Pace(ceiling.max(self.pace_level(ceiling)));
+            return Next::Pace(ceiling.max(self.pace_level(machine, ceiling)));
         }
         if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady())
             && fail - pass <= spending.good_enough(&self.settings, high - low, pass)
         {
             let wide = fail - pass > self.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
             let more = machine.pace.as_ref().is_some_and(|pace| pace.probes() < PACE_PROBES);
-            let level = self.pace_level(ceiling).max((f64::from(ceiling) / NARROWING_PART) as u32);
+            let level = self.pace_level(machine, ceiling).max((f64::from(ceiling) / NARROWING_PART) as u32);
             return if wide && more && !spending.is_worthwhile_spent() { Next::Pace(level) } else { Next::Settled };
         }
         let dark = self.is_dark(sla, ceiling);
@@ -353,7 +369,9 @@ impl Guided {
 
     /// What the probes so far have cost.
     fn spending(&self) -> Spending {
-        Spending::of(&self.seen, &self.slas, self.hold_s)
+        // A request that has put all of its tokens out is held no longer; none takes as long as the first.
+        let fastest = self.seen.iter().filter_map(|seen| seen.opening().first().copied()).fold(f64::INFINITY, f64::min);
+        Spending::of(&self.seen, &self.slas, self.hold_s.min(self.output_tokens * fastest))
     }
 
     /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to
@@ -401,8 +419,17 @@ impl Guided {
         (gained > 0 && f64::from(gained) >= least).then_some(target)
     }
 
-    /// A burst that costs little and has enough full steps to show the pace.
-    fn pace_level(&self, ceiling: u32) -> u32 {
+    /// A burst that costs little and shows the pace: it has enough full steps, or below a ceiling that one step serves the size
+    /// of another that one step served.
+    fn pace_level(&self, machine: &Machine, ceiling: u32) -> u32 {
+        let sizes = machine.pace.iter().flat_map(Pace::sizes).map(|(size, _)| size);
+        if self.prompts_per_step.is_none_or(|prompts| f64::from(ceiling) < prompts) {
+            let wanted = (f64::from(ceiling) / PACE_PART).max(f64::from(PACE_LEAST));
+            let off = |size: &u32| (f64::from(*size) / wanted).ln().abs();
+            if let Some(size) = sizes.min_by(|a, b| off(a).total_cmp(&off(b))) {
+                return size;
+            }
+        }
         let steps = self.prompts_per_step.map_or(0.0, |prompts| (prompts * 3.0).ceil() + 1.0);
         let small = (f64::from(ceiling) / PACE_PART).max(steps).ceil() as u32;
         small.max(PACE_LEAST).min(self.cap())
@@ -477,7 +504,10 @@ impl Search for Guided {
     }
 
     fn observe(&mut self, observation: Observation) {
-        self.seen.push(Seen::new(observation, self.capacity.admitted));
+        let mut seen = Seen::new(observation, self.capacity.admitted);
+        self.seen.iter().for_each(|other| seen.compare(other));
+        self.seen.iter_mut().for_each(|other| other.compare(&seen));
+        self.seen.push(seen);
         (self.brackets, self.step) = self.choose();
     }
 

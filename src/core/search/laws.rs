@@ -243,6 +243,19 @@ fn a_sustained_ceiling_is_foretold_from_cheap_probes() {
 }
 
 #[test]
+fn a_ceiling_within_one_step_is_not_taken_for_certain() {
+    // A step holds 40 prompts, so that each limit falls due within the first of them: a burst is in time as a whole, or late.
+    let roomy = SimEngine { max_num_batched_tokens: 16_384, ..noisy() };
+    let workload = workload(Load::Burst, 400, 64, 1.0);
+    let slas = [sla(0.9, 0.15), sla(0.99, 0.15), sla(0.95, 0.4)];
+    let trials = Trials::run(roomy, &workload, relative(0.05), &slas, 100);
+    for sla in 0..slas.len() {
+        assert!(trials.coverage(sla) >= 0.95, "{sla}: {}", trials.coverage(sla));
+        assert!(trials.ended(sla, Status::Undecided) <= 0.1, "{sla}: {}", trials.ended(sla, Status::Undecided));
+    }
+}
+
+#[test]
 fn a_grid_costs_less_than_a_third_of_what_the_reference_spends_on_it() {
     let workload = workload(Load::Burst, 1500, 64, 0.5);
     let limits = [0.7, 1.4, 2.8, 5.6];

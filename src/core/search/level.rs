@@ -9,7 +9,7 @@ use super::belief::{Belief, Posterior, Standing, View};
 use super::observation::{Half, UnderSla};
 use super::pace::{Judged, Pace};
 use super::seen::Seen;
-use crate::stats::normal_slices;
+use crate::stats::{Slice, normal_slices};
 
 /// The probes of one level under one SLA.
 pub(super) struct Level<'a> {
@@ -24,12 +24,12 @@ pub(super) struct Machine {
     pub pace: Option<Pace>,
     /// Probes that were made, whether or not they showed its pace.
     probes: usize,
-    slices: Vec<f64>,
+    slices: Vec<Slice>,
 }
 
 impl Machine {
     pub fn new(pace: Option<Pace>, probes: usize) -> Self {
-        Self { pace, probes, slices: normal_slices(SLICES) }
+        Self { pace, probes, slices: normal_slices(&TAILS) }
     }
 
     /// Whether it shows no spread at all.
@@ -52,15 +52,15 @@ impl Machine {
         self.pace.as_ref().map_or_else(unknown, |pace| seen.standing(pace, judged, u32::MAX))
     }
 
-    /// Whether no full step ended in time in any of a few probes: what they show is taken as it is.
+    /// Whether nothing came in time in any of a few probes: what they show is taken as it is.
     fn is_mute(&self) -> bool {
         self.pace.is_none() && self.probes >= 2
     }
 
-    /// How much slower than the middle the machine is, one value for each of equally likely probes.
-    pub fn paces(&self, spread: f64) -> impl Iterator<Item = f64> + '_ {
+    /// How much slower than the middle the machine is, as a logarithm, in probes that stand for all, and how likely each is.
+    pub fn paces(&self, spread: f64) -> impl Iterator<Item = (f64, f64)> + '_ {
         let used = if spread == 0.0 { &self.slices[..1] } else { &self.slices[..] };
-        used.iter().map(move |z| if spread == 0.0 { 0.0 } else { z * spread })
+        used.iter().map(move |slice| (slice.z * spread, slice.weight))
     }
 
     /// What is believed of the margin at a level of this size that stands so, in `probes` probes of its own.
@@ -87,7 +87,7 @@ impl Machine {
 }
 
 /// The belief in a machine of no spread.
-const CERTAIN: Belief = Belief { weight: 1.0, view: 0, scale: 0.0, drift_part: 1.0 };
+const CERTAIN: Belief = Belief { weight: 1.0, view: 0, scale: 0.0, drift_part: 1.0, first_step: 1.0 };
 
 /// The value at `x` on the lines through three points.
 fn between(xs: [f64; 3], ys: [f64; 3], x: f64) -> f64 {
@@ -203,16 +203,16 @@ struct Told<'a> {
     slower: f64,
 }
 
-/// The share of ok requests over equally likely probes of a machine of this spread, if everything took `exp(slower)` times
+/// The share of ok requests over the probes that a machine of this spread may make, if everything took `exp(slower)` times
 /// as long.
 fn share<'a>(told: impl Iterator<Item = Told<'a>>, machine: &Machine, slower: f64, spread: f64) -> f64 {
     let (mut ok, mut total) = (0.0, 0.0);
     for probe in told {
         let requests = (probe.used.len() + probe.left as usize) as f64;
-        for pace in machine.paces(spread) {
+        for (pace, weight) in machine.paces(spread) {
             let limit = probe.slower - slower - pace;
-            ok += (probe.used.partition_point(|used| *used <= limit) + probe.maybe as usize) as f64 / requests;
-            total += 1.0;
+            ok += weight * (probe.used.partition_point(|used| *used <= limit) + probe.maybe as usize) as f64 / requests;
+            total += weight;
         }
     }
     ok / total
@@ -238,8 +238,13 @@ pub(super) fn margin(holds: impl Fn(f64) -> bool) -> f64 {
     low
 }
 
-/// Equally likely probes that stand for all.
-const SLICES: usize = 15;
+/// The shares of probes that are slower than those between which one is taken to stand for all. The slow ones are told apart
+/// the better the rarer they are: where one step serves a whole burst, all of its requests are late in one probe of a hundred,
+/// or of fifty.
+const TAILS: [f64; 26] = [
+    0.0, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25,
+    0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0,
+];
 /// Standard errors beyond which nothing is.
 const FAR: f64 = 5.0;
 /// Margins beyond this are all alike.

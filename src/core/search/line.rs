@@ -15,10 +15,19 @@ impl Point {
     pub fn is_apart(&self, other: &Self) -> bool {
         self.level * APART <= other.level
     }
+
+    /// Whether both use up just as much.
+    fn is_level_with(&self, other: &Self) -> bool {
+        (self.used - other.used).abs() < LEVEL * self.used
+    }
 }
 
 /// Levels nearer to each other than by this factor differ by what is chance.
 const APART: f64 = 1.3;
+/// Levels that use up no more different parts than this, as a part of them, are alike.
+const LEVEL: f64 = 0.01;
+/// Below this part latencies say little of where the limit is reached.
+const FAR_OFF: f64 = 0.5;
 /// Where it is taken for granted how latencies grow, a ceiling is foretold no nearer and no farther than at these parts.
 const NEAREST: f64 = 0.86;
 const FARTHEST_BEYOND: f64 = 0.25;
@@ -63,10 +72,19 @@ impl Line {
     /// Through what these levels use up, ascending; where there are none, at `guess`.
     pub fn through(points: &[Point], bend: Option<Bend>, guess: f64) -> Self {
         let (passing, failing) = points.split_at(points.partition_point(|point| point.used <= 1.0));
+        if let (Some(below), Some(above)) = (passing.last(), failing.first()) {
+            let before = passing.len().checked_sub(2).map(|before| &passing[before]);
+            let flat_below = before
+                .is_some_and(|before| before.used > FAR_OFF && !before.is_apart(below) && before.is_level_with(below));
+            let flat_above = failing.get(1).is_some_and(|next| next.is_level_with(above));
+            if flat_below || flat_above {
+                return Self::step(below, above);
+            }
+        }
         match (passing.last(), failing.first(), bend) {
             (None, None, _) => Self { ceiling: guess, per_request: 1.0 / guess, reach: f64::INFINITY },
             (Some(_), None, Some(bend)) => Self::onwards(passing, bend),
-            (below, Some(above), Some(bend)) if above.level >= bend.full => Self::across(below, above, bend),
+            (_, Some(above), Some(bend)) if above.level >= bend.full => Self::across(passing, above, bend),
             (Some(below), Some(above), _) => Self::between(below, above),
             (None, Some(above), _) => Self::from_nothing(above),
             (Some(below), None, None) => match passing.iter().rfind(|point| point.is_apart(below)) {
@@ -100,8 +118,8 @@ impl Line {
     }
 
     /// Back from a level above the ceiling at which the engine is full, to where it becomes so at the most.
-    fn across(below: Option<&Point>, above: &Point, bend: Bend) -> Self {
-        let below = below.copied();
+    fn across(passing: &[Point], above: &Point, bend: Bend) -> Self {
+        let below = passing.last().copied();
         if let Some(below) = below.filter(|below| below.level >= bend.full) {
             return Self::between(&below, above);
         }
@@ -110,7 +128,15 @@ impl Line {
                 let line = Self::from(above, per_request);
                 if line.ceiling < bend.full { Self { ceiling: bend.full, reach: 1.0, ..line } } else { line }
             }
-            (WhenFull::Flat, Some(below)) => Self::between(&below, &Point { level: bend.full, ..*above }),
+            (WhenFull::Flat, Some(below)) => match passing.iter().rfind(|point| point.is_apart(&below)) {
+                Some(before) => {
+                    let line = Self::beyond(before, &below);
+                    let used = below.used + (bend.full - below.level) * line.per_request;
+                    // It is not as flat as that: something else slows the level above down.
+                    if used < 1.0 { Self::between(&Point { level: bend.full, used }, above) } else { line }
+                }
+                None => Self::between(&below, &Point { level: bend.full, ..*above }),
+            },
             (WhenFull::Flat, None) => Self::from_nothing(above),
             (WhenFull::Unknown, _) => Self { ceiling: bend.full, per_request: 1.0 / bend.full, reach: 1.0 },
         }
@@ -122,6 +148,16 @@ impl Line {
         let part = ((1.0 - below.used) / (above.used - below.used)).clamp(MARGIN, 1.0 - MARGIN);
         let ceiling = below.level + part * (above.level - below.level);
         Self { ceiling, per_request, reach: above.level / below.level }
+    }
+
+    /// Between two levels of which one is no different from its other neighbour: latencies go up in a step, anywhere.
+    fn step(below: &Point, above: &Point) -> Self {
+        let ceiling = ((below.level + above.level) / 2.0).floor();
+        Self {
+            ceiling,
+            per_request: (above.used - below.used) / (above.level - below.level),
+            reach: above.level / below.level,
+        }
     }
 
     /// Through two levels below the ceiling, and on.

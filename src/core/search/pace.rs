@@ -8,22 +8,26 @@
 //! ```
 //!
 //! `drift` is the luck that all of a probe shares: a hot GPU, a busy host. `noise` is what single steps add: the time of
-//! rank r is a sum of steps, so the part of it that is noise falls as 1/r, and two ranks share the noise of the steps
-//! that they have in common: its covariance is that of a random walk divided by the rank, 1/max(r, s).
+//! rank r is a sum of steps, so the part of it that is noise falls as 1/r from the first full step on, and two ranks share the
+//! noise of the steps that they have in common: its covariance is that of a random walk divided by the rank, 1/max(r, s).
 //! A probe of N requests shows the ranks below N, the largest probes show all. For such nested data the generalised
 //! least squares estimate has a closed form (Anderson, "Maximum likelihood estimates for a multivariate normal
 //! distribution when some observations are missing", 1957): with C the Cholesky factor of the covariance and D the
 //! number of probes that show each rank, curve = C mean(C⁻¹ y) and its covariance is C D⁻¹ Cᵀ.
+//! A burst that one step serves whole shows no rank of a full step. That step is as long as what is in it, so that such a burst
+//! compares with those of its own size alone, which differ by drift and by the noise of one step.
 //! How the variance splits into drift and noise is not known, and a few probes do not tell: every split is kept, weighted
 //! by its restricted likelihood, and with each the range of what its variance may be.
 
+use std::collections::BTreeMap;
+
 use crate::stats::variance_slices;
 
-use super::belief::{Belief, Standing, View};
+use super::belief::{Belief, Standing, View, noise};
 
 /// Ranks at which the curve is followed differ by at least this factor.
 const KNOT_RATIO: f64 = 1.15;
-/// Parts of the variance of rank 1 that drift may make up.
+/// Parts of the variance of the first step that drift may make up.
 const DRIFT_PARTS: [f64; 10] = [0.999, 0.9, 0.75, 0.55, 0.35, 0.2, 0.1, 0.04, 0.012, 0.003];
 /// Splits less likely than the likeliest by this factor are not kept.
 const UNLIKELY: f64 = 0.02;
@@ -35,13 +39,40 @@ const STEADY: f64 = 1e-7;
 /// The pace of the machine, from all the probes of a ladder.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
-    knots: Vec<u32>,
+    /// What is compared, first ranks and then sizes, each ascending.
+    knots: Vec<Knot>,
     /// The splits that are kept.
     fits: Vec<Fit>,
     /// The weight of each: together 1.
     weights: Vec<f64>,
     beliefs: Vec<Belief>,
     probes: usize,
+}
+
+/// How the first tokens of a probe came.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Opening<'a> {
+    /// In full steps, at these times in seconds, ascending.
+    Steps(&'a [f64]),
+    /// All of a burst of this size in one step that was not full, at this time in seconds.
+    Whole { size: u32, time: f64 },
+}
+
+/// What is compared between probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Knot {
+    /// The time of this rank.
+    Rank(u32),
+    /// The time of a burst of this size that one step serves whole.
+    Size(u32),
+}
+
+impl Knot {
+    fn rank(self) -> u32 {
+        match self {
+            Self::Rank(rank) | Self::Size(rank) => rank,
+        }
+    }
 }
 
 /// What is judged of a probe.
@@ -54,22 +85,14 @@ pub(super) enum Judged {
 }
 
 impl Pace {
-    /// The pace that these first-token times show, each ascending and of full steps only; `None` where none has any.
-    pub fn of(probes: &[&[f64]]) -> Option<Self> {
-        let shown: Vec<&[f64]> = probes.iter().copied().filter(|times| !times.is_empty()).collect();
-        let knots = knots(&shown);
-        if knots.is_empty() {
+    /// The pace that these probes show of an engine whose steps hold so many prompts, where that is known; `None` where nothing
+    /// of them can be compared.
+    pub fn of(openings: &[Opening], prompts_per_step: Option<f64>) -> Option<Self> {
+        let data = Data::of(openings, prompts_per_step);
+        if data.knots.is_empty() {
             return None;
         }
-        let logs = |times: &&[f64]| {
-            knots
-                .iter()
-                .take_while(|rank| **rank as usize <= times.len())
-                .map(|rank| times[*rank as usize - 1].ln())
-                .collect()
-        };
-        let data: Vec<Vec<f64>> = shown.iter().map(logs).collect();
-        let mut fits: Vec<Fit> = DRIFT_PARTS.iter().map(|part| Fit::new(&knots, &data, *part)).collect();
+        let mut fits: Vec<Fit> = DRIFT_PARTS.iter().map(|part| Fit::new(&data, *part)).collect();
         if fits.iter().all(|fit| fit.scale.sqrt() < STEADY) {
             // What is left is how times were rounded.
             fits.iter_mut().for_each(|fit| fit.scale = 0.0);
@@ -86,19 +109,36 @@ impl Pace {
                 view: at,
                 scale: fit.scale * factor,
                 drift_part: fit.drift_part,
+                first_step: fit.first_step,
             })
         });
-        Some(Self { beliefs: beliefs.collect(), probes: data.len(), knots, weights, fits })
+        let beliefs = beliefs.collect();
+        Some(Self { beliefs, probes: data.compared(), knots: data.knots, weights, fits })
     }
 
-    /// Probes that it was estimated from.
+    /// Probes that it was estimated from, those aside to which there is no other to compare.
     pub fn probes(&self) -> usize {
         self.probes
     }
 
-    /// The lowest rank that it follows.
+    /// The lowest rank of full steps that it follows; 0 where it follows none.
     pub fn first_rank(&self) -> u32 {
-        self.knots[0]
+        self.knots.iter().find_map(|knot| if let Knot::Rank(rank) = knot { Some(*rank) } else { None }).unwrap_or(0)
+    }
+
+    /// The sizes of bursts that one step served whole, ascending, and the logarithm of the time in seconds of each, in the
+    /// middle.
+    pub fn sizes(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
+        let size = |(at, knot): (usize, &Knot)| match knot {
+            Knot::Size(size) => Some((*size, self.curve(at))),
+            Knot::Rank(_) => None,
+        };
+        self.knots.iter().enumerate().filter_map(size)
+    }
+
+    /// Logarithm of the time of a knot, in the middle.
+    fn curve(&self, knot: usize) -> f64 {
+        self.fits.iter().zip(&self.weights).map(|(fit, weight)| fit.curve[knot] * weight).sum()
     }
 
     /// All the ways the machine may be; their weights add up to 1.
@@ -111,18 +151,28 @@ impl Pace {
         self.probes >= 2 && self.fits.iter().all(|fit| fit.scale == 0.0)
     }
 
-    /// How a probe of `concurrency` requests stands whose first tokens in full steps came at these times, with a view to
-    /// what is judged of it.
-    pub fn standing(&self, times: &[f64], concurrency: u32, judged: Judged) -> Standing {
+    /// How a probe of `concurrency` requests stands whose first tokens came so, with a view to what is judged of it.
+    pub fn standing(&self, opening: Opening, concurrency: u32, judged: Judged) -> Standing {
         if self.is_steady() {
             return Standing { slower: 0.0, views: vec![View::default(); self.fits.len()] };
         }
-        let Some(knot) = self.knots.iter().rposition(|rank| *rank as usize <= times.len()) else {
+        let shown = match opening {
+            Opening::Steps(times) => {
+                let knot = self
+                    .knots
+                    .iter()
+                    .rposition(|knot| matches!(knot, Knot::Rank(rank) if *rank as usize <= times.len()));
+                knot.map(|knot| (knot, times[self.knots[knot].rank() as usize - 1]))
+            }
+            Opening::Whole { size, time } => {
+                self.knots.iter().position(|knot| *knot == Knot::Size(size)).map(|knot| (knot, time))
+            }
+        };
+        let Some((knot, time)) = shown else {
             let view = |fit: &Fit| View { offset: 0.0, shared: 0.0, own: fit.variance(concurrency) };
             return Standing { slower: 0.0, views: self.fits.iter().map(view).collect() };
         };
-        let rank = self.knots[knot];
-        let time = times[rank as usize - 1].ln();
+        let (rank, time) = (self.knots[knot].rank(), time.ln());
         let views = self.fits.iter().map(|fit| {
             let (slower, noise) = (time - fit.curve[knot], fit.noise(rank));
             let shared = fit.uncertainty[knot];
@@ -145,9 +195,12 @@ impl Pace {
 
     /// What is unknown of the middle of the machine at this rank, which no probe need have shown.
     pub fn middle(&self, rank: u32) -> Standing {
-        let knot = self.knots.iter().rposition(|knot| *knot <= rank).unwrap_or(0);
-        let noise_between = |fit: &Fit| (fit.noise(self.knots[knot]) - fit.noise(rank)).abs();
-        let mean: f64 = self.fits.iter().zip(&self.weights).map(|(fit, weight)| fit.curve[knot] * weight).sum();
+        let knot = self.knots.iter().rposition(|knot| matches!(knot, Knot::Rank(known) if *known <= rank));
+        let off = |knot: &usize| (f64::from(self.knots[*knot].rank()) / f64::from(rank)).ln().abs();
+        let nearest = || (0..self.knots.len()).min_by(|a, b| off(a).total_cmp(&off(b)));
+        let knot = knot.or_else(nearest).unwrap_or(0);
+        let noise_between = |fit: &Fit| (fit.noise(self.knots[knot].rank()) - fit.noise(rank)).abs();
+        let mean = self.curve(knot);
         let view = |fit: &Fit| View {
             // A faster curve is a probe that was slower than it.
             offset: mean - fit.curve[knot],
@@ -158,28 +211,71 @@ impl Pace {
     }
 }
 
-/// The last rank that each probe shows, thinned so that neighbours differ by [`KNOT_RATIO`].
-fn knots(probes: &[&[f64]]) -> Vec<u32> {
-    let mut ends: Vec<u32> = probes.iter().map(|times| times.len() as u32).collect();
-    ends.sort_unstable();
-    let mut knots: Vec<u32> = Vec::new();
-    for end in ends {
-        if knots.last().is_none_or(|last| f64::from(end) >= f64::from(*last) * KNOT_RATIO) {
-            knots.push(end);
+/// What the probes show, as logarithms of times.
+struct Data {
+    knots: Vec<Knot>,
+    /// Of each probe that shows ranks, those of the first of them.
+    ranks: Vec<Vec<f64>>,
+    /// By size, of each burst of this size.
+    sizes: Vec<Vec<f64>>,
+    /// Prompts of a full step.
+    first_step: f64,
+}
+
+impl Data {
+    fn of(openings: &[Opening], prompts_per_step: Option<f64>) -> Self {
+        let mut steps: Vec<&[f64]> = Vec::new();
+        let mut sizes: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        for opening in openings {
+            match opening {
+                Opening::Steps([]) => {}
+                Opening::Steps(times) => steps.push(times),
+                Opening::Whole { size, time } => sizes.entry(*size).or_default().push(time.ln()),
+            }
+        }
+        let ranks = followed(&steps);
+        let logs = |times: &&[f64]| {
+            let shown = ranks.iter().take_while(|rank| **rank as usize <= times.len());
+            shown.map(|rank| times[*rank as usize - 1].ln()).collect()
+        };
+        let largest = sizes.keys().last().map_or(1.0, |size| f64::from(*size));
+        Self {
+            ranks: steps.iter().map(logs).collect(),
+            knots: ranks.iter().copied().map(Knot::Rank).chain(sizes.keys().copied().map(Knot::Size)).collect(),
+            first_step: prompts_per_step.unwrap_or(1.0).max(largest),
+            sizes: sizes.into_values().collect(),
         }
     }
-    knots
+
+    fn compared(&self) -> usize {
+        let others: usize = self.sizes.iter().map(|times| times.len() - 1).sum();
+        self.ranks.len().max(1) + others
+    }
+}
+
+/// The last rank that each probe shows, thinned so that neighbours differ by [`KNOT_RATIO`].
+fn followed(probes: &[&[f64]]) -> Vec<u32> {
+    let mut ends: Vec<u32> = probes.iter().map(|times| times.len() as u32).collect();
+    ends.sort_unstable();
+    let mut ranks: Vec<u32> = Vec::new();
+    for end in ends {
+        if ranks.last().is_none_or(|last| f64::from(end) >= f64::from(*last) * KNOT_RATIO) {
+            ranks.push(end);
+        }
+    }
+    ranks
 }
 
 /// The estimate for one split of the variance. Variances are parts of the scale.
 #[derive(Clone, Debug)]
 struct Fit {
     drift_part: f64,
+    first_step: f64,
     /// Logarithm of the time of each knot.
     curve: Vec<f64>,
     /// Variance of each value of the curve.
     uncertainty: Vec<f64>,
-    /// Variance of the logarithm of the time of rank 1, and the degrees of freedom that it was estimated with.
+    /// Variance of the logarithm of the time of the first step, and the degrees of freedom that it was estimated with.
     scale: f64,
     degrees: f64,
     /// Minus twice the restricted log-likelihood, up to a constant.
@@ -187,11 +283,14 @@ struct Fit {
 }
 
 impl Fit {
-    fn new(knots: &[u32], data: &[Vec<f64>], drift_part: f64) -> Self {
-        let root = cholesky(knots.len(), |a, b| drift_part + (1.0 - drift_part) / f64::from(knots[a].max(knots[b])));
-        let white: Vec<Vec<f64>> = data.iter().map(|values| forward(&root, values)).collect();
-        let mut means = vec![0.0; knots.len()];
-        let mut counts = vec![0.0; knots.len()];
+    fn new(data: &Data, drift_part: f64) -> Self {
+        let first_step = data.first_step;
+        let noise = |rank: u32| noise(drift_part, first_step, rank);
+        let (ranks, sizes) = data.knots.split_at(data.knots.len() - data.sizes.len());
+        let root = cholesky(ranks.len(), |a, b| drift_part + noise(ranks[a].rank().max(ranks[b].rank())));
+        let white: Vec<Vec<f64>> = data.ranks.iter().map(|values| forward(&root, values)).collect();
+        let mut means = vec![0.0; ranks.len()];
+        let mut counts = vec![0.0; ranks.len()];
         for values in &white {
             for (knot, value) in values.iter().enumerate() {
                 means[knot] += value;
@@ -200,20 +299,30 @@ impl Fit {
         }
         means.iter_mut().zip(&counts).for_each(|(mean, count)| *mean /= count);
         let square = |(value, mean): (&f64, &f64)| (value - mean) * (value - mean);
-        let squares: f64 = white.iter().flat_map(|values| values.iter().zip(&means).map(square)).sum();
+        let mut squares: f64 = white.iter().flat_map(|values| values.iter().zip(&means).map(square)).sum();
+        let row = |knot: usize| &root[knot][..=knot];
+        let mut curve: Vec<f64> =
+            (0..ranks.len()).map(|knot| row(knot).iter().zip(&means).map(|(c, mean)| c * mean).sum()).collect();
+        let variance = |knot: usize| row(knot).iter().zip(&counts).map(|(c, count)| c * c / count).sum::<f64>();
+        let mut uncertainty: Vec<f64> = (0..ranks.len()).map(variance).collect();
+        let mut volume: f64 = (0..ranks.len()).map(|knot| (counts[knot] - 1.0) * 2.0 * root[knot][knot].ln()).sum();
+        for (size, times) in sizes.iter().zip(&data.sizes) {
+            let (count, variance) = (times.len() as f64, drift_part + noise(size.rank()));
+            let mean = times.iter().sum::<f64>() / count;
+            squares += times.iter().map(|time| (time - mean) * (time - mean)).sum::<f64>() / variance;
+            volume += (count - 1.0) * variance.ln();
+            curve.push(mean);
+            uncertainty.push(variance / count);
+            counts.push(count);
+        }
         let degrees = counts.iter().map(|count| count - 1.0).sum::<f64>();
         let scale = if degrees > 0.0 { squares / degrees } else { 0.0 };
-        let row = |knot: usize| &root[knot][..=knot];
-        let curve = (0..knots.len()).map(|knot| row(knot).iter().zip(&means).map(|(c, mean)| c * mean).sum()).collect();
-        let variance = |knot: usize| row(knot).iter().zip(&counts).map(|(c, count)| c * c / count).sum::<f64>();
-        let uncertainty = (0..knots.len()).map(variance).collect();
-        let volume: f64 = (0..knots.len()).map(|knot| (counts[knot] - 1.0) * 2.0 * root[knot][knot].ln()).sum();
         let misfit = degrees * scale.max(f64::MIN_POSITIVE).ln() + volume;
-        Self { drift_part, curve, uncertainty, scale, degrees, misfit }
+        Self { drift_part, first_step, curve, uncertainty, scale, degrees, misfit }
     }
 
     fn noise(&self, rank: u32) -> f64 {
-        (1.0 - self.drift_part) / f64::from(rank.max(1))
+        noise(self.drift_part, self.first_step, rank)
     }
 
     fn variance(&self, rank: u32) -> f64 {

@@ -2,7 +2,7 @@
 
 use super::belief::Standing;
 use super::observation::Observation;
-use super::pace::{Judged, Pace};
+use super::pace::{Judged, Opening, Pace};
 use super::stall::Stall;
 use crate::sla::{Sla, Verdict};
 use crate::stats::share_bounds;
@@ -25,6 +25,16 @@ impl Seen {
         Self { probe, stall, opening }
     }
 
+    /// Takes another probe into account: where one of two served as many requests much sooner, the other stalled.
+    pub fn compare(&mut self, other: &Self) {
+        let ranks = self.concurrency() as usize;
+        let Some(quickest) = other.opening.get(ranks - 1).filter(|_| self.stall.is_none()) else { return };
+        self.stall = Stall::beside(&self.opening, self.probe.seconds.get(), *quickest);
+        if let Some(stall) = self.stall {
+            self.opening = stall.take_out(&self.opening);
+        }
+    }
+
     pub fn concurrency(&self) -> u32 {
         self.probe.concurrency.get()
     }
@@ -39,10 +49,17 @@ impl Seen {
         &self.opening[..self.probe.full_steps()]
     }
 
+    /// What the pace compares of it; by no more than its first `ranks` first tokens where it had full steps.
+    pub fn compared(&self, ranks: u32) -> Opening<'_> {
+        match (self.full_steps(), self.opening.last()) {
+            ([], Some(time)) => Opening::Whole { size: self.concurrency(), time: *time },
+            (steps, _) => Opening::Steps(&steps[..steps.len().min(ranks as usize)]),
+        }
+    }
+
     /// How it stands, luck apart, with a view to what is judged; by no more than its first `ranks` first tokens.
     pub fn standing(&self, pace: &Pace, judged: Judged, ranks: u32) -> Standing {
-        let steps = self.full_steps();
-        pace.standing(&steps[..steps.len().min(ranks as usize)], self.concurrency(), judged)
+        pace.standing(self.compared(ranks), self.concurrency(), judged)
     }
 
     /// Whether it was carried through to a verdict of its own on this SLA, and no stall made it.

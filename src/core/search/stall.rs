@@ -40,6 +40,20 @@ impl Stall {
         (longest > LONGER * usual).then_some(Self { after, seconds: longest - usual })
     }
 
+    /// The stall of a probe with too few steps to tell what is usual: these are its times of first tokens, or there are none and
+    /// it was left after `seconds`; as many took another probe of the same engine no longer than `quickest`.
+    pub fn beside(times: &[f64], seconds: f64, quickest: f64) -> Option<Self> {
+        let ends = steps(times);
+        let took = times.last().copied().unwrap_or(seconds);
+        if ends.len() > LEAST_GAPS || took <= LONGER * quickest {
+            return None;
+        }
+        let begins = std::iter::once((0, 0.0)).chain(ends.iter().map(|end| (end.done, end.time)));
+        let longest =
+            begins.zip(&ends).max_by(|((_, a), end), ((_, b), other)| (end.time - a).total_cmp(&(other.time - b)));
+        Some(Self { after: longest.map_or(0, |((done, _), _)| done), seconds: took - quickest })
+    }
+
     /// The times as they would have been without it.
     pub fn take_out(&self, times: &[f64]) -> Vec<f64> {
         let shift = |(rank, time): (usize, &f64)| if rank >= self.after { time - self.seconds } else { *time };
@@ -71,6 +85,15 @@ mod tests {
         for (mended, expected) in stall.take_out(&times).iter().zip(even(20)) {
             assert!((mended - expected).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn a_small_burst_stalled_where_another_served_as_many_much_sooner() {
+        assert_eq!(Stall::beside(&[6.1], 6.1, 0.1), Some(Stall { after: 0, seconds: 6.0 }));
+        assert_eq!(Stall::beside(&[0.1, 6.2], 6.2, 0.2), Some(Stall { after: 1, seconds: 6.0 }));
+        assert_eq!(Stall::beside(&[], 6.1, 0.1), Some(Stall { after: 0, seconds: 6.0 }));
+        assert_eq!(Stall::beside(&[0.7], 0.7, 0.1), None);
+        assert_eq!(Stall::beside(&even(20), 2.0, 0.1), None);
     }
 
     #[test]
