@@ -114,6 +114,8 @@ pub enum Act {
     },
     /// Abort this request: its hold is over.
     Abort(u32),
+    /// Tell that the window of a sustained load has closed, with this many requests judged.
+    CloseWindow(u32),
     /// End the probe: abort whatever is still in flight.
     End,
 }
@@ -280,10 +282,12 @@ impl LoadDriver {
             Window::Filling(left) if ended < count => Window::Filling(left - 1),
             window => window,
         };
+        let mut acts = Vec::new();
         let judged = match self.window {
             Window::Open(since, judged) => {
                 if judged >= count && at >= sum(since, self.plan.hold.laid_down()) {
                     self.window = Window::Closed;
+                    acts.push(Act::CloseWindow(judged));
                     false
                 } else {
                     self.window = Window::Open(since, judged + 1);
@@ -292,8 +296,11 @@ impl LoadDriver {
             }
             Window::Filling(_) | Window::Closed => false,
         };
-        let end = self.end_if_settled();
-        if end.is_empty() { vec![self.submit(judged)] } else { end }
+        acts.extend(self.end_if_settled());
+        if !self.ended {
+            acts.push(self.submit(judged));
+        }
+        acts
     }
 
     fn end_if_settled(&mut self) -> Vec<Act> {
@@ -397,8 +404,8 @@ mod tests {
         assert_eq!(step(&mut load, 1, 3.0), [Act::Submit { judged: true }]);
         assert_eq!(step(&mut load, 3, 4.0), [Act::Submit { judged: true }]);
         assert_eq!(step(&mut load, 4, 7.9), [Act::Submit { judged: true }]);
-        // Closed: the load goes on unjudged until the judged ones (5 and 6) have ended.
-        assert_eq!(step(&mut load, 5, 8.0), [Act::Submit { judged: false }]);
+        // Closed: the load goes on unjudged until the judged ones have ended.
+        assert_eq!(step(&mut load, 5, 8.0), [Act::CloseWindow(3), Act::Submit { judged: false }]);
         assert_eq!(step(&mut load, 7, 8.5), [Act::Submit { judged: false }]);
         assert_eq!(step(&mut load, 6, 9.0), [Act::End]);
     }

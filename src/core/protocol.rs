@@ -26,7 +26,7 @@ use crate::request::RequestRecord;
 use crate::units::{Seconds, Share};
 
 /// Changes whenever an older peer would misread a message. Both sides must say the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// From the executor to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,13 @@ pub enum Event {
     },
     /// A request ended.
     Ended(RequestRecord),
+    /// The window of a sustained load closed `at_s` after the probe began: this many requests are judged, all submitted by then.
+    WindowClosed {
+        /// Judged requests.
+        judged: u32,
+        /// Time since the probe began.
+        at_s: Seconds,
+    },
     /// The probe is over and the engine idle.
     Measured(Box<Measured>),
     /// The probe could not be measured; the engine may be gone.

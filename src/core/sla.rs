@@ -90,6 +90,11 @@ impl Sla {
         self.e2e.map_or(self.ttft, |e2e| e2e.max(self.ttft))
     }
 
+    /// Whether it limits more than the first token.
+    pub fn limits_later(&self) -> bool {
+        self.tpot_limit().is_some() || self.e2e.is_some()
+    }
+
     /// What a request is worth that has ended, or that the probe left behind at its end.
     pub fn judge(&self, request: &RequestRecord) -> Outcome {
         if matches!(request.end, RequestEnd::Failed { .. }) {

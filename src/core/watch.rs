@@ -28,21 +28,27 @@ pub enum Until {
     FirstTokens,
 }
 
-/// Part of a limit by which a moment must be past it before what has not been heard of is taken to have missed it:
-/// the requests of a burst are handed over one after the other, and their tokens told one after the other.
+/// Part of a limit by which a moment must be past it before what has not been heard of is taken to have missed it: requests are
+/// handed over one after the other, and their tokens told one after the other.
 const GRACE: f64 = 0.02;
 
-/// Follows the requests of one probe of a burst load under the SLAs that it can still tell something about.
+/// Follows the requests of one probe under the SLAs that it can still tell something about.
 ///
-/// The number of judged requests must be known beforehand, which it is for a burst; a sustained probe is never
-/// stopped early by this watch.
+/// | load | judged requests are known | it stops |
+/// | --- | --- | --- |
+/// | burst | from the beginning | once the verdict of each SLA is certain |
+/// | sustained | once its window has closed | then, and once it is known of each of them whether it was late |
+///
+/// Of a sustained load it is not enough to know the verdict: how many were late shows how far the level is from the ceiling.
+/// Limits on what follows the first token are known of no request before it ends, so that a probe under one is not stopped.
 #[derive(Debug)]
 pub struct Watch {
     load: Load,
     goal: Goal,
-    /// Requests that have a first token or an end.
-    heard: Vec<bool>,
-    heard_of: usize,
+    /// Judged requests, once it is known how many there are, and the moment from which on none of them is younger.
+    judged: Option<(u32, Seconds)>,
+    /// Requests that have a first token or an end, by index.
+    heard: Flags,
     /// The latest moment heard of, since the probe began.
     clock: f64,
 }
@@ -59,103 +65,108 @@ struct Following {
     sla: Sla,
     ok: u32,
     /// Requests known to have failed; a late first token is known at once, before the request ends.
-    failed: Vec<bool>,
-    failures: u32,
-    /// Whether all that had not been heard of by the TTFT limit were counted as failed.
-    overdue_counted: bool,
+    failed: Flags,
+}
+
+/// Requests of which something is known, by index.
+#[derive(Debug, Default)]
+struct Flags {
+    raised: Vec<bool>,
+    count: u32,
+}
+
+impl Flags {
+    fn raise(&mut self, index: u32) {
+        let index = index as usize;
+        if self.raised.len() <= index {
+            self.raised.resize(index + 1, false);
+        }
+        self.count += u32::from(!std::mem::replace(&mut self.raised[index], true));
+    }
 }
 
 impl Watch {
     /// Watches a probe of this load on a ladder with these SLAs.
     pub fn new(load: &LoadPlan, slas: &[Sla], until: &Until) -> Self {
-        let total = load.concurrency.get() as usize;
-        let follow =
-            |sla: &Sla| Following { sla: *sla, ok: 0, failed: vec![false; total], failures: 0, overdue_counted: false };
+        let follow = |sla: &Sla| Following { sla: *sla, ok: 0, failed: Flags::default() };
         let goal = match until {
             Until::Decided(which) => {
                 Goal::Decided(which.iter().filter_map(|index| slas.get(*index)).map(follow).collect())
             }
             Until::FirstTokens => Goal::FirstTokens(load.patience),
         };
-        Self { load: load.load, goal, heard: vec![false; total], heard_of: 0, clock: 0.0 }
+        let judged = (load.load == Load::Burst).then_some((load.concurrency.get(), Seconds::ZERO));
+        Self { load: load.load, goal, judged, heard: Flags::default(), clock: 0.0 }
     }
 
-    /// Takes note of what a worker reports. Other events than those of a request change nothing.
+    /// Takes note of what a worker reports. Other events than those of a probe change nothing.
     pub fn observe(&mut self, event: &Event) {
         match event {
             Event::First { index, ttft_s } => self.first(*index, *ttft_s),
-            Event::Ended(record) if record.judged => self.ended(record),
+            Event::Ended(record) => self.ended(record),
+            Event::WindowClosed { judged, at_s } => self.judged = Some((*judged, *at_s)),
             _ => {}
         }
     }
 
-    /// A request's first token came.
+    /// A judged request's first token came.
     pub fn first(&mut self, index: u32, ttft: Seconds) {
-        self.hear(index, ttft);
-        if let Goal::Decided(slas) = &mut self.goal {
-            for following in slas.iter_mut().filter(|following| ttft > following.sla.ttft) {
-                following.fail(index);
-            }
+        self.heard.raise(index);
+        if self.load == Load::Burst {
+            // The requests of a burst are as old as the probe.
+            self.clock = self.clock.max(ttft.get());
         }
-        self.count_overdue();
+        if let Goal::Decided(slas) = &mut self.goal {
+            slas.iter_mut()
+                .filter(|following| ttft > following.sla.ttft)
+                .for_each(|following| following.failed.raise(index));
+        }
     }
 
     /// A request ended.
     pub fn ended(&mut self, record: &RequestRecord) {
-        self.hear(record.index, record.ended_s);
+        self.clock = self.clock.max(record.ended_s.get());
+        if !record.judged {
+            return;
+        }
+        self.heard.raise(record.index);
         if let Goal::Decided(slas) = &mut self.goal {
             for following in slas {
                 match following.sla.judge(record) {
                     Outcome::Ok => following.ok += 1,
-                    Outcome::Failed => following.fail(record.index),
+                    Outcome::Failed => following.failed.raise(record.index),
                     Outcome::Undetermined => debug_assert!(record.end != RequestEnd::Finished, "an end decides"),
                 }
             }
         }
-        self.count_overdue();
     }
 
     /// Whether the probe can still tell anything.
     pub fn advice(&self) -> Advice {
-        let total = self.heard.len();
-        let over = self.load == Load::Burst
-            && match &self.goal {
-                Goal::Decided(slas) => slas.iter().all(|following| following.is_decided(total as u32)),
-                Goal::FirstTokens(within) => self.heard_of == total || self.clock > within.get(),
-            };
+        let Some((judged, youngest)) = self.judged else { return Advice::GoOn };
+        let unheard = judged - self.heard.count;
+        // Whoever has not been heard of by its limit has missed it.
+        let overdue = |limit: Seconds| {
+            let is_past = self.clock > youngest.get() + limit.get() * (1.0 + GRACE);
+            if is_past { unheard } else { 0 }
+        };
+        let over = match &self.goal {
+            Goal::Decided(slas) => slas.iter().all(|following| {
+                let overdue = overdue(following.sla.ttft);
+                let is_known = self.load == Load::Burst || unheard == overdue && !following.sla.limits_later();
+                is_known && following.is_decided(judged, overdue)
+            }),
+            Goal::FirstTokens(within) => unheard == 0 || self.clock > within.get(),
+        };
         if over { Advice::Stop } else { Advice::GoOn }
-    }
-
-    fn hear(&mut self, index: u32, at: Seconds) {
-        self.clock = self.clock.max(at.get());
-        if let Some(heard) = self.heard.get_mut(index as usize) {
-            self.heard_of += usize::from(!std::mem::replace(heard, true));
-        }
-    }
-
-    /// The requests of a burst are as old as the probe: once one has been heard of past a limit, those that have not
-    /// been heard of at all have missed it.
-    fn count_overdue(&mut self) {
-        let (Goal::Decided(slas), Load::Burst) = (&mut self.goal, self.load) else { return };
-        for following in slas {
-            if !following.overdue_counted && self.clock > following.sla.ttft.get() * (1.0 + GRACE) {
-                following.overdue_counted = true;
-                let unheard = self.heard.iter().enumerate().filter(|(_, heard)| !**heard);
-                unheard.for_each(|(index, _)| following.fail(index as u32));
-            }
-        }
     }
 }
 
 impl Following {
-    fn fail(&mut self, index: u32) {
-        let known = self.failed.get_mut(index as usize).map(|known| std::mem::replace(known, true));
-        self.failures += u32::from(known == Some(false));
-    }
-
-    fn is_decided(&self, total: u32) -> bool {
-        let needed = self.sla.ok_rate.least_of(total);
-        self.ok >= needed || self.failures > total - needed
+    /// Whether the requests still in flight change nothing any more, where so many that were never heard of are overdue.
+    fn is_decided(&self, judged: u32, overdue: u32) -> bool {
+        let needed = self.sla.ok_rate.least_of(judged);
+        self.ok >= needed || self.failed.count + overdue > judged - needed
     }
 }
 
@@ -235,12 +246,64 @@ mod tests {
         assert_eq!(late.advice(), Advice::Stop);
     }
 
+    /// A sustained load of two in flight, of which requests 2 to 5 are judged; the window closes at 8 s.
+    fn sustained(sla: Sla) -> Watch {
+        Watch::new(&LoadPlan { load: Load::Sustained, ..burst(2) }, &[sla], &Until::Decided(vec![0]))
+    }
+
+    fn closed() -> Event {
+        Event::WindowClosed { judged: 4, at_s: Seconds::new(8.0).unwrap() }
+    }
+
+    fn tokens(watch: &mut Watch, ttfts: [f64; 3]) {
+        for (index, ttft) in (2..).zip(ttfts) {
+            watch.first(index, Seconds::new(ttft).unwrap());
+        }
+    }
+
     #[test]
-    fn a_sustained_load_is_not_stopped() {
-        let load = LoadPlan { load: Load::Sustained, ..burst(1) };
-        let mut watch = Watch::new(&load, &[sla(1.0, 1.0)], &Until::Decided(vec![0]));
-        watch.first(0, Seconds::new(2.0).unwrap());
+    fn a_sustained_load_is_not_stopped_before_its_window_has_closed_and_all_first_tokens_have_come() {
+        let mut watch = sustained(sla(0.75, 1.0));
+        tokens(&mut watch, [2.0, 2.0, 0.5]);
         assert_eq!(watch.advice(), Advice::GoOn);
+        watch.observe(&closed());
+        assert_eq!(watch.advice(), Advice::GoOn);
+        watch.first(5, Seconds::new(0.7).unwrap());
+        assert_eq!(watch.advice(), Advice::Stop);
+    }
+
+    #[test]
+    fn nor_before_those_that_have_not_been_heard_of_are_overdue() {
+        let mut watch = sustained(sla(0.75, 1.0));
+        tokens(&mut watch, [2.0, 0.5, 0.5]);
+        watch.observe(&closed());
+        let unjudged =
+            |ended: f64| RequestRecord { judged: false, ..request(Some(0.5), 4, None, RequestEnd::Finished, ended) };
+        watch.ended(&unjudged(8.9));
+        assert_eq!(watch.advice(), Advice::GoOn);
+        // The last of them is submitted by 8 s, so that by 9 s the second of four is late.
+        watch.ended(&unjudged(9.1));
+        assert_eq!(watch.advice(), Advice::Stop);
+    }
+
+    #[test]
+    fn nor_under_a_limit_on_later_tokens() {
+        let mut watch = sustained(Sla { e2e: Seconds::new(9.0), ..sla(0.75, 1.0) });
+        tokens(&mut watch, [2.0, 2.0, 2.0]);
+        watch.first(5, Seconds::new(2.0).unwrap());
+        watch.observe(&closed());
+        assert_eq!(watch.advice(), Advice::GoOn);
+    }
+
+    #[test]
+    fn a_sustained_load_that_may_yet_pass_goes_on() {
+        let mut watch = sustained(sla(0.75, 1.0));
+        tokens(&mut watch, [2.0, 0.5, 0.5]);
+        watch.first(5, Seconds::new(0.5).unwrap());
+        watch.observe(&closed());
+        assert_eq!(watch.advice(), Advice::GoOn);
+        (3..6).for_each(|index| watch.ended(&held(index, 0.5)));
+        assert_eq!(watch.advice(), Advice::Stop);
     }
 
     #[test]

@@ -186,6 +186,9 @@ impl Probe<'_> {
                     abort.push(RequestId { run: self.run, index });
                     acts.extend(self.end(index, clock::monotonic() - self.began, RequestEnd::Held));
                 }
+                Act::CloseWindow(judged) => {
+                    (self.report)(&Event::WindowClosed { judged, at_s: seconds(clock::monotonic() - self.began) });
+                }
                 Act::End => self.over = true,
             }
         }

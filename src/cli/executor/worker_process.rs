@@ -186,7 +186,7 @@ impl WorkerProcess {
             match event {
                 Event::Measured(measured) => return Ok(*measured),
                 Event::ProbeFailed(error) => return Err(self.with_root_cause(error.into())),
-                Event::First { .. } | Event::Ended(_) => {
+                Event::First { .. } | Event::Ended(_) | Event::WindowClosed { .. } => {
                     on_event(&event);
                     watch.observe(&event);
                     if !stopped && watch.advice() == Advice::Stop {

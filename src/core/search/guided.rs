@@ -145,7 +145,7 @@ impl Guided {
         if self.load == Load::Sustained {
             return Judged::Later;
         }
-        if limits.tpot_limit().is_none() && limits.e2e.is_none() {
+        if !limits.limits_later() {
             return Judged::FirstTokens;
         }
         let fails = |seen: &&Seen| seen.probe.under[sla].tally.verdict(limits.ok_rate) == Verdict::Fail;

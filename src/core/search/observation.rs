@@ -211,11 +211,6 @@ enum Used {
 }
 
 impl Sla {
-    /// Whether it limits more than the first token.
-    fn limits_later(&self) -> bool {
-        self.tpot_limit().is_some() || self.e2e.is_some()
-    }
-
     /// How much of its tightest limit on what follows the first token a request used up, as far as it went.
     fn used_later(&self, request: &RequestRecord) -> Option<f64> {
         request.ttft()?;

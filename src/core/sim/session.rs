@@ -275,6 +275,7 @@ impl<'a> Probe<'a> {
             match act {
                 Act::Submit { judged } => self.submit(judged),
                 Act::Abort(index) => self.end(index, RequestEnd::Held),
+                Act::CloseWindow(judged) => self.tell(&Event::WindowClosed { judged, at_s: self.now() }),
                 Act::End => self.over = true,
             }
         }

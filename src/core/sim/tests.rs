@@ -7,9 +7,9 @@ use crate::experiment::Workload;
 use crate::load::{Hold, Load, LoadPlan};
 use crate::protocol::{Event, Measured, ProbeAsk, PromptAsk, PromptSource};
 use crate::request::RequestEnd;
-use crate::sla::Sla;
+use crate::sla::{Sla, Tally, Verdict};
 use crate::units::Concurrency;
-use crate::watch::Advice;
+use crate::watch::{Advice, Until, Watch};
 
 fn seconds(value: f64) -> Seconds {
     Seconds::new(value).unwrap()
@@ -179,6 +179,34 @@ fn a_probe_can_be_stopped_at_any_event() {
     assert_eq!(measured.requests.iter().filter(|request| request.first_s.is_some()).count(), 3);
     assert!(measured.requests.iter().all(|request| request.end == RequestEnd::Stopped));
     assert!(measured.seconds.get() < 0.31);
+}
+
+#[test]
+fn a_sustained_load_that_cannot_pass_is_not_drained() {
+    // A prompt takes a tenth of a second.
+    let sla = Sla {
+        ok_rate: Share::new(0.9).unwrap(),
+        ttft: seconds(0.05),
+        tpot: None,
+        e2e: None,
+        min_tokens_per_second: None,
+    };
+    let ask = ask(Load::Sustained, 40, 1000, 100);
+    let mut watch = Watch::new(&ask.load, &[sla], &Until::Decided(vec![0]));
+    let mut closed = None;
+    let watched = SimSession::new(engine(), 7).probe(&ask, &mut |event| {
+        if let Event::WindowClosed { judged, at_s } = event {
+            assert_eq!(closed.replace((*judged, *at_s)), None);
+        }
+        watch.observe(event);
+        watch.advice()
+    });
+    let whole = measure(engine(), &ask);
+    let judged = |measured: &Measured| measured.requests.iter().filter(|request| request.judged).count();
+    let (count, at) = closed.unwrap();
+    assert_eq!((judged(&watched), judged(&whole)), (count as usize, count as usize));
+    assert!(watched.seconds >= at && watched.seconds < whole.seconds, "{watched:?}");
+    assert_eq!(Tally::of(&sla, &watched.requests).verdict(sla.ok_rate), Verdict::Fail);
 }
 
 #[test]

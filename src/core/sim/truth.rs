@@ -108,10 +108,8 @@ impl Truth<'_> {
 
     /// The share of ok requests of one probe under each SLA.
     fn shares(&self, level: Concurrency, repetition: u32) -> Vec<f64> {
-        let first_token_alone =
-            |sla: &Sla| sla.tpot.is_none() && sla.e2e.is_none() && sla.min_tokens_per_second.is_none();
         // A simulated request that has its first token is not failed later: its hold need not be waited for.
-        let short = self.workload.load == Load::Burst && self.slas.iter().all(first_token_alone);
+        let short = self.workload.load == Load::Burst && !self.slas.iter().any(Sla::limits_later);
         let until = if short { Until::FirstTokens } else { Until::Decided(Vec::new()) };
         let load = LoadPlan::new(self.workload, self.slas, level, &until);
         let prompts = PromptAsk {

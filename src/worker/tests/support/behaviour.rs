@@ -105,6 +105,13 @@ pub fn a_load_is_sustained(worker: &mut Worker) {
     assert!(judged.len() >= 4);
     assert!(judged.iter().all(|record| record.end == RequestEnd::Finished));
     assert_eq!(judged_ended(&probed), judged.len());
+    let closed = probed.events.iter().filter_map(|event| match event {
+        Event::WindowClosed { judged, at_s } => Some((*judged as usize, *at_s)),
+        _ => None,
+    });
+    let closed: Vec<_> = closed.collect();
+    let last = judged.iter().map(|record| record.submitted_s).max().unwrap();
+    assert!(matches!(closed[..], [(count, at)] if count == judged.len() && at >= last), "{closed:?}");
     // Everyone after the first four takes the place of one that ended, at that moment.
     let ends: Vec<_> = requests.iter().map(|record| record.ended_s).collect();
     assert!(requests[4..].iter().all(|record| ends.contains(&record.planned_s)));
