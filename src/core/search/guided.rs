@@ -270,6 +270,10 @@ impl Guided {
         {
             return Next::Settled;
         }
+        if sight.needed.lax > 1.0 {
+            // The engine fails too many requests for any level to pass. What is published is probed.
+            return if self.tries(1) < TRIES { Next::Level(1) } else { Next::Settled };
+        }
         // Look between the bounds that stand.
         let (floor, top) = (bracket.pass.unwrap_or(0), bracket.fail.unwrap_or(cap + 1));
         let ceiling =
@@ -313,7 +317,7 @@ impl Guided {
         if !sure && spending.is_pace_worthwhile(machine) {
             return Next::Pace(self.pace_level(machine, ceiling));
         }
-        if sight.needed.strict > 1.0 && sight.needed.lax <= 1.0 && !spending.is_at_last() {
+        if sight.needed.strict > 1.0 && sight.needed.lax <= 1.0 && !spending.is_doubt_paid_for() {
             // Failures or stalls may be so many that nothing passes, or not: only more requests tell.
             return Next::Pace(ceiling.max(self.pace_level(machine, ceiling)));
         }
@@ -406,8 +410,7 @@ impl Guided {
         };
         if first {
             let target = target.clamp(floor + 1, (top - 1).max(floor + 1)).min(self.cap());
-            let tries = self.seen.iter().filter(|seen| seen.concurrency() == target && !seen.probe.first_tokens_only);
-            return (wanted > 0 && tries.count() < TRIES).then_some(target);
+            return (wanted > 0 && self.tries(target) < TRIES).then_some(target);
         }
         let both = floor > 0 && top <= self.cap();
         let wide = top - floor > part(floor, NARROW_AT_LAST).max(FEW);
@@ -417,6 +420,11 @@ impl Guided {
             () => GAIN * f64::from(wanted),
         };
         (gained > 0 && f64::from(gained) >= least).then_some(target)
+    }
+
+    /// How often a level was probed for more than its first tokens.
+    fn tries(&self, level: u32) -> usize {
+        self.seen.iter().filter(|seen| seen.concurrency() == level && !seen.probe.first_tokens_only).count()
     }
 
     /// A burst that costs little and shows the pace: it has enough full steps, or below a ceiling that one step serves the size

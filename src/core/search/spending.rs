@@ -16,6 +16,8 @@ const PACE_SPEND: f64 = 0.45;
 /// of the time of one probe at each bound; and before no more than the widest that is of use is asked for.
 const WORTHWHILE: f64 = 1.9;
 const AT_LAST: f64 = 2.0 * WORTHWHILE;
+/// And before it is left open whether failures and stalls are too many for any level.
+const DOUBT: f64 = 8.0;
 /// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
 /// while, is one of this part of the ceiling; nor, once it has cost twice that, one of this.
 const ENOUGH: f64 = 1.15;
@@ -56,9 +58,9 @@ impl Spending {
         self.total >= WORTHWHILE * self.certificate
     }
 
-    /// Whether so much was spent that a ladder is to come to its end.
-    pub fn is_at_last(&self) -> bool {
-        self.total >= AT_LAST * self.certificate
+    /// Whether so much was spent that doubt whether any level passes is left as it is.
+    pub fn is_doubt_paid_for(&self) -> bool {
+        self.total >= DOUBT * self.certificate
     }
 
     /// Whether more probes of the pace would pay.

@@ -161,7 +161,7 @@ def probe(ask, lag_s):
 def main():
     engine = note_start()
     print("this goes to the log", flush=True)
-    protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "1"))
+    protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "2"))
     say("hello", protocol=protocol, worker=os.environ["FAKE_VERSION"], python="0.0.0")
     probes = 0
     for line in COMMANDS:
