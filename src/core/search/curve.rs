@@ -6,6 +6,8 @@
 use super::level::{Machine, margin};
 use super::steps::steps;
 
+/// Steps without a first token after which an engine is taken to have no room.
+const IDLE_STEPS: f64 = 3.0;
 /// Sizes nearer to each other than by this factor differ by what is chance.
 const APART: f64 = 1.3;
 
@@ -20,6 +22,8 @@ pub(super) struct Curve {
     times: Vec<f64>,
     /// All prompts of the burst are done at the end of the last step.
     complete: bool,
+    /// Where the engine had no room for the others, the logarithm of the time until which none of them had its first token.
+    waited: f64,
     /// The times are free of chance: how they bend is no accident.
     certain: bool,
 }
@@ -41,7 +45,17 @@ impl Curve {
                 }
             }
         }
-        Self { sizes: Vec::new(), steps, times, complete, certain }
+        Self { sizes: Vec::new(), steps, times, complete, waited: f64::NEG_INFINITY, certain }
+    }
+
+    /// The same of a probe that was left after so many seconds with prompts still to be done. Where that is many steps after the
+    /// last of them, the engine had no room for the next.
+    pub fn left_after(mut self, seconds: f64, slower: f64) -> Self {
+        let (count, last) = (self.steps.len() as f64, self.steps.last().map_or(0.0, |step| (step.1 + slower).exp()));
+        if !self.complete && seconds - last > IDLE_STEPS * last / count.max(1.0) {
+            self.waited = seconds.ln() - slower;
+        }
+        self
     }
 
     /// The same with bursts of which one step served each whole, ascending in size: they show how a step grows with what is in
@@ -83,6 +97,9 @@ impl Curve {
     }
 
     fn beyond(&self, time: f64) -> f64 {
+        if time <= self.waited {
+            return self.times.len() as f64;
+        }
         // The engine's last step with prompts is a short one, which tells little of those to come.
         let full = if self.complete && self.steps.len() > 2 { self.steps.len() - 1 } else { self.steps.len() };
         let Some(last) = self.steps[..full].last() else { return 0.0 };

@@ -57,7 +57,7 @@ pub(super) struct Outlook<'a> {
 impl Outlook<'_> {
     /// From the times of first tokens, of which a share must come within the limit.
     pub fn by_curve(&self) -> Forecast {
-        let Some(longest) = self.seen.iter().max_by_key(|seen| seen.opening().len()) else {
+        let Some(longest) = self.longest() else {
             return Forecast { ceiling: 1, low: 0, high: self.cap + 1, blind: f64::INFINITY };
         };
         let (limit, likely) = (self.sla.ttft.get().ln(), self.needed.likely.min(1.0));
@@ -155,6 +155,14 @@ impl Outlook<'_> {
         ((own - least).clamp(0.0, 1.0), (most - own).clamp(0.0, 1.0))
     }
 
+    /// The probe that shows most of the curve: of those with as many first tokens the one that waited longest for another.
+    fn longest(&self) -> Option<&Seen> {
+        let waited = |seen: &Seen| if seen.probe.is_complete() { 0.0 } else { seen.left_after() };
+        let shows =
+            |a: &&Seen, b: &&Seen| a.opening().len().cmp(&b.opening().len()).then(waited(a).total_cmp(&waited(b)));
+        self.seen.iter().max_by(shows)
+    }
+
     /// The curve of the probe that shows most of it, through the middle of all probes at this rank.
     fn curve(&self, longest: &Seen, rank: u32) -> Curve {
         let slower = self
@@ -164,7 +172,8 @@ impl Outlook<'_> {
             .map_or(0.0, |pace| longest.standing(pace, Judged::FirstTokens, rank.max(pace.first_rank())).slower);
         let (complete, certain) = (longest.probe.is_complete(), self.machine.is_steady());
         let sizes = self.machine.pace.iter().flat_map(Pace::sizes).map(|(size, time)| (f64::from(size), time));
-        Curve::new(longest.opening(), slower, complete, self.prompts_per_step, certain).with_sizes(sizes)
+        let curve = Curve::new(longest.opening(), slower, complete, self.prompts_per_step, certain);
+        curve.left_after(longest.left_after(), slower).with_sizes(sizes)
     }
 
     /// About how much the time of this rank differs from probe to probe.
@@ -174,7 +183,7 @@ impl Outlook<'_> {
 
     /// As many as are served within this time, in seconds.
     pub fn served_within(&self, seconds: f64) -> f64 {
-        let longest = self.seen.iter().max_by_key(|seen| seen.opening().len());
+        let longest = self.longest();
         longest.map_or(1.0, |longest| self.curve(longest, u32::MAX).done_by(seconds.ln())).max(1.0)
     }
 }

@@ -358,7 +358,8 @@ impl Guided {
     fn is_dark(&self, sla: usize, ceiling: u32) -> bool {
         let limit = self.slas[sla].ttft.get();
         let shows = |seen: &Seen| {
-            seen.opening().len() >= ceiling as usize || seen.opening().last().is_some_and(|last| *last >= limit)
+            let shown = if seen.probe.is_complete() { seen.opening().last().copied() } else { Some(seen.left_after()) };
+            seen.opening().len() >= ceiling as usize || shown.is_some_and(|shown| shown >= limit)
         };
         self.load == Load::Burst && !self.seen.iter().any(shows)
     }

@@ -44,6 +44,11 @@ impl Seen {
         &self.opening
     }
 
+    /// When it ended, in seconds, without the stall.
+    pub fn left_after(&self) -> f64 {
+        self.probe.seconds.get() - self.stall.map_or(0.0, |stall| stall.seconds)
+    }
+
     /// Those of full steps.
     pub fn full_steps(&self) -> &[f64] {
         &self.opening[..self.probe.full_steps()]
