@@ -270,7 +270,7 @@ impl Guided {
         {
             return Next::Settled;
         }
-        if sight.needed.lax > 1.0 {
+        if sight.needed.hopeless {
             // The engine fails too many requests for any level to pass. What is published is probed.
             return if self.tries(1) < TRIES { Next::Level(1) } else { Next::Settled };
         }
@@ -317,9 +317,10 @@ impl Guided {
         if !sure && spending.is_pace_worthwhile(machine) {
             return Next::Pace(self.pace_level(machine, ceiling));
         }
-        if sight.needed.strict > 1.0 && sight.needed.lax <= 1.0 && !spending.is_doubt_paid_for() {
+        if sight.needed.strict > 1.0 && !spending.is_doubt_paid_for() {
             // Failures or stalls may be so many that nothing passes, or not: only more requests tell.
-            return Next::Pace(ceiling.max(self.pace_level(machine, ceiling)));
+            let most = self.seen.iter().map(|seen| seen.opening().len()).max().unwrap_or(0);
+            return Next::Pace(ceiling.max(most as u32).max(self.pace_level(machine, ceiling)).min(self.cap()));
         }
         if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady())
             && fail - pass <= spending.good_enough(&self.settings, high - low, pass)

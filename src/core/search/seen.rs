@@ -82,11 +82,15 @@ pub(super) struct Needed {
     pub likely: f64,
     /// With as few as there may be.
     pub lax: f64,
+    /// Whether failures and stalls are all but surely too many for any level.
+    pub hopeless: bool,
 }
 
 /// Bounds on failures and stalls are each missed with this probability; that all of them, and the pace, are off at once
 /// is much rarer.
 const MISS: f64 = 0.1;
+/// That they leave no level a chance is looked at after every probe, and ends the search: it is wrong with this probability.
+const MISS_HOPELESS: f64 = 0.01;
 /// Machines seldom stall: what is seen of it is added to this many probes that did not.
 const CALM_PROBES: f64 = 9.0;
 /// What is set aside for bad luck that no probe has met yet, as a multiple of the square of what an SLA allows to fail: one
@@ -96,13 +100,15 @@ const RESERVE: f64 = 4.0;
 impl Needed {
     /// What this SLA asks for after these probes.
     pub fn of(seen: &[Seen], sla: &Sla) -> Self {
-        let (errors, stalls) = (errors(seen), stalls(seen, sla));
+        let losses = |miss: f64| (errors(seen, miss), stalls(seen, sla, miss));
+        let ((errors, stalls), (sure_errors, sure_stalls)) = (losses(MISS), losses(MISS_HOPELESS));
         let rate = sla.ok_rate.get() - ROUNDING;
         let over = |error: f64, stall: f64| rate / ((1.0 - error) * (1.0 - stall)).max(ROUNDING);
         Self {
             strict: over(errors.most, stalls.most),
             likely: over(errors.likely, stalls.likely),
             lax: over(errors.least, stalls.least),
+            hopeless: over(sure_errors.least, sure_stalls.least) > 1.0,
         }
     }
 
@@ -123,26 +129,26 @@ struct Loss {
 }
 
 /// The share of requests that the engine fails, whatever the load.
-fn errors(seen: &[Seen]) -> Loss {
+fn errors(seen: &[Seen], miss: f64) -> Loss {
     let first = || seen.iter().filter_map(|seen| seen.probe.under.first());
     let failed: f64 = first().map(|under| f64::from(under.errors)).sum();
     if failed == 0.0 {
         return Loss::default();
     }
     let answered: f64 = first().map(|under| f64::from(under.errors + under.total() - under.unknown)).sum();
-    let (least, most) = share_bounds(failed, answered, MISS);
+    let (least, most) = share_bounds(failed, answered, miss);
     Loss { least, likely: failed / answered, most }
 }
 
 /// The share of requests that stalls cost: the share of probes that stall, times what the stalls that were seen cost.
-fn stalls(seen: &[Seen], sla: &Sla) -> Loss {
+fn stalls(seen: &[Seen], sla: &Sla, miss: f64) -> Loss {
     let costs: Vec<f64> = seen.iter().filter_map(|seen| seen.stall).map(|stall| stall.costs(sla.ttft.get())).collect();
     if costs.is_empty() {
         return Loss::default();
     }
     let count = costs.len() as f64;
     let trials = seen.len() as f64 + CALM_PROBES;
-    let (least, most) = share_bounds(count, trials, MISS);
+    let (least, most) = share_bounds(count, trials, miss);
     let cost = costs.iter().sum::<f64>() / count;
     Loss { least: least * cost, likely: count / trials * cost, most: most * cost }
 }
@@ -195,6 +201,12 @@ mod tests {
         assert!((needed.likely - 0.95 / 0.99).abs() < 1e-6, "{needed:?}");
         assert!(needed.lax < needed.likely && needed.likely < needed.strict && needed.strict < 0.966, "{needed:?}");
         assert!(Needed::of(&seen, &sla(0.999)).lax > 1.0);
+        let hopeless = |rate| Needed::of(&seen, &sla(rate)).hopeless;
+        assert_eq!((hopeless(0.95), hopeless(0.999)), (false, true));
+        // Two of the first forty might be luck under a rate of 0.98, though most likely they are not.
+        let few = [seen[0].clone(), seen[0].clone()];
+        let few = Needed::of(&few, &sla(0.98));
+        assert!(few.lax > 1.0 && !few.hopeless, "{few:?}");
     }
 
     #[test]
