@@ -113,20 +113,6 @@ impl Guided {
     }
 
     fn machine(&self) -> Machine {
-        if std::env::var("DBG").is_ok() {
-            for seen in &self.seen {
-                eprintln!(
-                    "   N {} len {} complete {} full {} last {:?} stall {:?} {:?}",
-                    seen.concurrency(),
-                    seen.opening().len(),
-                    seen.probe.is_complete(),
-                    seen.full_steps().len(),
-                    seen.opening().last(),
-                    seen.stall,
-                    seen.probe.under[0].tally
-                );
-            }
-        }
         let openings: Vec<Opening> = self.seen.iter().map(|seen| seen.compared(u32::MAX)).collect();
         Machine::new(Pace::of(&openings, self.prompts_per_step), self.seen.len())
     }
