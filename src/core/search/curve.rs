@@ -160,3 +160,38 @@ impl Curve {
         ok / total
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twenty first tokens, a tenth of a second apart.
+    fn curve(complete: bool) -> Curve {
+        let times: Vec<f64> = (1..=20).map(|rank| f64::from(rank) * 0.1).collect();
+        Curve::new(&times, 0.0, complete, None, true)
+    }
+
+    #[test]
+    fn an_engine_without_room_serves_nobody_while_it_is_waited_for() {
+        let done_by = |curve: &Curve, seconds: f64| curve.done_by(seconds.ln());
+        assert!((done_by(&curve(false), 4.0) - 40.0).abs() < 1e-6);
+        let full = curve(false).left_after(5.0, 0.0);
+        assert!((done_by(&full, 4.0) - 20.0).abs() < 1e-6);
+        assert!((done_by(&full, 1.0) - 10.0).abs() < 1e-6);
+        assert!((done_by(&full, 6.0) - 60.0).abs() < 1e-6);
+        // One that is left in its next step may have room.
+        assert!((done_by(&curve(false).left_after(2.1, 0.0), 2.1) - 21.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn whole_bursts_show_how_the_first_step_grows() {
+        // A step takes 20 ms and another 2 ms for each prompt.
+        let step = |prompts: f64| (prompts, (0.02 + 0.002 * prompts).ln());
+        let first = Curve::new(&[0.1; 40], 0.0, true, Some(100.0), true);
+        let curve = first.with_sizes([step(5.0), step(10.0)].into_iter());
+        for prompts in [6.0, 10.0, 25.0, 40.0, 60.0] {
+            let done = curve.done_by(step(prompts).1);
+            assert!((done - prompts).abs() < 1e-6, "{done} of {prompts}");
+        }
+    }
+}

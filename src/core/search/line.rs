@@ -256,6 +256,30 @@ mod tests {
     }
 
     #[test]
+    fn where_latencies_do_not_change_before_they_jump_the_middle_is_as_good_as_any_level() {
+        let flat = Bend { full: 10.0, then: WhenFull::Flat };
+        let table: [(&[Point], f64); 4] = [
+            (&[at(20.0, 0.2), at(32.0, 1.25), at(36.0, 1.25)], 26.0),
+            (&[at(113.0, 0.99), at(121.0, 0.99), at(130.0, 1.1)], 125.0),
+            // Far below the limit it says nothing that two levels are alike.
+            (&[at(16.0, 0.2), at(20.0, 0.2), at(30.0, 1.8)], 25.0),
+            (&[at(20.0, 0.5), at(40.0, 1.5)], 30.0),
+        ];
+        for (points, ceiling) in table {
+            let line = Line::through(points, Some(flat), 10.0);
+            assert!((line.ceiling() - ceiling).abs() < 0.01 * ceiling, "{points:?}: {line:?}, not {ceiling}");
+        }
+    }
+
+    #[test]
+    fn a_level_far_above_is_not_taken_for_one_where_nothing_grows_if_those_below_say_otherwise() {
+        let flat = Bend { full: 54.0, then: WhenFull::Flat };
+        // Along the line of the first two 0.97 is used up at 54.
+        let line = Line::through(&[at(12.0, 0.3), at(25.0, 0.51), at(99.0, 2.52)], Some(flat), 10.0);
+        assert!((54.0..60.0).contains(&line.ceiling()), "{line:?}");
+    }
+
+    #[test]
     fn without_a_level_it_is_where_it_was_guessed() {
         let bend = Bend { full: 100.0, then: WhenFull::Flat };
         assert!((Line::through(&[], Some(bend), 10.0).ceiling() - 10.0).abs() < 1e-9);

@@ -352,3 +352,49 @@ fn forward(root: &[Vec<f64>], values: &[f64]) -> Vec<f64> {
     }
     solved
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(size: u32, time: f64) -> Opening<'static> {
+        Opening::Whole { size, time }
+    }
+
+    #[test]
+    fn bursts_that_one_step_serves_whole_compare_with_their_own_size_alone() {
+        let pace = |openings: &[Opening]| Pace::of(openings, Some(40.0)).unwrap();
+        let apart = pace(&[whole(6, 0.1), whole(10, 0.2)]);
+        assert!(apart.probes() == 1 && !apart.is_steady());
+        let alike = pace(&[whole(6, 0.1), whole(10, 0.2), whole(6, 0.1)]);
+        assert!(alike.probes() == 2 && alike.is_steady());
+        let unlike = pace(&[whole(6, 0.1), whole(10, 0.2), whole(6, 0.11)]);
+        assert!(unlike.probes() == 2 && !unlike.is_steady());
+        let sizes: Vec<(u32, f64)> = unlike.sizes().collect();
+        assert_eq!(sizes.iter().map(|size| size.0).collect::<Vec<_>>(), [6, 10]);
+        assert!((sizes[0].1 - (0.1_f64.ln() + 0.11_f64.ln()) / 2.0).abs() < 1e-9);
+        // The slower of two is slower than their middle by half of what they differ by.
+        let slower = unlike.standing(whole(6, 0.11), 6, Judged::FirstTokens).slower;
+        assert!((slower - 1.1_f64.ln() / 2.0).abs() < 1e-9, "{slower}");
+        assert_eq!(unlike.standing(whole(8, 0.15), 8, Judged::FirstTokens).slower, 0.0);
+    }
+
+    #[test]
+    fn noise_averages_out_over_steps_and_not_within_the_first() {
+        let pace = Pace::of(&[whole(6, 0.1), whole(6, 0.11)], Some(40.0)).unwrap();
+        for belief in pace.beliefs() {
+            assert!((belief.spread(1) - belief.spread(40)).abs() < 1e-12);
+            assert!(belief.spread(80) < belief.spread(40));
+        }
+    }
+
+    #[test]
+    fn full_steps_and_whole_bursts_tell_of_one_machine() {
+        let (quick, slow) = ([0.1, 0.2, 0.3], [0.11, 0.22, 0.33]);
+        let pace = Pace::of(&[Opening::Steps(&quick), Opening::Steps(&slow), whole(1, 0.05), whole(1, 0.05)], None);
+        let pace = pace.unwrap();
+        assert_eq!((pace.probes(), pace.first_rank()), (3, 3));
+        assert!(pace.standing(Opening::Steps(&slow), 4, Judged::FirstTokens).slower > 0.0);
+        assert_eq!(Pace::of(&[Opening::Steps(&[])], None).map(|pace| pace.probes()), None);
+    }
+}
