@@ -91,7 +91,7 @@ impl Sla {
     }
 
     /// Whether it limits more than the first token.
-    pub fn limits_later(&self) -> bool {
+    pub(crate) fn limits_later(&self) -> bool {
         self.tpot_limit().is_some() || self.e2e.is_some()
     }
 

@@ -1,5 +1,6 @@
 //! Watches a running probe and says when nothing more can be learnt from it.
 
+use rustc_hash::FxHashSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +49,7 @@ pub struct Watch {
     /// Judged requests, once it is known how many there are, and the moment from which on none of them is younger.
     judged: Option<(u32, Seconds)>,
     /// Requests that have a first token or an end, by index.
-    heard: Flags,
+    heard: FxHashSet<u32>,
     /// The latest moment heard of, since the probe began.
     clock: f64,
 }
@@ -65,30 +66,13 @@ struct Following {
     sla: Sla,
     ok: u32,
     /// Requests known to have failed; a late first token is known at once, before the request ends.
-    failed: Flags,
-}
-
-/// Requests of which something is known, by index.
-#[derive(Debug, Default)]
-struct Flags {
-    raised: Vec<bool>,
-    count: u32,
-}
-
-impl Flags {
-    fn raise(&mut self, index: u32) {
-        let index = index as usize;
-        if self.raised.len() <= index {
-            self.raised.resize(index + 1, false);
-        }
-        self.count += u32::from(!std::mem::replace(&mut self.raised[index], true));
-    }
+    failed: FxHashSet<u32>,
 }
 
 impl Watch {
     /// Watches a probe of this load on a ladder with these SLAs.
     pub fn new(load: &LoadPlan, slas: &[Sla], until: &Until) -> Self {
-        let follow = |sla: &Sla| Following { sla: *sla, ok: 0, failed: Flags::default() };
+        let follow = |sla: &Sla| Following { sla: *sla, ok: 0, failed: FxHashSet::default() };
         let goal = match until {
             Until::Decided(which) => {
                 Goal::Decided(which.iter().filter_map(|index| slas.get(*index)).map(follow).collect())
@@ -96,7 +80,7 @@ impl Watch {
             Until::FirstTokens => Goal::FirstTokens(load.patience),
         };
         let judged = (load.load == Load::Burst).then_some((load.concurrency.get(), Seconds::ZERO));
-        Self { load: load.load, goal, judged, heard: Flags::default(), clock: 0.0 }
+        Self { load: load.load, goal, judged, heard: FxHashSet::default(), clock: 0.0 }
     }
 
     /// Takes note of what a worker reports. Other events than those of a probe change nothing.
@@ -111,15 +95,15 @@ impl Watch {
 
     /// A judged request's first token came.
     pub fn first(&mut self, index: u32, ttft: Seconds) {
-        self.heard.raise(index);
+        self.heard.insert(index);
         if self.load == Load::Burst {
             // The requests of a burst are as old as the probe.
             self.clock = self.clock.max(ttft.get());
         }
         if let Goal::Decided(slas) = &mut self.goal {
-            slas.iter_mut()
-                .filter(|following| ttft > following.sla.ttft)
-                .for_each(|following| following.failed.raise(index));
+            for following in slas.iter_mut().filter(|following| ttft > following.sla.ttft) {
+                following.failed.insert(index);
+            }
         }
     }
 
@@ -129,12 +113,14 @@ impl Watch {
         if !record.judged {
             return;
         }
-        self.heard.raise(record.index);
+        self.heard.insert(record.index);
         if let Goal::Decided(slas) = &mut self.goal {
             for following in slas {
                 match following.sla.judge(record) {
                     Outcome::Ok => following.ok += 1,
-                    Outcome::Failed => following.failed.raise(record.index),
+                    Outcome::Failed => {
+                        following.failed.insert(record.index);
+                    }
                     Outcome::Undetermined => debug_assert!(record.end != RequestEnd::Finished, "an end decides"),
                 }
             }
@@ -144,7 +130,7 @@ impl Watch {
     /// Whether the probe can still tell anything.
     pub fn advice(&self) -> Advice {
         let Some((judged, youngest)) = self.judged else { return Advice::GoOn };
-        let unheard = judged - self.heard.count;
+        let unheard = judged.saturating_sub(self.heard.len() as u32);
         // Whoever has not been heard of by its limit has missed it.
         let overdue = |limit: Seconds| {
             let is_past = self.clock > youngest.get() + limit.get() * (1.0 + GRACE);
@@ -166,7 +152,7 @@ impl Following {
     /// Whether the requests still in flight change nothing any more, where so many that were never heard of are overdue.
     fn is_decided(&self, judged: u32, overdue: u32) -> bool {
         let needed = self.sla.ok_rate.least_of(judged);
-        self.ok >= needed || self.failed.count + overdue > judged - needed
+        self.ok >= needed || self.failed.len() as u32 + overdue > judged - needed
     }
 }
 
@@ -304,6 +290,15 @@ mod tests {
         assert_eq!(watch.advice(), Advice::GoOn);
         (3..6).for_each(|index| watch.ended(&held(index, 0.5)));
         assert_eq!(watch.advice(), Advice::Stop);
+    }
+
+    #[test]
+    fn a_worker_that_tells_of_requests_that_nobody_made_does_no_harm() {
+        let mut watch = watch(2, &[sla(1.0, 1.0)]);
+        for index in [0, 1, 7, u32::MAX] {
+            assert_eq!(watch.advice(), Advice::GoOn);
+            watch.first(index, Seconds::new(0.5).unwrap());
+        }
     }
 
     #[test]

@@ -146,15 +146,14 @@ impl Curve {
             let whole = self.times.partition_point(|first| *first <= time);
             // A hair short of a prompt is how it was rounded.
             let done = if whole >= level as usize { wanted } else { self.done_by(time) + 1e-6 };
-            ok += weight
-                * if done >= wanted {
-                    wanted
-                } else if whole == self.times.len() {
-                    done.floor()
-                } else {
-                    whole as f64
-                }
-                / wanted;
+            let served = if done >= wanted {
+                wanted
+            } else if whole == self.times.len() {
+                done.floor()
+            } else {
+                whole as f64
+            };
+            ok += weight * served / wanted;
             total += weight;
         }
         ok / total

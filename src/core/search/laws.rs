@@ -182,6 +182,13 @@ fn failures_are_allowed_for_and_leave_no_level_where_they_are_too_many() {
 }
 
 #[test]
+fn an_engine_that_fails_far_too_many_is_given_up_on() {
+    let failing = SimEngine { error_rate: share(0.2), ..noisy() };
+    let trials = Trials::run(failing, &workload(Load::Burst, 1500, 64, 2.0), relative(0.05), &[sla(0.9, 1.0)], 100);
+    assert!(trials.ended(0, Status::BelowOne) >= 0.95, "{}", trials.ended(0, Status::BelowOne));
+}
+
+#[test]
 fn a_limit_has_the_same_ceiling_alone_and_within_a_grid_and_from_either_end() {
     let workload = workload(Load::Burst, 1500, 64, 2.0);
     let grid = [sla(0.9, 1.0), sla(0.99, 1.0), sla(0.9, 3.0), sla(0.99, 3.0)];
