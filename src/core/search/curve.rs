@@ -5,6 +5,7 @@
 
 use super::level::{Machine, margin};
 use super::steps::steps;
+use crate::stats::Slice;
 
 /// Steps without a first token after which an engine is taken to have no room.
 const IDLE_STEPS: f64 = 3.0;
@@ -14,12 +15,14 @@ const APART: f64 = 1.3;
 /// When the engine is done with so many prompts, in the middle of its luck.
 #[derive(Clone, Debug)]
 pub(super) struct Curve {
-    /// Bursts that one step served whole, all smaller than the first of the steps: their size and the logarithm of its time.
-    sizes: Vec<(f64, f64)>,
-    /// Ends of steps: prompts done (a prompt that is part done counts as a part) and the logarithm of the time.
-    steps: Vec<(f64, f64)>,
+    /// Bursts that one step served whole, all smaller than the first of the steps.
+    sizes: Vec<Mark>,
+    /// Ends of steps. A prompt that is part done counts as a part.
+    steps: Vec<Mark>,
     /// Logarithm of the time of each first token.
     times: Vec<f64>,
+    /// How it goes on beyond the last step.
+    onwards: Onwards,
     /// All prompts of the burst are done at the end of the last step.
     complete: bool,
     /// Where the engine had no room for the others, the logarithm of the time until which none of them had its first token.
@@ -28,97 +31,103 @@ pub(super) struct Curve {
     certain: bool,
 }
 
+/// So many prompts are done.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    done: f64,
+    /// When, as a logarithm.
+    time: f64,
+    seconds: f64,
+}
+
+/// How many prompts are done after so many seconds, beyond what was seen.
+#[derive(Clone, Copy, Debug)]
+enum Onwards {
+    /// None: nothing was seen.
+    Nothing,
+    /// As many more in each second as this, from here.
+    Straight { from: Mark, per_second: f64 },
+    /// After a n + b n² seconds n, since each takes longer than the one before: more sequences run.
+    Bent { a: f64, b: f64 },
+    /// In proportion to this power of the time, from here.
+    Power { from: Mark, power: f64 },
+}
+
+impl Mark {
+    fn new(done: f64, time: f64) -> Self {
+        Self { done, time, seconds: time.exp() }
+    }
+
+    /// On the line from here to there.
+    fn towards(&self, to: &Self, seconds: f64) -> f64 {
+        self.done + (seconds - self.seconds) / (to.seconds - self.seconds) * (to.done - self.done)
+    }
+}
+
 impl Curve {
     /// From the first-token times of one probe, ascending, `slower` than the middle by this logarithm.
     ///
     /// `prompts_per_step` is the engine's token budget in prompts, where it is known.
     pub fn new(times: &[f64], slower: f64, complete: bool, prompts_per_step: Option<f64>, certain: bool) -> Self {
         let ends = steps(times);
-        let mut steps: Vec<(f64, f64)> = ends.iter().map(|end| (end.done as f64, end.time.ln() - slower)).collect();
+        let mut steps: Vec<Mark> = ends.iter().map(|end| Mark::new(end.done as f64, end.time.ln() - slower)).collect();
         let times: Vec<f64> = times.iter().map(|time| time.ln() - slower).collect();
         if let Some(per_step) = prompts_per_step {
             let last = steps.len();
             for (index, step) in steps.iter_mut().enumerate() {
                 // The budget may have done a part of the next prompt as well.
                 if !(complete && index + 1 == last) {
-                    step.0 = ((index + 1) as f64 * per_step).clamp(step.0, step.0 + 0.99);
+                    step.done = ((index + 1) as f64 * per_step).clamp(step.done, step.done + 0.99);
                 }
             }
         }
-        Self { sizes: Vec::new(), steps, times, complete, waited: f64::NEG_INFINITY, certain }
+        let onwards = Onwards::after(&steps, None, complete, certain);
+        Self { sizes: Vec::new(), steps, times, onwards, complete, waited: f64::NEG_INFINITY, certain }
     }
 
     /// The same of a probe that was left after so many seconds with prompts still to be done. Where that is many steps after the
     /// last of them, the engine had no room for the next.
     pub fn left_after(mut self, seconds: f64, slower: f64) -> Self {
-        let (count, last) = (self.steps.len() as f64, self.steps.last().map_or(0.0, |step| (step.1 + slower).exp()));
+        let (count, last) = (self.steps.len() as f64, self.steps.last().map_or(0.0, |step| (step.time + slower).exp()));
         if !self.complete && seconds - last > IDLE_STEPS * last / count.max(1.0) {
             self.waited = seconds.ln() - slower;
         }
         self
     }
 
-    /// The same with bursts of which one step served each whole, ascending in size: they show how a step grows with what is in
-    /// it. Where there is chance, they must be far apart to show it.
+    /// The same with bursts of which one step served each whole, ascending in size, and the logarithm of its time: they show how
+    /// a step grows with what is in it. Where there is chance, they must be far apart to show it.
     pub fn with_sizes(mut self, sizes: impl Iterator<Item = (f64, f64)>) -> Self {
         let Some(first) = self.steps.first().copied() else { return self };
         let apart = if self.certain { 1.0 } else { APART };
-        let is_before = |size: &(f64, f64), next: &(f64, f64)| size.0 * apart < next.0 && size.1 < next.1;
-        for size in sizes.filter(|size| is_before(size, &first)) {
+        let is_before = |size: &Mark, next: &Mark| size.done * apart < next.done && size.time < next.time;
+        for size in sizes.map(|(done, time)| Mark::new(done, time)).filter(|size| is_before(size, &first)) {
             if self.sizes.last().is_none_or(|last| is_before(last, &size)) {
                 self.sizes.push(size);
             }
         }
+        self.onwards = Onwards::after(&self.steps, self.sizes.last(), self.complete, self.certain);
         self
     }
 
     /// The number of prompts that are done within this time, as a logarithm; beyond what was seen by the last slope.
     pub fn done_by(&self, time: f64) -> f64 {
-        let next = self.steps.partition_point(|step| step.1 <= time);
-        let (from, to) = match next {
-            0 => return self.steps.first().map_or(1.0, |step| self.within_first(*step, time)),
-            _ if next < self.steps.len() => (self.steps[next - 1], self.steps[next]),
-            _ => return self.beyond(time),
-        };
-        let part = (time.exp() - from.1.exp()) / (to.1.exp() - from.1.exp());
-        from.0 + part * (to.0 - from.0)
+        let next = self.steps.partition_point(|step| step.time <= time);
+        match next {
+            0 => self.steps.first().map_or(1.0, |step| self.within_first(step, time)),
+            _ if next < self.steps.len() => self.steps[next - 1].towards(&self.steps[next], time.exp()),
+            _ if time <= self.waited => self.times.len() as f64,
+            _ => self.onwards.done_by(time),
+        }
     }
 
     /// Within the first step, on the line between the sizes on either side; below the smallest as much as its part of it.
-    fn within_first(&self, step: (f64, f64), time: f64) -> f64 {
-        let next = self.sizes.partition_point(|size| size.1 <= time);
-        let to = self.sizes.get(next).copied().unwrap_or(step);
-        let from = next.checked_sub(1).map_or((0.0, f64::NEG_INFINITY), |before| self.sizes[before]);
-        let (begin, end) = (from.1.exp(), to.1.exp());
-        if end <= begin {
-            return from.0;
-        }
-        from.0 + (time.exp() - begin) / (end - begin) * (to.0 - from.0)
-    }
-
-    fn beyond(&self, time: f64) -> f64 {
-        if time <= self.waited {
-            return self.times.len() as f64;
-        }
-        // The engine's last step with prompts is a short one, which tells little of those to come.
-        let full = if self.complete && self.steps.len() > 2 { self.steps.len() - 1 } else { self.steps.len() };
-        let Some(last) = self.steps[..full].last() else { return 0.0 };
-        let half = self.steps[(full - 1) / 2];
-        if half.0 >= last.0 {
-            return match self.sizes.last().filter(|_| self.complete) {
-                Some(size) => last.0 + (time.exp() - last.1.exp()) / (last.1.exp() - size.1.exp()) * (last.0 - size.0),
-                None => last.0 * (time - last.1).exp(),
-            };
-        }
-        // Each prompt takes longer than the one before, since more sequences run: t = a n + b n².
-        let (per_prompt, per_prompt_before) = (last.1.exp() / last.0, half.1.exp() / half.0);
-        let b = (per_prompt - per_prompt_before) / (last.0 - half.0);
-        let a = per_prompt - b * last.0;
-        if self.certain && a > 0.0 && b > 0.0 {
-            return ((a * a + 4.0 * b * time.exp()).sqrt() - a) / (2.0 * b);
-        }
-        let slope = (last.1 - half.1) / (last.0 / half.0).ln();
-        last.0 * ((time - last.1) / slope.clamp(0.3, 3.0)).exp()
+    fn within_first(&self, step: &Mark, time: f64) -> f64 {
+        let next = self.sizes.partition_point(|size| size.time <= time);
+        let to = self.sizes.get(next).unwrap_or(step);
+        let from =
+            next.checked_sub(1).map_or(Mark { done: 0.0, time: f64::NEG_INFINITY, seconds: 0.0 }, |at| self.sizes[at]);
+        if to.seconds > from.seconds { from.towards(to, time.exp()) } else { from.done }
     }
 
     /// The highest level up to `cap` at which a share of `needed` gets its first token within `limit`, a logarithm of
@@ -140,23 +149,56 @@ impl Curve {
 
     fn share(&self, machine: &Machine, level: u32, limit: f64, spread: f64) -> f64 {
         let wanted = f64::from(level);
-        let (mut ok, mut total) = (0.0, 0.0);
-        for (pace, weight) in machine.paces(spread) {
-            let time = limit - pace + 1e-9;
-            let whole = self.times.partition_point(|first| *first <= time);
-            // A hair short of a prompt is how it was rounded.
-            let done = if whole >= level as usize { wanted } else { self.done_by(time) + 1e-6 };
-            let served = if done >= wanted {
-                wanted
-            } else if whole == self.times.len() {
-                done.floor()
-            } else {
-                whole as f64
+        let slices = machine.slices(spread);
+        let time = |slice: &Slice| limit - slice.z * spread + 1e-9;
+        let whole = |slice: &Slice| self.times.partition_point(|first| *first <= time(slice));
+        // A hair short of a prompt is how it was rounded.
+        let done = |slice: &Slice| self.done_by(time(slice)) + 1e-6;
+        // The slowest come first.
+        let all = slices.partition_point(|slice| whole(slice) < level as usize && done(slice) < wanted);
+        let part = |slice: &Slice| {
+            let whole = whole(slice);
+            let served = if whole == self.times.len() { done(slice).floor() } else { whole as f64 };
+            slice.weight * served / wanted
+        };
+        let total = |slices: &[Slice]| slices.iter().map(|slice| slice.weight).sum::<f64>();
+        (slices[..all].iter().map(part).sum::<f64>() + total(&slices[all..])) / total(slices)
+    }
+}
+
+impl Onwards {
+    /// After these steps, and the largest of the bursts that one step served whole.
+    fn after(steps: &[Mark], size: Option<&Mark>, complete: bool, certain: bool) -> Self {
+        // The engine's last step with prompts is a short one, which tells little of those to come.
+        let full = if complete && steps.len() > 2 { steps.len() - 1 } else { steps.len() };
+        let Some(last) = steps[..full].last().copied() else { return Self::Nothing };
+        let half = steps[(full - 1) / 2];
+        if half.done >= last.done {
+            return match size.filter(|_| complete) {
+                Some(size) => {
+                    let per_second = (last.done - size.done) / (last.seconds - size.seconds);
+                    Self::Straight { from: last, per_second }
+                }
+                None => Self::Power { from: last, power: 1.0 },
             };
-            ok += weight * served / wanted;
-            total += weight;
         }
-        ok / total
+        let (per_prompt, per_prompt_before) = (last.seconds / last.done, half.seconds / half.done);
+        let b = (per_prompt - per_prompt_before) / (last.done - half.done);
+        let a = per_prompt - b * last.done;
+        if certain && a > 0.0 && b > 0.0 {
+            return Self::Bent { a, b };
+        }
+        let slope = (last.time - half.time) / (last.done / half.done).ln();
+        Self::Power { from: last, power: 1.0 / slope.clamp(0.3, 3.0) }
+    }
+
+    fn done_by(&self, time: f64) -> f64 {
+        match *self {
+            Self::Nothing => 0.0,
+            Self::Straight { from, per_second } => from.done + (time.exp() - from.seconds) * per_second,
+            Self::Bent { a, b } => ((a * a + 4.0 * b * time.exp()).sqrt() - a) / (2.0 * b),
+            Self::Power { from, power } => from.done * ((time - from.time) * power).exp(),
+        }
     }
 }
 

@@ -57,10 +57,10 @@ impl Machine {
         self.pace.is_none() && self.probes >= 2
     }
 
-    /// How much slower than the middle the machine is, as a logarithm, in probes that stand for all, and how likely each is.
-    pub fn paces(&self, spread: f64) -> impl Iterator<Item = (f64, f64)> + '_ {
-        let used = if spread == 0.0 { &self.slices[..1] } else { &self.slices[..] };
-        used.iter().map(move |slice| (slice.z * spread, slice.weight))
+    /// Probes that stand for all those of a machine of this spread, the slowest first: each is slower than the middle by
+    /// `z` times the spread.
+    pub fn slices(&self, spread: f64) -> &[Slice] {
+        if spread == 0.0 { &self.slices[..1] } else { &self.slices }
     }
 
     /// What is believed of the margin at a level of this size that stands so, in `probes` probes of its own.
@@ -209,8 +209,9 @@ fn share<'a>(told: impl Iterator<Item = Told<'a>>, machine: &Machine, slower: f6
     let (mut ok, mut total) = (0.0, 0.0);
     for probe in told {
         let requests = (probe.used.len() + probe.left as usize) as f64;
-        for (pace, weight) in machine.paces(spread) {
-            let limit = probe.slower - slower - pace;
+        for slice in machine.slices(spread) {
+            let limit = probe.slower - slower - slice.z * spread;
+            let weight = slice.weight;
             ok += weight * (probe.used.partition_point(|used| *used <= limit) + probe.maybe as usize) as f64 / requests;
             total += weight;
         }
