@@ -35,7 +35,7 @@ impl Belief {
 }
 
 /// One probe as the pace sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Standing {
     /// Logarithm of how much slower it was than the machine is in the middle.
     pub slower: f64,
@@ -71,12 +71,6 @@ impl Posterior {
     /// Adds a way it may be.
     pub fn add(&mut self, weight: f64, mean: f64, error: f64) {
         self.parts.push(Part { weight, mean, error });
-    }
-
-    /// The same with this standard error besides.
-    pub fn blurred(mut self, error: f64) -> Self {
-        self.parts.iter_mut().for_each(|part| part.error = part.error.hypot(error));
-        self
     }
 
     /// The probability that the margin is at least this.

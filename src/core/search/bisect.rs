@@ -157,7 +157,7 @@ mod tests {
             first_tokens_only: false,
             seconds,
             opening: Vec::new(),
-            turnover: None,
+            streamed: None,
             under,
         }
     }

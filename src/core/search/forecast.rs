@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::belief::Standing;
 use super::curve::Curve;
 use super::level::{Level, Machine, Unknown};
-use super::line::{Bend, Line, Point, WhenFull};
-use super::observation::Half;
 use super::pace::{Judged, Pace};
 use super::seen::{Needed, Seen};
-use crate::load::Load;
+use super::stand_in::StandIn;
 use crate::sla::Sla;
 
 /// Where to look for the ceiling of one SLA.
@@ -48,10 +47,60 @@ pub(super) struct Outlook<'a> {
     pub cap: u32,
     /// The engine's token budget in prompts, where it is known.
     pub prompts_per_step: Option<f64>,
-    pub load: Load,
     pub sla: &'a Sla,
-    /// The level from which on the engine is full, where it is known.
-    pub full: Option<u32>,
+    pub sla_index: usize,
+    pub stand_in: &'a StandIn,
+}
+
+/// Margins up to this, as a logarithm, tell how far apart two engines are.
+const COMPARABLE: f64 = 1.9;
+/// Engines that are no farther apart than this are alike.
+const ALIKE: f64 = 3e-4;
+
+/// By how much, as logarithms, the margin of some levels is greater than that of the stand-in.
+struct Offsets(Vec<(u32, f64)>);
+
+impl Offsets {
+    /// Of these levels, ascending.
+    fn new(mut known: Vec<(u32, f64)>) -> Self {
+        known.iter_mut().filter(|(_, offset)| offset.abs() < ALIKE).for_each(|(_, offset)| *offset = 0.0);
+        Self(known)
+    }
+
+    /// On the line between the levels on either side, in the logarithm of the level; as at the nearest beyond all of them.
+    fn at(&self, level: u32) -> f64 {
+        let next = self.0.partition_point(|(known, _)| *known < level);
+        match (next.checked_sub(1).map(|before| self.0[before]), self.0.get(next)) {
+            (None, None) => 0.0,
+            (Some((_, offset)), None) | (None, Some(&(_, offset))) => offset,
+            (Some((below, at_below)), Some(&(above, at_above))) => {
+                let part = (f64::from(level) / f64::from(below)).ln() / (f64::from(above) / f64::from(below)).ln();
+                at_below + part * (at_above - at_below)
+            }
+        }
+    }
+}
+
+/// The highest level up to `cap` that holds, where all below it do; looked for from `start` on.
+fn highest(start: u32, cap: u32, holds: impl Fn(u32) -> bool) -> u32 {
+    let (mut pass, mut fail) = (0, cap.saturating_add(1));
+    let mut level = start.clamp(1, cap);
+    while fail - pass > 1 {
+        if holds(level) {
+            pass = level;
+        } else {
+            fail = level;
+        }
+        level = match (pass, fail) {
+            (pass, fail) if fail > cap => (pass + pass / 2 + 1).min(cap),
+            (0, fail) => fail - (fail / 3).max(1),
+            (pass, fail) => pass + (fail - pass) / 2,
+        };
+        if level == 0 {
+            break;
+        }
+    }
+    pass
 }
 
 impl Outlook<'_> {
@@ -85,74 +134,42 @@ impl Outlook<'_> {
         Forecast { ceiling: middle, low: low.min(middle), high: high.max(middle + 1), blind: 1.0 }
     }
 
-    /// From the levels that were probed, each half of the SLA by itself; at `guess` where there are none.
+    /// From how the stand-in fares, brought into line with the levels that were probed; at `guess` where there is none.
     pub fn by_levels(&self, levels: &BTreeMap<u32, Level>, guess: f64) -> Forecast {
-        let line = |half: Half| {
-            let point = |level: &Level| {
-                let spread = self.spread(level.concurrency);
-                let margin = level.half_margin(self.machine, self.needed.likely, spread, half)?;
-                Some(Point { level: f64::from(level.concurrency), used: (-margin).exp() })
-            };
-            let points: Vec<Point> = levels.values().filter_map(point).collect();
-            (!points.is_empty()).then(|| Line::through(&points, self.bend(half), guess))
-        };
-        let lines = [Half::First, Half::Later].into_iter().filter_map(line);
-        let line = lines.min_by(|a, b| a.ceiling().total_cmp(&b.ceiling()));
-        let line = line.unwrap_or_else(|| Line::through(&[], None, guess));
-        let ceiling = line.ceiling().clamp(0.0, f64::from(self.cap));
-        let (slower, faster) = self.unsure(levels, ceiling);
-        let steep = line.steepness();
-        Forecast {
-            ceiling: (ceiling + 1e-6) as u32,
-            low: (ceiling * (-slower / steep).exp() + 1e-6) as u32,
-            high: ((ceiling * (faster / steep).exp()) as u32).saturating_add(1).min(self.cap + 1),
-            blind: line.reach(),
+        let guess = (guess as u32).clamp(1, self.cap);
+        let around = |ceiling| Forecast { ceiling, low: ceiling, high: ceiling + 1, blind: f64::INFINITY };
+        if !self.stand_in.is_known() || levels.is_empty() && !self.machine.is_steady() {
+            return around(guess);
         }
-    }
-
-    /// Where latencies under a sustained load bend, since the engine is full: by Little's law each request more then waits for
-    /// one more to leave.
-    fn bend(&self, half: Half) -> Option<Bend> {
-        let full = f64::from(self.full.filter(|_| self.load == Load::Sustained)?);
-        let limit = match half {
-            Half::First => Some(self.sla.ttft),
-            Half::Later => self.sla.e2e,
+        let likely = self.needed.likely;
+        let margin =
+            |level: &Level| level.margin(self.machine, likely, self.spread(level.concurrency), Unknown::Failed);
+        let foretold = |level: u32| self.stand_in.at(level, self.sla_index, Standing::default(), margin);
+        let both = levels.values().map(|level| (level.concurrency, margin(level), foretold(level.concurrency)));
+        let comparable = both.filter(|(_, measured, foretold)| measured.abs().max(foretold.abs()) < COMPARABLE);
+        let offsets =
+            Offsets::new(comparable.map(|(level, measured, foretold)| (level, measured - foretold)).collect());
+        let start = levels.values().rfind(|level| margin(level) >= 0.0).map_or(guess, |level| level.concurrency);
+        let ceiling = highest(start, self.cap, |level| foretold(level) + offsets.at(level) >= 0.0);
+        let apart = |level: &u32| (f64::from(*level) / f64::from(ceiling.max(1))).ln().abs();
+        let nearest = levels.keys().min_by(|a, b| apart(a).total_cmp(&apart(b)));
+        let blind = match nearest {
+            _ if self.stand_in.is_exact() => 1.0,
+            Some(nearest) => apart(nearest).exp(),
+            None => f64::INFINITY,
         };
-        let then = match (limit, self.turnover_when_full(full)) {
-            (None, _) => WhenFull::Flat,
-            (Some(limit), Some(turnover)) => WhenFull::Queue(1.0 / (turnover * limit.get())),
-            (Some(_), None) => WhenFull::Unknown,
+        let Some(nearest) = nearest.filter(|_| !self.machine.is_steady() && !self.machine.beliefs().is_empty()) else {
+            return Forecast { blind, ..around(ceiling) };
         };
-        Some(Bend { full, then })
-    }
-
-    /// Requests per second that leave an engine that is full. Below that, the life of a request grows in proportion to those
-    /// that are decoded with it.
-    fn turnover_when_full(&self, full: f64) -> Option<f64> {
-        let life = |seen: &Seen| {
-            let level = f64::from(seen.concurrency());
-            Some(Point { level, used: level / seen.probe.turnover? })
+        // A probe will stand about as the nearest one does.
+        let reaches = |level: u32, needed: f64, probability: f64| {
+            let posterior = |level: &Level| level.posterior(self.machine, needed, Unknown::Failed);
+            let posterior = self.stand_in.at(level, self.sla_index, levels[nearest].standing(), posterior);
+            posterior.at_least(-offsets.at(level)) >= probability
         };
-        let mut lives: Vec<Point> = self.seen.iter().filter_map(life).collect();
-        lives.sort_by(|a, b| a.level.total_cmp(&b.level));
-        if let Some(seen) = lives.iter().find(|life| life.level >= full) {
-            return Some(seen.level / seen.used);
-        }
-        let last = lives.last()?;
-        let before = lives.iter().rfind(|life| life.is_apart(last))?;
-        let grows = ((last.used - before.used) / (last.level - before.level)).max(0.0);
-        Some(full / (last.used + grows * (full - last.level)))
-    }
-
-    /// By how much, as a logarithm, the margin at the level nearest to this one may be less, and more, than it seems.
-    fn unsure(&self, levels: &BTreeMap<u32, Level>, at: f64) -> (f64, f64) {
-        let off = |level: &u32| (f64::from(*level) / at.max(1.0)).ln().abs();
-        let nearest = levels.iter().min_by(|a, b| off(a.0).total_cmp(&off(b.0)));
-        let Some((_, level)) = nearest.filter(|_| !self.machine.beliefs().is_empty()) else { return (1.0, 1.0) };
-        let own = level.margin(self.machine, self.needed.likely, self.spread(level.concurrency), Unknown::Failed);
-        let least = level.posterior(self.machine, self.needed.strict, Unknown::Failed).exceeded_with(1.0 - self.miss);
-        let most = level.posterior(self.machine, self.needed.lax, Unknown::Failed).exceeded_with(self.miss);
-        ((own - least).clamp(0.0, 1.0), (most - own).clamp(0.0, 1.0))
+        let low = highest(ceiling, self.cap, |level| reaches(level, self.needed.strict, 1.0 - self.miss));
+        let high = highest(ceiling, self.cap, |level| reaches(level, self.needed.lax, self.miss)).saturating_add(1);
+        Forecast { ceiling, low: low.min(ceiling), high: high.max(ceiling + 1), blind }
     }
 
     /// The probe that shows most of the curve: of those with as many first tokens the one that waited longest for another.

@@ -19,6 +19,7 @@ use super::observation::Half;
 use super::pace::{Judged, Opening, Pace};
 use super::seen::{Needed, Seen};
 use super::spending::{NARROW, NARROW_AT_LAST, PACE_PROBES, Spending, part};
+use super::stand_in::StandIn;
 use super::{Answer, Observation, Search, Step};
 use crate::experiment::{SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
@@ -30,6 +31,8 @@ use crate::watch::Until;
 /// Most probes of one ladder, however much engine time is left, for each SLA and beside them.
 const PROBES_PER_SLA: usize = 12;
 const PROBES_BESIDE: usize = 40;
+/// How far apart, as a logarithm, levels are of which one that stays open tells where else to probe.
+const NEIGHBOUR: f64 = 0.25;
 /// Factor between two levels of the ramp.
 const RAMP: f64 = 6.0;
 /// Full steps of a burst from which the curve can be foretold, and how far.
@@ -64,6 +67,10 @@ const TRIES: usize = 3;
 /// Limits on what follows the first token do not matter where requests use up no more of them than this, as a logarithm.
 const CLEAR: f64 = -0.1;
 
+/// A stand-in is drawn anew once it is farther than by this part from what the probes say; on a machine that drifts, by this.
+const SAME: f64 = 1e-7;
+const SIMILAR: f64 = 0.03;
+
 /// Looks for the ceilings of one ladder.
 #[derive(Debug)]
 pub struct Guided {
@@ -74,6 +81,7 @@ pub struct Guided {
     output_tokens: f64,
     prompts_per_step: Option<f64>,
     capacity: Capacity,
+    stand_in: StandIn,
     /// The longest that a first token is waited for.
     patience_s: f64,
     seen: Vec<Seen>,
@@ -94,6 +102,7 @@ impl Guided {
             output_tokens: f64::from(workload.output_tokens),
             prompts_per_step: engine.max_num_batched_tokens.map(prompts),
             capacity: Capacity::new(workload, engine),
+            stand_in: StandIn::new(workload, slas, engine),
             patience_s: plan.patience.get(),
             seen: Vec::new(),
             brackets: vec![Bracket::default(); slas.len()],
@@ -114,7 +123,8 @@ impl Guided {
 
     fn machine(&self) -> Machine {
         let openings: Vec<Opening> = self.seen.iter().map(|seen| seen.compared(u32::MAX)).collect();
-        Machine::new(Pace::of(&openings, self.prompts_per_step), self.seen.len())
+        let pace = Pace::of(&openings, self.prompts_per_step).filter(|_| !self.stand_in.is_exact());
+        Machine::new(pace, self.seen.len())
     }
 
     /// What an SLA asks of its levels.
@@ -186,11 +196,11 @@ impl Guided {
             miss: self.miss(),
             cap: self.cap(),
             prompts_per_step: self.prompts_per_step,
-            load: self.load,
             sla: &self.slas[sla],
-            full: self.capacity.full,
+            sla_index: sla,
+            stand_in: &self.stand_in,
         };
-        if self.load == Load::Sustained {
+        if self.load == Load::Sustained || self.stand_in.is_exact() {
             let part = self.capacity.full.map(|full| f64::from(full) / FIRST_PART);
             let guess = part.unwrap_or_else(|| outlook.served_within(self.patience_s));
             return outlook.by_levels(levels, guess.max(1.0));
@@ -264,7 +274,8 @@ impl Guided {
         let (floor, top) = (bracket.pass.unwrap_or(0), bracket.fail.unwrap_or(cap + 1));
         let ceiling =
             if machine.is_steady() { forecast.between(floor, top) } else { forecast.ceiling.clamp(floor, top - 1) };
-        if let Some(level) = self.ramp(ceiling) {
+        let certain = self.stand_in.is_exact();
+        if let Some(level) = self.ramp(ceiling).filter(|_| !certain) {
             return Next::Pace(level);
         }
         // What was seen contradicts the forecast: the curve has another shape than what it was foretold from.
@@ -379,7 +390,8 @@ impl Guided {
         let (mut target, mut open) = (aim, 0.0);
         for (tried, level) in sight.levels.range(floor + 1..top.max(floor + 1)) {
             let other_side = (*tried > ceiling) == (side == Side::Below);
-            if other_side || machine.beliefs().is_empty() {
+            let far_off = (f64::from(*tried) / f64::from(aim.max(1))).ln().abs() > NEIGHBOUR;
+            if other_side || far_off || machine.beliefs().is_empty() {
                 continue;
             }
             let missing = match side {
@@ -504,6 +516,8 @@ impl Search for Guided {
         self.seen.iter().for_each(|other| seen.compare(other));
         self.seen.iter_mut().for_each(|other| other.compare(&seen));
         self.seen.push(seen);
+        let tolerance = if self.machine().is_steady() { SAME } else { SIMILAR };
+        self.stand_in.learn(&self.seen, tolerance);
         (self.brackets, self.step) = self.choose();
     }
 

@@ -112,6 +112,11 @@ impl<'a> Level<'a> {
         self.probes.push((under, standing));
     }
 
+    /// How one of its probes stands.
+    pub fn standing(&self) -> Standing {
+        self.probes.first().map(|(_, standing)| standing.clone()).unwrap_or_default()
+    }
+
     /// The share of ok requests in the long run if everything took `exp(slower)` times as long, on a machine of this
     /// spread. Engine failures are left out.
     fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
@@ -126,16 +131,6 @@ impl<'a> Level<'a> {
         share(told, machine, slower, spread)
     }
 
-    /// As [`Level::margin`], of one half of the SLA alone, by the probes that tell of it; `None` where none does.
-    pub fn half_margin(&self, machine: &Machine, needed: f64, spread: f64, half: Half) -> Option<f64> {
-        let tells = |(under, standing): &(&'a UnderSla, Standing)| {
-            let used = under.half(half);
-            (!used.is_empty()).then_some(Told { used, left: 0, maybe: 0, slower: standing.slower })
-        };
-        let told: Vec<Told> = self.probes.iter().filter_map(tells).collect();
-        (!told.is_empty()).then(|| margin(|slower| share(told.iter().copied(), machine, slower, spread) >= needed))
-    }
-
     /// By which factor, as a logarithm, everything could become slower before fewer than `needed` are ok; negative where
     /// fewer are.
     pub fn margin(&self, machine: &Machine, needed: f64, spread: f64, unknown: Unknown) -> f64 {
@@ -145,14 +140,7 @@ impl<'a> Level<'a> {
     /// What is believed of that factor.
     pub fn posterior(&self, machine: &Machine, needed: f64, unknown: Unknown) -> Posterior {
         let standings: Vec<Standing> = self.probes.iter().map(|(_, standing)| standing.clone()).collect();
-        let posterior =
-            machine.posterior(self.concurrency, &standings, |spread| self.margin(machine, needed, spread, unknown));
-        match self.judged {
-            // In a burst first tokens come in order: which requests are late is no matter of chance.
-            Judged::FirstTokens => posterior,
-            Judged::Later if machine.is_steady() => posterior,
-            Judged::Later => posterior.blurred(self.sampling(machine, needed, unknown)),
-        }
+        machine.posterior(self.concurrency, &standings, |spread| self.margin(machine, needed, spread, unknown))
     }
 
     /// How sure it is that at least `strict` are ok in the long run, and that fewer than `lax` are.
@@ -180,14 +168,6 @@ impl<'a> Level<'a> {
         let beliefs = || machine.beliefs().iter();
         let spread = beliefs().map(|belief| belief.spread(self.concurrency)).fold(0.0, f64::max);
         (beliefs().map(views).fold(0.0, f64::max), spread)
-    }
-
-    /// Standard error of the margin that comes from judging no more requests than were judged.
-    fn sampling(&self, machine: &Machine, needed: f64, unknown: Unknown) -> f64 {
-        let requests: f64 = self.probes.iter().map(|(under, _)| f64::from(under.total())).sum();
-        let off = (needed * (1.0 - needed).max(0.0) / requests).sqrt();
-        let margin = |needed: f64| self.margin(machine, needed.clamp(0.0, 1.0), 0.0, unknown);
-        (margin(needed - off) - margin(needed + off)) / 2.0
     }
 }
 

@@ -14,12 +14,12 @@ mod guided;
 #[cfg(test)]
 mod laws;
 mod level;
-mod line;
 mod observation;
 mod pace;
 mod seen;
 mod spending;
 mod stall;
+mod stand_in;
 mod steps;
 
 use schemars::JsonSchema;

@@ -24,8 +24,9 @@ pub struct Observation {
     /// Times in seconds at which the first N requests, which arrive together under either load, got their first token
     /// or were failed by the engine: ascending, those that were still waiting are missing at the end.
     pub opening: Vec<f64>,
-    /// Requests per second that took the place of others while the window of a sustained load was open.
-    pub turnover: Option<f64>,
+    /// Of the first request: how many tokens it had put out, and when the last of them came, in seconds. Absent where the engine
+    /// took its place from it for a while.
+    pub streamed: Option<(u32, f64)>,
     /// Its judged requests under each SLA of the ladder.
     pub under: Vec<UnderSla>,
 }
@@ -73,8 +74,8 @@ impl Observation {
         let mut opening: Vec<f64> = first.filter_map(settled_at).collect();
         opening.sort_by(f64::total_cmp);
         let under = slas.iter().map(|sla| UnderSla::new(load, sla, &measured.requests)).collect();
-        let turnover = if load == Load::Sustained { turnover(&measured.requests) } else { None };
-        Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, turnover, under }
+        let streamed = measured.requests.first().and_then(streamed);
+        Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, streamed, under }
     }
 
     /// The number of leading times in [`Observation::opening`] that came about as it would have with more requests behind it.
@@ -95,12 +96,10 @@ impl Observation {
     }
 }
 
-/// How many judged requests were submitted in a second, from the first to the last of them.
-fn turnover(requests: &[RequestRecord]) -> Option<f64> {
-    let mut submitted = requests.iter().filter(|request| request.judged).map(|request| request.submitted_s.get());
-    let first = submitted.next()?;
-    let (count, last) = submitted.fold((0.0, first), |(count, last), at| (count + 1.0, f64::max(last, at)));
-    (last > first).then(|| count / (last - first))
+/// How many tokens a request has put out without a break, and when the last of them came since its submission.
+fn streamed(request: &RequestRecord) -> Option<(u32, f64)> {
+    let last = request.last_s.filter(|_| request.preemptions == 0 && request.tokens > 0)?;
+    Some((request.tokens, last.get() - request.submitted_s.get()))
 }
 
 /// When a request got its first token or was failed without one, since its submission.

@@ -178,7 +178,7 @@ mod tests {
             first_tokens_only: false,
             seconds: Seconds::ZERO,
             opening,
-            turnover: None,
+            streamed: None,
             under: vec![under],
         };
         Seen::new(probe, None)

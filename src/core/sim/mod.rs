@@ -4,6 +4,7 @@
 //! luck       drift, step noise, stalls, failures of one probe, by seed
 //! scheduler  which requests a step computes: admission, chunked prefill, preemption
 //! truth      the true ceilings, by brute force
+//! work       what an engine computes until tokens come, whatever that takes
 //! session    the load's driver and the scheduler on one virtual clock: a probe asked, requests measured
 //! ```
 //!
@@ -16,9 +17,11 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod truth;
+mod work;
 
 pub use session::SimSession;
 pub use truth::true_ceilings;
+pub use work::{BurstWork, Work};
 
 use serde::{Deserialize, Serialize};
 

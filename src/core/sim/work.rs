@@ -1,0 +1,134 @@
+//! What an engine computes until the tokens of a burst come: work without a clock.
+//!
+//! Which requests a step computes does not depend on how long steps take, as long as nobody leaves. The time of a step is linear in
+//! what is in it, so times of tokens tell what each part of the work takes.
+
+use std::ops::Sub;
+
+use super::SimEngine;
+use super::scheduler::{Batch, Outcome, Scheduler, Sizes};
+
+/// What was computed by some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Steps.
+    pub steps: f64,
+    /// Running sequences, counted once in each step.
+    pub sequences: f64,
+    /// Tokens of prompts.
+    pub prompt_tokens: f64,
+}
+
+/// The work that a burst of requests makes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BurstWork {
+    /// Until each first token, in the order in which they come. It ends where the first request does.
+    pub first_tokens: Vec<Work>,
+    /// Until the first request has put out as many tokens as were asked for.
+    pub streamed: Option<Work>,
+}
+
+impl BurstWork {
+    /// Of so many requests at once, until each has its first token and the first of them so many `tokens`.
+    pub fn of(engine: &SimEngine, input_tokens: u32, output_tokens: u32, requests: u32, tokens: u32) -> Self {
+        let mut scheduler = Scheduler::new(engine, Sizes { input: input_tokens, output: output_tokens });
+        (0..requests).for_each(|_| scheduler.submit(false));
+        let (mut work, mut done, mut outcomes) = (Work::default(), Self::default(), Vec::new());
+        while done.first_tokens.len() < requests as usize || (done.streamed.is_none() && tokens > 0) {
+            let Some(batch) = scheduler.begin() else { break };
+            let left = u64::from(tokens.saturating_sub(scheduler.tokens(0)).max(1));
+            let alike = if scheduler.is_decoding(0) { batch.alike.min(left) } else { batch.alike };
+            if alike > 1 {
+                scheduler.repeat(alike - 1);
+            }
+            scheduler.finish();
+            work.add(batch, alike);
+            scheduler.take_outcomes(&mut outcomes);
+            let first = |outcome: &&Outcome| matches!(outcome, Outcome::Prefilled(_));
+            done.first_tokens.extend(outcomes.iter().filter(first).map(|_| work));
+            if scheduler.tokens(0) == tokens {
+                done.streamed = done.streamed.or(Some(work));
+            }
+            if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Finished(_) | Outcome::Failed(_))) {
+                break;
+            }
+        }
+        done
+    }
+}
+
+impl Sub for Work {
+    type Output = Self;
+
+    /// What was computed since.
+    fn sub(self, before: Self) -> Self {
+        Self {
+            steps: self.steps - before.steps,
+            sequences: self.sequences - before.sequences,
+            prompt_tokens: self.prompt_tokens - before.prompt_tokens,
+        }
+    }
+}
+
+impl Work {
+    fn add(&mut self, batch: Batch, steps: u64) {
+        let steps = steps as f64;
+        self.steps += steps;
+        self.sequences += steps * f64::from(batch.sequences);
+        self.prompt_tokens += steps * f64::from(batch.prefill_tokens);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Hold, Load, LoadPlan};
+    use crate::protocol::{ProbeAsk, PromptAsk, PromptSource};
+    use crate::sim::SimSession;
+    use crate::units::{Concurrency, Seconds, Share};
+    use crate::watch::Advice;
+
+    /// Input tokens, output tokens, sequences, token budget, KV cache, requests: short prompts and long ones, a batch that is
+    /// full, a cache that is.
+    const CASES: [(u32, u32, u32, u32, u64, u32); 5] = [
+        (700, 40, 64, 2048, 100_000, 9),
+        (5000, 40, 64, 2048, 100_000, 9),
+        (700, 40, 4, 2048, 100_000, 9),
+        (700, 40, 64, 2048, 3_000, 9),
+        (3, 40, 64, 2048, 100_000, 1),
+    ];
+
+    #[test]
+    fn work_times_what_it_takes_is_when_tokens_come() {
+        for (input_tokens, output_tokens, max_num_seqs, max_num_batched_tokens, kv_cache_tokens, requests) in CASES {
+            let engine = SimEngine {
+                prefill_tokens_per_second: 30_000.0,
+                decode_step: Seconds::new(7e-3).unwrap(),
+                decode_step_per_sequence: Seconds::new(40e-6).unwrap(),
+                max_num_seqs,
+                max_num_batched_tokens,
+                kv_cache_tokens,
+                load_time: Seconds::ZERO,
+                step_noise: 0.0,
+                probe_drift: 0.0,
+                error_rate: Share::new(0.0).unwrap(),
+                stall_rate: Share::new(0.0).unwrap(),
+                stall: Seconds::ZERO,
+            };
+            let patience = Seconds::new(1e3).unwrap();
+            let concurrency = Concurrency::new(requests).unwrap();
+            let load = LoadPlan { load: Load::Burst, concurrency, hold: Hold::UntilFinished, patience };
+            let source = PromptSource::Random;
+            let prompts = PromptAsk { source, input_tokens, shared_prefix: 0, stream: 0, probe: 0 };
+            let ask = ProbeAsk { load, prompts, output_tokens, silence: Seconds::ZERO };
+            let measured = SimSession::new(engine, 0).probe(&ask, &mut |_| Advice::GoOn);
+
+            let seconds = |work: &Work| 7e-3 * work.steps + 40e-6 * work.sequences + work.prompt_tokens / 30_000.0;
+            let near = |work: &Work, at: Option<Seconds>| (seconds(work) - at.unwrap().get()).abs() < 1e-9;
+            let work = BurstWork::of(&engine, input_tokens, output_tokens, requests, output_tokens);
+            let firsts = || work.first_tokens.iter().zip(&measured.requests);
+            assert!(firsts().count() > 0 && firsts().all(|(work, request)| near(work, request.first_s)), "{work:?}");
+            assert!(near(&work.streamed.unwrap(), measured.requests[0].last_s), "{work:?}");
+        }
+    }
+}
