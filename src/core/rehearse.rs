@@ -4,14 +4,12 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::experiment::{Engine, SearchSettings, Strategy, Workload};
-use crate::load::LoadPlan;
 use crate::plan::{Ladder, Plan};
-use crate::protocol::{ProbeAsk, PromptAsk};
-use crate::search::{Answer, Observation, Status, Step, certificate_seconds, search};
-use crate::sim::{SimEngine, SimSession, true_ceilings};
+use crate::search::{Answer, Status, Step, certificate_seconds, search};
+use crate::sim::{SimEngine, SimSession, Trial, true_ceilings};
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
-use crate::watch::{Until, Watch};
+use crate::watch::Until;
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -132,7 +130,8 @@ impl Climb {
         let mut search = search(settings, slas, workload, &session.resolved());
         let mut probes = Vec::new();
         while let Step::Probe { concurrency, until } = search.next() {
-            let observation = probe(session, workload, slas, concurrency, &until, (stream, probes.len() as u32));
+            let number = (stream, probes.len() as u32);
+            let observation = Trial { workload, slas, concurrency, until: &until, number }.observe(session);
             probes.push((concurrency, until, observation.seconds));
             search.observe(observation);
         }
@@ -148,31 +147,6 @@ impl Climb {
     pub fn certificate_ratio(&self) -> Option<f64> {
         certificate_seconds(&self.answers, &self.probes).map(|certificate| self.seconds() / certificate.get())
     }
-}
-
-fn probe(
-    session: SimSession,
-    workload: &Workload,
-    slas: &[Sla],
-    concurrency: Concurrency,
-    until: &Until,
-    (stream, probe): (u64, u32),
-) -> Observation {
-    let load = LoadPlan::new(workload, slas, concurrency, until);
-    let prompts = PromptAsk {
-        source: workload.prompt.clone(),
-        input_tokens: workload.input_tokens,
-        shared_prefix: workload.shared_prefix,
-        stream,
-        probe,
-    };
-    let ask = ProbeAsk { load, prompts, output_tokens: workload.output_tokens, silence: Seconds::ZERO };
-    let mut watch = Watch::new(&load, slas, until);
-    let measured = session.probe(&ask, &mut |event| {
-        watch.observe(event);
-        watch.advice()
-    });
-    Observation::new(&load, until, &measured, slas)
 }
 
 /// Whether a bracket holds the true ceiling; without a bound on a side nothing is said about that side.

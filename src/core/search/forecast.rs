@@ -81,26 +81,43 @@ impl Offsets {
     }
 }
 
-/// The highest level up to `cap` that holds, where all below it do; looked for from `start` on.
-fn highest(start: u32, cap: u32, holds: impl Fn(u32) -> bool) -> u32 {
-    let (mut pass, mut fail) = (0, cap.saturating_add(1));
-    let mut level = start.clamp(1, cap);
-    while fail - pass > 1 {
-        if holds(level) {
-            pass = level;
-        } else {
-            fail = level;
-        }
-        level = match (pass, fail) {
-            (pass, fail) if fail > cap => (pass + pass / 2 + 1).min(cap),
-            (0, fail) => fail - (fail / 3).max(1),
-            (pass, fail) => pass + (fail - pass) / 2,
-        };
-        if level == 0 {
-            break;
+/// How finely levels are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grain {
+    /// Each from the next.
+    Request,
+    /// By about a fiftieth, on a grid that all SLAs share: what was foretold for one need not be for another.
+    Fiftieth,
+}
+
+impl Grain {
+    /// The nearest level that is not above this one.
+    fn below(self, level: u32) -> u32 {
+        match self {
+            Self::Request => level,
+            Self::Fiftieth => level - level % (level / 64).max(1).next_power_of_two(),
         }
     }
-    pass
+
+    /// The highest level up to `cap` that holds, where all below it do, and the next, which does not; looked for from `start` on.
+    fn edge(self, start: u32, cap: u32, holds: impl Fn(u32) -> bool) -> (u32, u32) {
+        let (mut pass, mut fail) = (0, cap.saturating_add(1));
+        let mut level = start.clamp(1, cap);
+        while level > pass && level < fail {
+            if holds(level) {
+                pass = level;
+            } else {
+                fail = level;
+            }
+            level = match (pass, fail) {
+                (pass, fail) if fail > cap => (pass + pass / 2 + 1).min(cap),
+                (0, fail) => fail - (fail / 3).max(1),
+                (pass, fail) => pass + (fail - pass) / 2,
+            };
+            level = self.below(level);
+        }
+        (pass, fail)
+    }
 }
 
 impl Outlook<'_> {
@@ -150,7 +167,9 @@ impl Outlook<'_> {
         let offsets =
             Offsets::new(comparable.map(|(level, measured, foretold)| (level, measured - foretold)).collect());
         let start = levels.values().rfind(|level| margin(level) >= 0.0).map_or(guess, |level| level.concurrency);
-        let ceiling = highest(start, self.cap, |level| foretold(level) + offsets.at(level) >= 0.0);
+        let grain = if self.stand_in.is_exact() { Grain::Request } else { Grain::Fiftieth };
+        let holds = |level: u32| foretold(level) + offsets.at(level) >= 0.0;
+        let (ceiling, _) = grain.edge(grain.below(start), self.cap, holds);
         let apart = |level: &u32| (f64::from(*level) / f64::from(ceiling.max(1))).ln().abs();
         let nearest = levels.keys().min_by(|a, b| apart(a).total_cmp(&apart(b)));
         let blind = match nearest {
@@ -167,8 +186,10 @@ impl Outlook<'_> {
             let posterior = self.stand_in.at(level, self.sla_index, levels[nearest].standing(), posterior);
             posterior.at_least(-offsets.at(level)) >= probability
         };
-        let low = highest(ceiling, self.cap, |level| reaches(level, self.needed.strict, 1.0 - self.miss));
-        let high = highest(ceiling, self.cap, |level| reaches(level, self.needed.lax, self.miss)).saturating_add(1);
+        let edge =
+            |needed: f64, probability: f64| grain.edge(ceiling, self.cap, |level| reaches(level, needed, probability));
+        let (low, _) = edge(self.needed.strict, 1.0 - self.miss);
+        let (_, high) = edge(self.needed.lax, self.miss);
         Forecast { ceiling, low: low.min(ceiling), high: high.max(ceiling + 1), blind }
     }
 
@@ -225,6 +246,22 @@ mod tests {
         for ((ceiling, floor, top), expected) in table {
             let forecast = Forecast { ceiling, low: ceiling, high: ceiling + 1, blind: 1.0 };
             assert_eq!(forecast.between(floor, top), expected, "{ceiling} between {floor} and {top}");
+        }
+    }
+
+    #[test]
+    fn an_edge_is_found_from_anywhere_as_finely_as_was_asked_for() {
+        for cap in [1, 2, 100, 4096] {
+            for truth in [0, 1, 2, 7, 63, 64, 65, 99, 100, 101, 1000, 4095, 4096] {
+                for start in [1, 2, 50, 100, 3000] {
+                    let edge = |grain: Grain| grain.edge(start, cap, |level| level <= truth);
+                    let pass = truth.min(cap);
+                    assert_eq!(edge(Grain::Request), (pass, pass + 1), "{truth} from {start} up to {cap}");
+                    let (pass, fail) = edge(Grain::Fiftieth);
+                    assert!(pass <= truth && (truth < fail || fail > cap), "{truth} from {start} up to {cap}");
+                    assert!(fail - pass <= 1 + pass / 25 || fail > cap && cap - pass <= cap / 25, "{pass} {fail}");
+                }
+            }
         }
     }
 }

@@ -67,10 +67,6 @@ const TRIES: usize = 3;
 /// Limits on what follows the first token do not matter where requests use up no more of them than this, as a logarithm.
 const CLEAR: f64 = -0.1;
 
-/// A stand-in is drawn anew once it is farther than by this part from what the probes say; on a machine that drifts, by this.
-const SAME: f64 = 1e-7;
-const SIMILAR: f64 = 0.03;
-
 /// Looks for the ceilings of one ladder.
 #[derive(Debug)]
 pub struct Guided {
@@ -516,8 +512,7 @@ impl Search for Guided {
         self.seen.iter().for_each(|other| seen.compare(other));
         self.seen.iter_mut().for_each(|other| other.compare(&seen));
         self.seen.push(seen);
-        let tolerance = if self.machine().is_steady() { SAME } else { SIMILAR };
-        self.stand_in.learn(&self.seen, tolerance);
+        self.stand_in.learn(&self.seen);
         (self.brackets, self.step) = self.choose();
     }
 

@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 
 use super::belief::Standing;
 use super::level::Level;
-use super::observation::{Observation, UnderSla};
+use super::observation::UnderSla;
 use super::pace::Judged;
 use super::seen::Seen;
 use crate::experiment::Workload;
-use crate::load::{Hold, Load, LoadPlan};
-use crate::protocol::{ProbeAsk, PromptAsk, Resolved};
-use crate::sim::{BurstWork, SimEngine, SimSession, Work};
+use crate::load::{Hold, Load};
+use crate::protocol::Resolved;
+use crate::sim::{BurstWork, SimEngine, SimSession, Trial, Work};
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds, Share};
-use crate::watch::{Until, Watch};
+use crate::watch::Until;
 
 /// Stands in for the engine of one ladder.
 #[derive(Debug)]
@@ -29,8 +29,13 @@ pub(super) struct StandIn {
     engine: SimEngine,
     times: Option<Times>,
     exact: bool,
+    /// Of each probe.
+    rows: Vec<Vec<Row>>,
     fared: RefCell<BTreeMap<u32, Vec<UnderSla>>>,
 }
+
+/// Steps, sequences and prompt tokens that took a second together.
+type Row = [f64; 3];
 
 /// What work takes, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,16 +69,22 @@ impl StandIn {
             engine,
             times: None,
             exact: false,
+            rows: Vec::new(),
             fared: RefCell::default(),
         }
     }
 
-    /// Brings it up to these probes, unless it is within `tolerance` of what they say.
-    pub fn learn(&mut self, seen: &[Seen], tolerance: f64) {
-        let rows: Vec<[f64; 3]> = seen.iter().flat_map(|seen| self.rows(seen)).collect();
+    /// Brings it up to these probes, unless it is near to what they say already.
+    pub fn learn(&mut self, seen: &[Seen]) {
+        for seen in &seen[self.rows.len()..] {
+            self.rows.push(self.rows_of(seen));
+        }
+        let calm = self.rows.iter().zip(seen).filter(|(_, seen)| seen.stall.is_none());
+        let rows: Vec<Row> = calm.flat_map(|(rows, _)| rows).copied().collect();
         let Some(times) = Times::of(&rows) else { return };
         let is_certain = least_squares(&rows, &[0, 1, 2]).is_some() && rows.len() > 3;
         self.exact = is_certain && rows.iter().all(|row| (times.of_row(row) - 1.0).abs() < EXACT);
+        let tolerance = if self.exact { EXACT } else { SIMILAR };
         let is_near = |old: Times| rows.iter().all(|row| (old.of_row(row) / times.of_row(row) - 1.0).abs() < tolerance);
         if self.times.is_some_and(is_near) {
             return;
@@ -98,9 +109,9 @@ impl StandIn {
 
     /// Steps, sequences and prompt tokens in a second of the probe: until some of its first tokens, and from the first of them
     /// until that request was left, which is decoding for the most part.
-    fn rows(&self, seen: &Seen) -> Vec<[f64; 3]> {
+    fn rows_of(&self, seen: &Seen) -> Vec<Row> {
         let Workload { input_tokens, output_tokens, .. } = self.workload;
-        let (tokens, until) = seen.probe.streamed.filter(|_| seen.stall.is_none()).unwrap_or_default();
+        let (tokens, until) = seen.probe.streamed.unwrap_or_default();
         let work = BurstWork::of(&self.engine, input_tokens, output_tokens, seen.concurrency(), tokens);
         // Those of a burst are aborted once they were held.
         let left = match (seen.probe.load, self.workload.hold) {
@@ -134,21 +145,10 @@ impl StandIn {
     fn probe(&self, concurrency: u32) -> Vec<UnderSla> {
         let concurrency = Concurrency::new(concurrency).unwrap_or(Concurrency::ONE);
         let until = Until::Decided((0..self.slas.len()).collect());
-        let load = LoadPlan::new(&self.workload, &self.slas, concurrency, &until);
-        let prompts = PromptAsk {
-            source: self.workload.prompt.clone(),
-            input_tokens: self.workload.input_tokens,
-            shared_prefix: self.workload.shared_prefix,
-            stream: 0,
-            probe: 0,
-        };
-        let ask = ProbeAsk { load, prompts, output_tokens: self.workload.output_tokens, silence: Seconds::ZERO };
-        let mut watch = Watch::new(&load, &self.slas, &until);
-        let measured = SimSession::new(self.engine, 0).probe(&ask, &mut |event| {
-            watch.observe(event);
-            watch.advice()
-        });
-        Observation::new(&load, &until, &measured, &self.slas).under
+        let (workload, slas) = (&self.workload, self.slas.as_slice());
+        Trial { workload, slas, concurrency, until: &until, number: (0, 0) }
+            .observe(SimSession::new(self.engine, 0))
+            .under
     }
 }
 
@@ -156,7 +156,7 @@ impl Times {
     /// Those that explain the rows best, none of them negative; `None` where there are no rows.
     ///
     /// The least squares of three unknowns that may not be negative are those of one of the subsets of them.
-    fn of(rows: &[[f64; 3]]) -> Option<Self> {
+    fn of(rows: &[Row]) -> Option<Self> {
         let subsets: [&[usize]; 7] = [&[0, 1, 2], &[0, 2], &[1, 2], &[0, 1], &[2], &[0], &[1]];
         let solved = subsets.iter().filter_map(|columns| least_squares(rows, columns));
         let fits = solved.filter(|times| times.iter().all(|time| *time >= 0.0));
@@ -167,13 +167,13 @@ impl Times {
         Some(Self { step, sequence, prompt_token })
     }
 
-    fn of_row(&self, row: &[f64; 3]) -> f64 {
+    fn of_row(&self, row: &Row) -> f64 {
         row[0] * self.step + row[1] * self.sequence + row[2] * self.prompt_token
     }
 }
 
 /// What of these columns adds up to 1 in each row, by least squares; `None` where the columns do not differ.
-fn least_squares(rows: &[[f64; 3]], columns: &[usize]) -> Option<[f64; 3]> {
+fn least_squares(rows: &[Row], columns: &[usize]) -> Option<[f64; 3]> {
     // Gram and Schmidt, as modified: q is orthonormal, and columns = q r.
     let mut q: Vec<Vec<f64>> = columns.iter().map(|at| rows.iter().map(|row| row[*at]).collect()).collect();
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -205,7 +205,99 @@ fn least_squares(rows: &[[f64; 3]], columns: &[usize]) -> Option<[f64; 3]> {
 
 /// Parts of what was measured that are how times were rounded.
 const EXACT: f64 = 1e-7;
+/// Part by which a stand-in may be off: where it is brought into line with the levels that were probed, its shape is what counts.
+const SIMILAR: f64 = 0.1;
 /// Columns that differ by less than this part of them do not differ.
 const ALIKE: f64 = 1e-7;
 /// Least time of a prompt token, in seconds.
 const LEAST: f64 = 1e-12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::PromptSource;
+
+    fn seconds(value: f64) -> Seconds {
+        Seconds::new(value).unwrap()
+    }
+
+    fn engine() -> SimEngine {
+        SimEngine {
+            prefill_tokens_per_second: 40_000.0,
+            decode_step: seconds(6e-3),
+            decode_step_per_sequence: seconds(30e-6),
+            max_num_seqs: 100,
+            max_num_batched_tokens: 2048,
+            kv_cache_tokens: 500_000,
+            load_time: Seconds::ZERO,
+            step_noise: 0.0,
+            probe_drift: 0.0,
+            error_rate: Share::new(0.0).unwrap(),
+            stall_rate: Share::new(0.0).unwrap(),
+            stall: Seconds::ZERO,
+        }
+    }
+
+    /// A stand-in that learns from first tokens of 1 and of 6 requests, and from a level of 4.
+    fn taught(engine: SimEngine, load: Load) -> StandIn {
+        let workload = Workload {
+            input_tokens: 1500,
+            output_tokens: 50,
+            load,
+            hold: Hold::For(seconds(0.2)),
+            prompt: PromptSource::Random,
+            shared_prefix: 0,
+            seed: 7,
+        };
+        let ttft = seconds(1.0);
+        let sla = Sla { ok_rate: Share::new(0.95).unwrap(), ttft, tpot: None, e2e: None, min_tokens_per_second: None };
+        let session = SimSession::new(engine, 3);
+        let mut stand_in = StandIn::new(&workload, &[sla], &session.resolved());
+        let probes = [(1, Until::FirstTokens), (6, Until::FirstTokens), (4, Until::Decided(vec![0]))];
+        let seen = probes.iter().zip(0..).map(|((level, until), probe)| {
+            let (slas, concurrency) = (&[sla][..], Concurrency::new(*level).unwrap());
+            let trial = Trial { workload: &workload, slas, concurrency, until, number: (0, probe) };
+            Seen::new(trial.observe(session), None)
+        });
+        stand_in.learn(&seen.collect::<Vec<_>>());
+        stand_in
+    }
+
+    #[test]
+    fn an_engine_without_chance_is_known_to_the_last_digit() {
+        for load in [Load::Burst, Load::Sustained] {
+            let stand_in = taught(engine(), load);
+            assert!(stand_in.is_exact(), "{stand_in:?}");
+            let Times { step, sequence, prompt_token } = stand_in.times.unwrap();
+            for (known, truth) in [(step, 6e-3), (sequence, 30e-6), (prompt_token, 1.0 / 40_000.0)] {
+                assert!((known / truth - 1.0).abs() < 1e-6, "{known} for {truth}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_drifts_is_known_about_and_not_taken_for_exact() {
+        let noisy = SimEngine { step_noise: 0.05, probe_drift: 0.03, ..engine() };
+        let stand_in = taught(noisy, Load::Sustained);
+        assert!(!stand_in.is_exact());
+        let foretold = stand_in.probe(40);
+        let truth = taught(engine(), Load::Sustained).probe(40);
+        let median = |under: &[UnderSla]| under[0].used[under[0].used.len() / 2];
+        let off = (median(&foretold) - median(&truth)).abs();
+        assert!(off < 0.25, "{off}: {stand_in:?}");
+    }
+
+    #[test]
+    fn no_time_is_negative_and_unknowns_that_cannot_be_told_apart_are_left_out() {
+        // A prompt alone: every step holds one sequence.
+        let alone = [[10.0, 10.0, 5000.0], [20.0, 20.0, 4000.0]];
+        let times = Times::of(&alone).unwrap();
+        assert!(times.step >= 0.0 && times.sequence >= 0.0 && times.prompt_token >= 0.0);
+        assert!(alone.iter().all(|row| (times.of_row(row) - 1.0).abs() < 1e-9), "{times:?}");
+        // By the best line a step would take less than no time.
+        let bent = [[10.0, 10.0, 1000.0], [12.0, 20.0, 900.0], [20.0, 30.0, 1100.0]];
+        let times = Times::of(&bent).unwrap();
+        assert!(times.step >= 0.0 && times.sequence >= 0.0 && times.prompt_token >= 0.0);
+        assert_eq!(Times::of(&[]), None);
+    }
+}

@@ -6,12 +6,14 @@
 //! truth      the true ceilings, by brute force
 //! work       what an engine computes until tokens come, whatever that takes
 //! session    the load's driver and the scheduler on one virtual clock: a probe asked, requests measured
+//! observe    a level measured as a search would have it measured
 //! ```
 //!
 //! A step takes `decode_step`, `decode_step_per_sequence` for each sequence in it, and its prompt tokens at the
 //! prefill rate; times the step's noise and the probe's drift.
 
 mod luck;
+mod observe;
 mod scheduler;
 mod session;
 #[cfg(test)]
@@ -19,6 +21,7 @@ mod tests;
 mod truth;
 mod work;
 
+pub use observe::Trial;
 pub use session::SimSession;
 pub use truth::true_ceilings;
 pub use work::{BurstWork, Work};

@@ -6,14 +6,12 @@
 
 use rayon::prelude::*;
 
-use super::{SimEngine, SimSession};
+use super::{SimEngine, SimSession, Trial};
 use crate::experiment::Workload;
-use crate::load::{Load, LoadPlan};
-use crate::protocol::{ProbeAsk, PromptAsk};
-use crate::search::Observation;
+use crate::load::Load;
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
-use crate::watch::{Until, Watch};
+use crate::watch::Until;
 
 /// Repetitions for a first look and for the answer.
 const ROUGH: u32 = 64;
@@ -111,25 +109,9 @@ impl Truth<'_> {
         // A simulated request that has its first token is not failed later: its hold need not be waited for.
         let short = self.workload.load == Load::Burst && !self.slas.iter().any(Sla::limits_later);
         let until = if short { Until::FirstTokens } else { Until::Decided(Vec::new()) };
-        let load = LoadPlan::new(self.workload, self.slas, level, &until);
-        let prompts = PromptAsk {
-            source: self.workload.prompt.clone(),
-            input_tokens: self.workload.input_tokens,
-            shared_prefix: self.workload.shared_prefix,
-            stream: STREAM,
-            probe: repetition,
-        };
-        let ask = ProbeAsk { load, prompts, output_tokens: self.workload.output_tokens, silence: Seconds::ZERO };
-        let measured = if short {
-            let mut watch = Watch::new(&load, self.slas, &until);
-            self.session.probe(&ask, &mut |event| {
-                watch.observe(event);
-                watch.advice()
-            })
-        } else {
-            self.session.probe(&ask, &mut |_| crate::watch::Advice::GoOn)
-        };
-        let observation = Observation::new(&load, &until, &measured, self.slas);
+        let (workload, slas, number) = (self.workload, self.slas, (STREAM, repetition));
+        let trial = Trial { workload, slas, concurrency: level, until: &until, number };
+        let observation = if short { trial.observe(self.session) } else { trial.observe_to_the_end(self.session) };
         let share = |under: &crate::search::UnderSla| {
             let ok = if short { under.used.partition_point(|used| *used <= 0.0) as u32 } else { under.tally.ok };
             f64::from(ok) / f64::from(under.tally.total().max(1))
