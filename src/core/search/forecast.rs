@@ -54,6 +54,8 @@ pub(super) struct Outlook<'a> {
 
 /// Margins up to this, as a logarithm, tell how far apart two engines are.
 const COMPARABLE: f64 = 1.9;
+/// So many levels below the ceiling of an engine that is known exactly are looked at one by one.
+const DIPS: u32 = 64;
 /// Engines that are no farther apart than this are alike.
 const ALIKE: f64 = 3e-4;
 
@@ -169,7 +171,12 @@ impl Outlook<'_> {
         let start = levels.values().rfind(|level| margin(level) >= 0.0).map_or(guess, |level| level.concurrency);
         let grain = if self.stand_in.is_exact() { Grain::Request } else { Grain::Fiftieth };
         let holds = |level: u32| foretold(level) + offsets.at(level) >= 0.0;
-        let (ceiling, _) = grain.edge(grain.below(start), self.cap, holds);
+        let (mut ceiling, _) = grain.edge(grain.below(start), self.cap, holds);
+        if self.stand_in.is_exact() {
+            // A level may fail below one that passes, where just as many end together.
+            let dip = (ceiling.saturating_sub(DIPS).max(1)..ceiling).find(|level| !holds(*level));
+            ceiling = dip.map_or(ceiling, |level| level - 1);
+        }
         let apart = |level: &u32| (f64::from(*level) / f64::from(ceiling.max(1))).ln().abs();
         let nearest = levels.keys().min_by(|a, b| apart(a).total_cmp(&apart(b)));
         let blind = match nearest {

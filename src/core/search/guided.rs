@@ -197,9 +197,9 @@ impl Guided {
             stand_in: &self.stand_in,
         };
         if self.load == Load::Sustained || self.stand_in.is_exact() {
-            let part = self.capacity.full.map(|full| f64::from(full) / FIRST_PART);
-            let guess = part.unwrap_or_else(|| outlook.served_within(self.patience_s));
-            return outlook.by_levels(levels, guess.max(1.0));
+            // As many as can arrive together can also work at once, and a small part of what the engine holds tells enough.
+            let part = self.capacity.full.map_or(f64::INFINITY, |full| f64::from(full) / FIRST_PART);
+            return outlook.by_levels(levels, outlook.served_within(self.slas[sla].ttft.get()).min(part).max(1.0));
         }
         let by_curve = outlook.by_curve();
         let slow_below = |level: &Level| {
