@@ -89,8 +89,13 @@ impl Bracket {
 
     fn is_answer(&self, settings: &SearchSettings, pass: u32, fail: u32) -> bool {
         let width = fail - pass;
-        width <= settings.resolution.width_at(pass)
-            || self.settled && (f64::from(width) <= WIDEST * f64::from(pass) || width <= FEW)
+        width <= settings.resolution.width_at(pass) || self.settled && !self.says_nothing()
+    }
+
+    /// Whether its bounds are so far apart that it is no answer.
+    pub fn says_nothing(&self) -> bool {
+        let (Some(pass), Some(fail)) = (self.pass, self.fail) else { return false };
+        f64::from(fail - pass) > WIDEST * f64::from(pass) && fail - pass > FEW
     }
 }
 

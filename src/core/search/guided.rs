@@ -315,7 +315,8 @@ impl Guided {
             let most = self.seen.iter().map(|seen| seen.opening().len()).max().unwrap_or(0);
             return Next::Pace(ceiling.max(most as u32).max(self.pace_level(machine, ceiling)).min(self.cap()));
         }
-        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady())
+        let says_nothing = bracket.says_nothing() && !machine.is_steady() && !spending.is_all_spent();
+        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady() || says_nothing)
             && fail - pass <= spending.good_enough(&self.settings, high - low, pass)
         {
             let wide = fail - pass > self.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
@@ -339,6 +340,12 @@ impl Guided {
             (low.saturating_sub(slack), high + slack)
         };
         let (low, high) = (low.max(floor), high.min(top));
+        // A bracket that says nothing is worth a try at levels that may well stay open.
+        let (low, high) = if says_nothing {
+            (low.max(floor.midpoint(ceiling)), high.min(top.midpoint(ceiling + 1)))
+        } else {
+            (low, high)
+        };
         let high = if machine.is_steady() { high } else { self.shared_with_laxer(sla, high, top, sights) };
         let below = || self.approach(machine, sight, Side::Below, low, bounds);
         let above = || self.approach(machine, sight, Side::Above, high.min(self.cap()), bounds);

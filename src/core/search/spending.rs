@@ -58,6 +58,11 @@ impl Spending {
         self.total >= WORTHWHILE * self.certificate
     }
 
+    /// Whether no more is spent even on a bracket that is no answer.
+    pub fn is_all_spent(&self) -> bool {
+        self.total >= AT_LAST * self.certificate
+    }
+
     /// Whether so much was spent that doubt whether any level passes is left as it is.
     pub fn is_doubt_paid_for(&self) -> bool {
         self.total >= DOUBT * self.certificate
