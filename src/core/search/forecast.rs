@@ -165,7 +165,10 @@ impl Outlook<'_> {
             |level: &Level| level.margin(self.machine, likely, self.spread(level.concurrency), Unknown::Failed);
         let foretold = |level: u32| self.stand_in.at(level, self.sla_index, Standing::default(), margin);
         let both = levels.values().map(|level| (level.concurrency, margin(level), foretold(level.concurrency)));
-        let comparable = both.filter(|(_, measured, foretold)| measured.abs().max(foretold.abs()) < COMPARABLE);
+        // A probe that was left early shows less of its level than the stand-in foretells of it.
+        let comparable = both.filter(|(_, measured, foretold)| {
+            !self.stand_in.is_exact() && measured.abs().max(foretold.abs()) < COMPARABLE
+        });
         let offsets =
             Offsets::new(comparable.map(|(level, measured, foretold)| (level, measured - foretold)).collect());
         let start = levels.values().rfind(|level| margin(level) >= 0.0).map_or(guess, |level| level.concurrency);
