@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::belief::Standing;
 use super::curve::Curve;
+use super::edge::Grain;
 use super::level::{Level, Machine, Unknown};
+use super::offsets::Offsets;
 use super::pace::{Judged, Pace};
 use super::seen::{Needed, Seen};
 use super::stand_in::StandIn;
@@ -56,72 +58,6 @@ pub(super) struct Outlook<'a> {
 const COMPARABLE: f64 = 1.9;
 /// So many levels below the ceiling of an engine that is known exactly are looked at one by one.
 const DIPS: u32 = 64;
-/// Engines that are no farther apart than this are alike.
-const ALIKE: f64 = 3e-4;
-
-/// By how much, as logarithms, the margin of some levels is greater than that of the stand-in.
-struct Offsets(Vec<(u32, f64)>);
-
-impl Offsets {
-    /// Of these levels, ascending.
-    fn new(mut known: Vec<(u32, f64)>) -> Self {
-        known.iter_mut().filter(|(_, offset)| offset.abs() < ALIKE).for_each(|(_, offset)| *offset = 0.0);
-        Self(known)
-    }
-
-    /// On the line between the levels on either side, in the logarithm of the level; as at the nearest beyond all of them.
-    fn at(&self, level: u32) -> f64 {
-        let next = self.0.partition_point(|(known, _)| *known < level);
-        match (next.checked_sub(1).map(|before| self.0[before]), self.0.get(next)) {
-            (None, None) => 0.0,
-            (Some((_, offset)), None) | (None, Some(&(_, offset))) => offset,
-            (Some((below, at_below)), Some(&(above, at_above))) => {
-                let part = (f64::from(level) / f64::from(below)).ln() / (f64::from(above) / f64::from(below)).ln();
-                at_below + part * (at_above - at_below)
-            }
-        }
-    }
-}
-
-/// How finely levels are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grain {
-    /// Each from the next.
-    Request,
-    /// By about a fiftieth, on a grid that all SLAs share: what was foretold for one need not be for another.
-    Fiftieth,
-}
-
-impl Grain {
-    /// The nearest level that is not above this one.
-    fn below(self, level: u32) -> u32 {
-        match self {
-            Self::Request => level,
-            Self::Fiftieth => level - level % (level / 64).max(1).next_power_of_two(),
-        }
-    }
-
-    /// The highest level up to `cap` that holds, where all below it do, and the next, which does not; looked for from `start` on.
-    fn edge(self, start: u32, cap: u32, holds: impl Fn(u32) -> bool) -> (u32, u32) {
-        let (mut pass, mut fail) = (0, cap.saturating_add(1));
-        let mut level = start.clamp(1, cap);
-        while level > pass && level < fail {
-            if holds(level) {
-                pass = level;
-            } else {
-                fail = level;
-            }
-            level = match (pass, fail) {
-                (pass, fail) if fail > cap => (pass + pass / 2 + 1).min(cap),
-                (0, fail) => fail - (fail / 3).max(1),
-                (pass, fail) => pass + (fail - pass) / 2,
-            };
-            level = self.below(level);
-        }
-        (pass, fail)
-    }
-}
-
 impl Outlook<'_> {
     /// From the times of first tokens, of which a share must come within the limit.
     pub fn by_curve(&self) -> Forecast {
@@ -164,13 +100,14 @@ impl Outlook<'_> {
         let margin =
             |level: &Level| level.margin(self.machine, likely, self.spread(level.concurrency), Unknown::Failed);
         let foretold = |level: u32| self.stand_in.at(level, self.sla_index, Standing::default(), margin);
-        let both = levels.values().map(|level| (level.concurrency, margin(level), foretold(level.concurrency)));
-        // A probe that was left early shows less of its level than the stand-in foretells of it.
-        let comparable = both.filter(|(_, measured, foretold)| {
-            !self.stand_in.is_exact() && measured.abs().max(foretold.abs()) < COMPARABLE
-        });
-        let offsets =
-            Offsets::new(comparable.map(|(level, measured, foretold)| (level, measured - foretold)).collect());
+        // One that is exact is taken at its word: a probe that was left early shows less of its level.
+        let offsets = if self.stand_in.is_exact() {
+            Offsets::default()
+        } else {
+            let both = levels.values().map(|level| (level.concurrency, margin(level), foretold(level.concurrency)));
+            let comparable = both.filter(|(_, measured, foretold)| measured.abs().max(foretold.abs()) < COMPARABLE);
+            Offsets::new(comparable.map(|(level, measured, foretold)| (level, measured - foretold)).collect())
+        };
         let start = levels.values().rfind(|level| margin(level) >= 0.0).map_or(guess, |level| level.concurrency);
         let grain = if self.stand_in.is_exact() { Grain::Request } else { Grain::Fiftieth };
         let holds = |level: u32| foretold(level) + offsets.at(level) >= 0.0;
@@ -256,22 +193,6 @@ mod tests {
         for ((ceiling, floor, top), expected) in table {
             let forecast = Forecast { ceiling, low: ceiling, high: ceiling + 1, blind: 1.0 };
             assert_eq!(forecast.between(floor, top), expected, "{ceiling} between {floor} and {top}");
-        }
-    }
-
-    #[test]
-    fn an_edge_is_found_from_anywhere_as_finely_as_was_asked_for() {
-        for cap in [1, 2, 100, 4096] {
-            for truth in [0, 1, 2, 7, 63, 64, 65, 99, 100, 101, 1000, 4095, 4096] {
-                for start in [1, 2, 50, 100, 3000] {
-                    let edge = |grain: Grain| grain.edge(start, cap, |level| level <= truth);
-                    let pass = truth.min(cap);
-                    assert_eq!(edge(Grain::Request), (pass, pass + 1), "{truth} from {start} up to {cap}");
-                    let (pass, fail) = edge(Grain::Fiftieth);
-                    assert!(pass <= truth && (truth < fail || fail > cap), "{truth} from {start} up to {cap}");
-                    assert!(fail - pass <= 1 + pass / 25 || fail > cap && cap - pass <= cap / 25, "{pass} {fail}");
-                }
-            }
         }
     }
 }

@@ -59,8 +59,8 @@ const FAINT: f64 = 0.15;
 const BLIND: f64 = 1.6;
 /// How far, as a logarithm, a level may be moved to where the engine changes.
 const BEND_NEAR: f64 = 0.5;
-/// The first probe of a sustained load is this much smaller than what fills the engine: it costs little, and the next one
-/// shows how latencies grow.
+/// The first probe of a sustained load is this much smaller than what fills the engine: it costs little, and shows how long
+/// requests live.
 const FIRST_PART: f64 = 16.0;
 /// How often a bound that is not there yet is tried for at one level.
 const TRIES: usize = 3;

@@ -9,12 +9,14 @@ mod bracket;
 mod capacity;
 mod certificate;
 mod curve;
+mod edge;
 mod forecast;
 mod guided;
 #[cfg(test)]
 mod laws;
 mod level;
 mod observation;
+mod offsets;
 mod pace;
 mod seen;
 mod spending;
