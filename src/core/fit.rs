@@ -15,7 +15,7 @@ use crate::metric::{Metric, Quantiles};
 use crate::protocol::{ProbeAsk, PromptAsk};
 use crate::record::{CellRecord, LadderRecord, ProbeRecord, Run};
 use crate::sim::{SimEngine, SimSession, true_ceilings};
-use crate::units::{Concurrency, Seconds, Share};
+use crate::units::{Concurrency, Seconds};
 use crate::watch::{Advice, Until};
 
 /// A simulated engine in the place of a measured one.
@@ -110,18 +110,14 @@ fn parameters(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord]) -> Resu
     }
     let seconds = |value: f64| Seconds::new(value).unwrap_or(Seconds::ZERO);
     Ok(SimEngine {
-        prefill_tokens_per_second: 1.0 / per_token,
         decode_step: seconds(step),
         decode_step_per_sequence: seconds(decode.slope.max(0.0)),
         max_num_seqs: resolved.and_then(|engine| engine.max_num_seqs).unwrap_or(256),
         max_num_batched_tokens: budget,
         kv_cache_tokens: resolved.and_then(|engine| engine.kv_cache_tokens).unwrap_or(u64::from(u32::MAX)),
         load_time: resolved.and_then(|engine| engine.load_seconds).unwrap_or(Seconds::ZERO),
-        step_noise: 0.0,
         probe_drift: prefill.relative_spread(&slowest),
-        error_rate: Share::new(0.0).unwrap_or(Share::ALL),
-        stall_rate: Share::new(0.0).unwrap_or(Share::ALL),
-        stall: Seconds::ZERO,
+        ..SimEngine::unlimited(1.0 / per_token)
     })
 }
 

@@ -6,6 +6,9 @@
 //! experiment -> plan -> (a probe measured elsewhere) -> watch, sla -> search -> record
 //! two records -> compare
 //! ```
+//!
+//! The simulator answers probes as an engine does, and knows of no search: rehearsals run on it, and a search asks it what levels
+//! that were not probed would show.
 
 pub mod attribution;
 pub mod audit;

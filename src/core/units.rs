@@ -166,6 +166,8 @@ impl fmt::Display for Concurrency {
 pub struct Share(f64);
 
 impl Share {
+    /// Nothing of it.
+    pub const NONE: Self = Self(0.0);
     /// The whole.
     pub const ALL: Self = Self(1.0);
 

@@ -70,18 +70,13 @@ fn share(value: f64) -> Share {
 /// The engine of the interface's example.
 fn engine() -> SimEngine {
     SimEngine {
-        prefill_tokens_per_second: 40_000.0,
         decode_step: seconds(8e-3),
         decode_step_per_sequence: seconds(20e-6),
         max_num_seqs: 256,
         max_num_batched_tokens: 8192,
         kv_cache_tokens: 400_000,
         load_time: seconds(90.0),
-        step_noise: 0.0,
-        probe_drift: 0.0,
-        error_rate: share(0.0),
-        stall_rate: share(0.0),
-        stall: Seconds::ZERO,
+        ..SimEngine::unlimited(40_000.0)
     }
 }
 

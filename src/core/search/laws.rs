@@ -35,18 +35,13 @@ fn settings(resolution: Resolution, start: u32) -> SearchSettings {
 
 fn engine() -> SimEngine {
     SimEngine {
-        prefill_tokens_per_second: 25_000.0,
         decode_step: seconds(6e-3),
         decode_step_per_sequence: seconds(30e-6),
         max_num_seqs: 300,
         max_num_batched_tokens: 4096,
         kv_cache_tokens: 1_000_000,
         load_time: seconds(60.0),
-        step_noise: 0.0,
-        probe_drift: 0.0,
-        error_rate: share(0.0),
-        stall_rate: share(0.0),
-        stall: Seconds::ZERO,
+        ..SimEngine::unlimited(25_000.0)
     }
 }
 
@@ -272,6 +267,23 @@ fn without_chance_a_sustained_ceiling_costs_hardly_more_than_its_certificate() {
             assert!(trials.certificate_ratio() <= 1.6, "{}: {engine:?} {slas:?}", trials.certificate_ratio());
         }
     }
+}
+
+#[test]
+fn a_bracket_that_says_nothing_is_worked_on() {
+    let shared = SimEngine {
+        decode_step: seconds(35e-3),
+        decode_step_per_sequence: seconds(80e-6),
+        max_num_seqs: 256,
+        max_num_batched_tokens: 2048,
+        step_noise: 0.2,
+        probe_drift: 0.1,
+        ..SimEngine::unlimited(9_000.0)
+    };
+    let trials = Trials::run(shared, &workload(Load::Burst, 2500, 128, 4.0), relative(0.05), &[sla(0.95, 2.5)], 300);
+    assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+    // Half of them, where it is left as it is.
+    assert!(trials.ended(0, Status::Undecided) <= 0.4, "{}", trials.ended(0, Status::Undecided));
 }
 
 #[test]

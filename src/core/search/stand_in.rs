@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::belief::Standing;
 use super::level::Level;
-use super::observation::UnderSla;
+use super::observation::{Observation, UnderSla};
 use super::pace::Judged;
 use super::seen::Seen;
 use crate::experiment::Workload;
@@ -17,7 +17,7 @@ use crate::load::{Hold, Load};
 use crate::protocol::Resolved;
 use crate::sim::{BurstWork, SimEngine, SimSession, Trial, Work};
 use crate::sla::Sla;
-use crate::units::{Concurrency, Seconds, Share};
+use crate::units::{Concurrency, Seconds};
 use crate::watch::Until;
 
 /// Stands in for the engine of one ladder.
@@ -25,12 +25,13 @@ use crate::watch::Until;
 pub(super) struct StandIn {
     workload: Workload,
     slas: Vec<Sla>,
-    /// The engine, and how it fared at the levels that were asked for; the times of its steps are those of `times`.
-    engine: SimEngine,
+    /// An engine with the limits of the measured one, and what its work takes as far as that is known.
+    limits: SimEngine,
     times: Option<Times>,
     exact: bool,
     /// Of each probe.
     rows: Vec<Vec<Row>>,
+    /// How it fared at the levels that were asked for.
     fared: RefCell<BTreeMap<u32, Vec<UnderSla>>>,
 }
 
@@ -48,25 +49,17 @@ struct Times {
 impl StandIn {
     /// For an engine that says so of itself, of which nothing was measured yet.
     pub fn new(workload: &Workload, slas: &[Sla], engine: &Resolved) -> Self {
-        let none = Share::new(0.0).unwrap_or(Share::ALL);
-        let engine = SimEngine {
-            prefill_tokens_per_second: 1.0,
-            decode_step: Seconds::ZERO,
-            decode_step_per_sequence: Seconds::ZERO,
-            max_num_seqs: engine.max_num_seqs.unwrap_or(u32::MAX),
-            max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(u32::MAX),
-            kv_cache_tokens: engine.kv_cache_tokens.unwrap_or(u64::from(u32::MAX)),
-            load_time: Seconds::ZERO,
-            step_noise: 0.0,
-            probe_drift: 0.0,
-            error_rate: none,
-            stall_rate: none,
-            stall: Seconds::ZERO,
+        let unlimited = SimEngine::unlimited(1.0);
+        let limits = SimEngine {
+            max_num_seqs: engine.max_num_seqs.unwrap_or(unlimited.max_num_seqs),
+            max_num_batched_tokens: engine.max_num_batched_tokens.unwrap_or(unlimited.max_num_batched_tokens),
+            kv_cache_tokens: engine.kv_cache_tokens.unwrap_or(unlimited.kv_cache_tokens),
+            ..unlimited
         };
         Self {
             workload: workload.clone(),
             slas: slas.to_vec(),
-            engine,
+            limits,
             times: None,
             exact: false,
             rows: Vec::new(),
@@ -90,9 +83,6 @@ impl StandIn {
             return;
         }
         self.times = Some(times);
-        self.engine.prefill_tokens_per_second = 1.0 / times.prompt_token.max(LEAST);
-        self.engine.decode_step = Seconds::new(times.step).unwrap_or(Seconds::ZERO);
-        self.engine.decode_step_per_sequence = Seconds::new(times.sequence).unwrap_or(Seconds::ZERO);
         self.fared.borrow_mut().clear();
     }
 
@@ -112,7 +102,7 @@ impl StandIn {
     fn rows_of(&self, seen: &Seen) -> Vec<Row> {
         let Workload { input_tokens, output_tokens, .. } = self.workload;
         let (tokens, until) = seen.probe.streamed.unwrap_or_default();
-        let work = BurstWork::of(&self.engine, input_tokens, output_tokens, seen.concurrency(), tokens);
+        let work = BurstWork::of(&self.limits, input_tokens, output_tokens, seen.concurrency(), tokens);
         // Those of a burst are aborted once they were held.
         let left = match (seen.probe.load, self.workload.hold) {
             (Load::Burst, Hold::For(hold)) => seen.opening().first().map_or(0.0, |first| first + hold.get()),
@@ -146,9 +136,19 @@ impl StandIn {
         let concurrency = Concurrency::new(concurrency).unwrap_or(Concurrency::ONE);
         let until = Until::Decided((0..self.slas.len()).collect());
         let (workload, slas) = (&self.workload, self.slas.as_slice());
-        Trial { workload, slas, concurrency, until: &until, number: (0, 0) }
-            .observe(SimSession::new(self.engine, 0))
-            .under
+        let trial = Trial { workload, slas, concurrency, until: &until, number: (0, 0) };
+        let measured = trial.measure(SimSession::new(self.engine(), 0));
+        Observation::new(&trial.load(), &until, &measured, slas).under
+    }
+
+    fn engine(&self) -> SimEngine {
+        let Some(times) = self.times else { return self.limits };
+        SimEngine {
+            prefill_tokens_per_second: 1.0 / times.prompt_token.max(LEAST),
+            decode_step: Seconds::new(times.step).unwrap_or(Seconds::ZERO),
+            decode_step_per_sequence: Seconds::new(times.sequence).unwrap_or(Seconds::ZERO),
+            ..self.limits
+        }
     }
 }
 
@@ -216,6 +216,7 @@ const LEAST: f64 = 1e-12;
 mod tests {
     use super::*;
     use crate::protocol::PromptSource;
+    use crate::units::Share;
 
     fn seconds(value: f64) -> Seconds {
         Seconds::new(value).unwrap()
@@ -223,18 +224,12 @@ mod tests {
 
     fn engine() -> SimEngine {
         SimEngine {
-            prefill_tokens_per_second: 40_000.0,
             decode_step: seconds(6e-3),
             decode_step_per_sequence: seconds(30e-6),
             max_num_seqs: 100,
             max_num_batched_tokens: 2048,
             kv_cache_tokens: 500_000,
-            load_time: Seconds::ZERO,
-            step_noise: 0.0,
-            probe_drift: 0.0,
-            error_rate: Share::new(0.0).unwrap(),
-            stall_rate: Share::new(0.0).unwrap(),
-            stall: Seconds::ZERO,
+            ..SimEngine::unlimited(40_000.0)
         }
     }
 
@@ -257,7 +252,7 @@ mod tests {
         let seen = probes.iter().zip(0..).map(|((level, until), probe)| {
             let (slas, concurrency) = (&[sla][..], Concurrency::new(*level).unwrap());
             let trial = Trial { workload: &workload, slas, concurrency, until, number: (0, probe) };
-            Seen::new(trial.observe(session), None)
+            Seen::new(Observation::new(&trial.load(), until, &trial.measure(session), slas), None)
         });
         stand_in.learn(&seen.collect::<Vec<_>>());
         stand_in

@@ -6,23 +6,23 @@
 //! truth      the true ceilings, by brute force
 //! work       what an engine computes until tokens come, whatever that takes
 //! session    the load's driver and the scheduler on one virtual clock: a probe asked, requests measured
-//! observe    a level measured as a search would have it measured
+//! trial      a probe of a ladder, measured as the executor would have it measured
 //! ```
 //!
 //! A step takes `decode_step`, `decode_step_per_sequence` for each sequence in it, and its prompt tokens at the
 //! prefill rate; times the step's noise and the probe's drift.
 
 mod luck;
-mod observe;
 mod scheduler;
 mod session;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod truth;
 mod work;
 
-pub use observe::Trial;
 pub use session::SimSession;
+pub use trial::Trial;
 pub use truth::true_ceilings;
 pub use work::{BurstWork, Work};
 
@@ -58,4 +58,24 @@ pub struct SimEngine {
     pub stall_rate: Share,
     /// How much longer.
     pub stall: Seconds,
+}
+
+impl SimEngine {
+    /// An engine that computes so many prompt tokens a second, decodes for nothing, has room for everything, and knows no chance.
+    pub fn unlimited(prefill_tokens_per_second: f64) -> Self {
+        Self {
+            prefill_tokens_per_second,
+            decode_step: Seconds::ZERO,
+            decode_step_per_sequence: Seconds::ZERO,
+            max_num_seqs: u32::MAX,
+            max_num_batched_tokens: u32::MAX,
+            kv_cache_tokens: u64::from(u32::MAX),
+            load_time: Seconds::ZERO,
+            step_noise: 0.0,
+            probe_drift: 0.0,
+            error_rate: Share::NONE,
+            stall_rate: Share::NONE,
+            stall: Seconds::ZERO,
+        }
+    }
 }

@@ -18,18 +18,10 @@ fn seconds(value: f64) -> Seconds {
 /// An engine that computes 10,000 prompt tokens a second and decodes for nothing.
 fn engine() -> SimEngine {
     SimEngine {
-        prefill_tokens_per_second: 10_000.0,
-        decode_step: Seconds::ZERO,
-        decode_step_per_sequence: Seconds::ZERO,
         max_num_seqs: 1000,
         max_num_batched_tokens: 1000,
         kv_cache_tokens: 10_000_000,
-        load_time: Seconds::ZERO,
-        step_noise: 0.0,
-        probe_drift: 0.0,
-        error_rate: Share::new(0.0).unwrap(),
-        stall_rate: Share::new(0.0).unwrap(),
-        stall: Seconds::ZERO,
+        ..SimEngine::unlimited(10_000.0)
     }
 }
 

@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use super::{SimEngine, SimSession, Trial};
 use crate::experiment::Workload;
 use crate::load::Load;
-use crate::sla::Sla;
+use crate::request::RequestRecord;
+use crate::sla::{Outcome, Sla, Tally};
 use crate::units::{Concurrency, Seconds};
 use crate::watch::Until;
 
@@ -111,11 +112,15 @@ impl Truth<'_> {
         let until = if short { Until::FirstTokens } else { Until::Decided(Vec::new()) };
         let (workload, slas, number) = (self.workload, self.slas, (STREAM, repetition));
         let trial = Trial { workload, slas, concurrency: level, until: &until, number };
-        let observation = if short { trial.observe(self.session) } else { trial.observe_to_the_end(self.session) };
-        let share = |under: &crate::search::UnderSla| {
-            let ok = if short { under.used.partition_point(|used| *used <= 0.0) as u32 } else { under.tally.ok };
-            f64::from(ok) / f64::from(under.tally.total().max(1))
+        let measured = if short { trial.measure(self.session) } else { trial.measure_to_the_end(self.session) };
+        let share = |sla: &Sla| {
+            let tally = Tally::of(sla, &measured.requests);
+            // It was left before its hold was over.
+            let will_be_ok =
+                |request: &&RequestRecord| request.first_s.is_some() && sla.judge(request) != Outcome::Failed;
+            let ok = if short { measured.requests.iter().filter(will_be_ok).count() as u32 } else { tally.ok };
+            f64::from(ok) / f64::from(tally.total().max(1))
         };
-        observation.under.iter().map(share).collect()
+        slas.iter().map(share).collect()
     }
 }

@@ -85,7 +85,7 @@ mod tests {
     use crate::load::{Hold, Load, LoadPlan};
     use crate::protocol::{ProbeAsk, PromptAsk, PromptSource};
     use crate::sim::SimSession;
-    use crate::units::{Concurrency, Seconds, Share};
+    use crate::units::{Concurrency, Seconds};
     use crate::watch::Advice;
 
     /// Input tokens, output tokens, sequences, token budget, KV cache, requests: short prompts and long ones, a batch that is
@@ -102,18 +102,12 @@ mod tests {
     fn work_times_what_it_takes_is_when_tokens_come() {
         for (input_tokens, output_tokens, max_num_seqs, max_num_batched_tokens, kv_cache_tokens, requests) in CASES {
             let engine = SimEngine {
-                prefill_tokens_per_second: 30_000.0,
                 decode_step: Seconds::new(7e-3).unwrap(),
                 decode_step_per_sequence: Seconds::new(40e-6).unwrap(),
                 max_num_seqs,
                 max_num_batched_tokens,
                 kv_cache_tokens,
-                load_time: Seconds::ZERO,
-                step_noise: 0.0,
-                probe_drift: 0.0,
-                error_rate: Share::new(0.0).unwrap(),
-                stall_rate: Share::new(0.0).unwrap(),
-                stall: Seconds::ZERO,
+                ..SimEngine::unlimited(30_000.0)
             };
             let patience = Seconds::new(1e3).unwrap();
             let concurrency = Concurrency::new(requests).unwrap();

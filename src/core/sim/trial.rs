@@ -1,10 +1,9 @@
-//! Measures a level as a search would have it measured.
+//! Measures a probe of a ladder as the executor would have it measured.
 
 use super::SimSession;
 use crate::experiment::Workload;
 use crate::load::LoadPlan;
 use crate::protocol::{Measured, ProbeAsk, PromptAsk};
-use crate::search::Observation;
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
 use crate::watch::{Advice, Until, Watch};
@@ -26,24 +25,21 @@ pub struct Trial<'a> {
 
 impl Trial<'_> {
     /// Makes it, and leaves it once it can tell nothing more.
-    pub fn observe(&self, session: SimSession) -> Observation {
+    pub fn measure(&self, session: SimSession) -> Measured {
         let mut watch = Watch::new(&self.load(), self.slas, self.until);
-        self.judge(&session.probe(&self.ask(), &mut |event| {
+        session.probe(&self.ask(), &mut |event| {
             watch.observe(event);
             watch.advice()
-        }))
+        })
     }
 
     /// Makes it to the end.
-    pub fn observe_to_the_end(&self, session: SimSession) -> Observation {
-        self.judge(&session.probe(&self.ask(), &mut |_| Advice::GoOn))
+    pub fn measure_to_the_end(&self, session: SimSession) -> Measured {
+        session.probe(&self.ask(), &mut |_| Advice::GoOn)
     }
 
-    fn judge(&self, measured: &Measured) -> Observation {
-        Observation::new(&self.load(), self.until, measured, self.slas)
-    }
-
-    fn load(&self) -> LoadPlan {
+    /// The load that it puts on the engine.
+    pub fn load(&self) -> LoadPlan {
         LoadPlan::new(self.workload, self.slas, self.concurrency, self.until)
     }
 
