@@ -3,7 +3,7 @@
 //! A burst is served in order, so one probe shows when each rank is served, and that hardly depends on how many wait
 //! behind. The prediction only chooses the next level: what is published has been probed.
 
-use super::level::{Machine, margin};
+use super::level::{MARGIN, MARGIN_PRECISION, Machine, margin};
 use super::steps::steps;
 use crate::stats::Slice;
 
@@ -133,10 +133,11 @@ impl Curve {
     /// The highest level up to `cap` at which a share of `needed` gets its first token within `limit`, a logarithm of
     /// seconds, on a machine of this spread.
     pub fn ceiling(&self, machine: &Machine, limit: f64, needed: f64, spread: f64, cap: u32) -> u32 {
+        let served: Vec<Served> = self.served(machine.slices(spread), limit, spread).collect();
         let (mut pass, mut fail) = (0, cap.saturating_add(1));
         while fail - pass > 1 {
             let level = pass + (fail - pass) / 2;
-            if self.share(machine, level, limit, spread) >= needed { pass = level } else { fail = level }
+            if self.share(served.iter().copied(), level) >= needed { pass = level } else { fail = level }
         }
         pass
     }
@@ -144,26 +145,50 @@ impl Curve {
     /// By which factor, as a logarithm, everything could become slower before fewer than `needed` of a burst of this size
     /// get their first token within `limit`.
     pub fn margin(&self, machine: &Machine, level: u32, limit: f64, needed: f64, spread: f64) -> f64 {
-        margin(|slower| self.share(machine, level, limit - slower, spread) >= needed)
+        let holds =
+            |slices, spread: f64, slower: f64| self.share(self.served(slices, limit - slower, spread), level) >= needed;
+        let one = machine.slices(0.0);
+        let alone = margin(one, 0.0, (-MARGIN, MARGIN), |slower| holds(one, 0.0, slower));
+        let slices = machine.slices(spread);
+        margin(slices, spread, (alone, alone + MARGIN_PRECISION), |slower| holds(slices, spread, slower))
     }
 
-    fn share(&self, machine: &Machine, level: u32, limit: f64, spread: f64) -> f64 {
-        let wanted = f64::from(level);
-        let slices = machine.slices(spread);
-        let time = |slice: &Slice| limit - slice.z * spread + 1e-9;
-        let whole = |slice: &Slice| self.times.partition_point(|first| *first <= time(slice));
-        // A hair short of a prompt is how it was rounded.
-        let done = |slice: &Slice| self.done_by(time(slice)) + 1e-6;
-        // The slowest come first.
-        let all = slices.partition_point(|slice| whole(slice) < level as usize && done(slice) < wanted);
-        let part = |slice: &Slice| {
-            let whole = whole(slice);
-            let served = if whole == self.times.len() { done(slice).floor() } else { whole as f64 };
-            slice.weight * served / wanted
-        };
-        let total = |slices: &[Slice]| slices.iter().map(|slice| slice.weight).sum::<f64>();
-        (slices[..all].iter().map(part).sum::<f64>() + total(&slices[all..])) / total(slices)
+    /// What is done within the limit in each of these slices of the machine, the slowest first.
+    fn served(&self, slices: &[Slice], limit: f64, spread: f64) -> impl Iterator<Item = Served> {
+        slices.iter().map(move |slice| {
+            let time = limit - slice.z * spread + 1e-9;
+            let whole = self.times.partition_point(|first| *first <= time);
+            // A hair short of a prompt is how it was rounded.
+            Served { whole, done: self.done_by(time) + 1e-6, weight: slice.weight }
+        })
     }
+
+    /// The share of a burst of this size that is served in these slices.
+    fn share(&self, served: impl Iterator<Item = Served>, level: u32) -> f64 {
+        let wanted = f64::from(level);
+        let (mut ok, mut total) = (0.0, 0.0);
+        for Served { whole, done, weight } in served {
+            let part = match whole {
+                _ if whole >= level as usize || done >= wanted => 1.0,
+                _ if whole == self.times.len() => done.floor() / wanted,
+                _ => whole as f64 / wanted,
+            };
+            ok += weight * part;
+            total += weight;
+        }
+        ok / total
+    }
+}
+
+/// What is served within a limit.
+#[derive(Clone, Copy, Debug)]
+struct Served {
+    /// First tokens that came.
+    whole: usize,
+    /// Prompts that are done.
+    done: f64,
+    /// How likely.
+    weight: f64,
 }
 
 impl Onwards {

@@ -1,8 +1,8 @@
 //! Where the ceiling of an SLA is likely to be.
 
 use std::collections::BTreeMap;
+use std::slice;
 
-use super::belief::Standing;
 use super::curve::Curve;
 use super::edge::Grain;
 use super::level::{Level, Machine, Unknown};
@@ -99,18 +99,22 @@ impl Outlook<'_> {
         let likely = self.needed.likely;
         let margin =
             |level: &Level| level.margin(self.machine, likely, self.spread(level.concurrency), Unknown::Failed);
-        let foretold = |level: u32| self.stand_in.at(level, self.sla_index, Standing::default(), margin);
+        let measured: Vec<(u32, f64)> = levels.values().map(|level| (level.concurrency, margin(level))).collect();
+        let foretold = |level: u32, needed: f64, spread: f64| {
+            self.stand_in.margin(self.machine, level, self.sla_index, needed, spread)
+        };
+        let foretold_likely = |level: u32| foretold(level, likely, self.spread(level));
         // One that is exact is taken at its word: a probe that was left early shows less of its level.
         let offsets = if self.stand_in.is_exact() {
             Offsets::default()
         } else {
-            let both = levels.values().map(|level| (level.concurrency, margin(level), foretold(level.concurrency)));
+            let both = measured.iter().map(|(level, measured)| (*level, *measured, foretold_likely(*level)));
             let comparable = both.filter(|(_, measured, foretold)| measured.abs().max(foretold.abs()) < COMPARABLE);
             Offsets::new(comparable.map(|(level, measured, foretold)| (level, measured - foretold)).collect())
         };
-        let start = levels.values().rfind(|level| margin(level) >= 0.0).map_or(guess, |level| level.concurrency);
+        let start = measured.iter().rfind(|(_, margin)| *margin >= 0.0).map_or(guess, |(level, _)| *level);
         let grain = if self.stand_in.is_exact() { Grain::Request } else { Grain::Fiftieth };
-        let holds = |level: u32| foretold(level) + offsets.at(level) >= 0.0;
+        let holds = |level: u32| foretold_likely(level) + offsets.at(level) >= 0.0;
         let (mut ceiling, _) = grain.edge(grain.below(start), self.cap, holds);
         if self.stand_in.is_exact() {
             // A level may fail below one that passes, where just as many end together.
@@ -128,9 +132,10 @@ impl Outlook<'_> {
             return Forecast { blind, ..around(ceiling) };
         };
         // A probe will stand about as the nearest one does.
+        let standing = levels[nearest].standing();
         let reaches = |level: u32, needed: f64, probability: f64| {
-            let posterior = |level: &Level| level.posterior(self.machine, needed, Unknown::Failed);
-            let posterior = self.stand_in.at(level, self.sla_index, levels[nearest].standing(), posterior);
+            let margin = |spread| foretold(level, needed, spread) + standing.slower;
+            let posterior = self.machine.posterior(level, slice::from_ref(&standing), margin);
             posterior.at_least(-offsets.at(level)) >= probability
         };
         let edge =

@@ -119,22 +119,29 @@ impl<'a> Level<'a> {
 
     /// The share of ok requests in the long run if everything took `exp(slower)` times as long, on a machine of this
     /// spread. Engine failures are left out.
-    fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
-        let told = self.probes.iter().map(|(under, standing)| {
+    pub fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
+        share(self.told(unknown), machine, slower, spread)
+    }
+
+    /// By which factor, as a logarithm, everything could become slower before fewer than `needed` are ok; negative where
+    /// fewer are.
+    pub fn margin(&self, machine: &Machine, needed: f64, spread: f64, unknown: Unknown) -> f64 {
+        let alone = || self.told(unknown).map(|told| told.margin(needed));
+        let (least, most) = (alone().fold(f64::INFINITY, f64::min), alone().fold(f64::NEG_INFINITY, f64::max));
+        margin(machine.slices(spread), spread, (least, most), |slower| {
+            self.share(machine, slower, spread, unknown) >= needed
+        })
+    }
+
+    fn told(&self, unknown: Unknown) -> impl Iterator<Item = Told<'_>> {
+        self.probes.iter().map(move |(under, standing)| {
             let (used, left) = match self.judged {
                 Judged::FirstTokens => (under.half(Half::First), 0),
                 Judged::Later => (under.used.as_slice(), under.unknown),
             };
             let maybe = if unknown == Unknown::Ok { left } else { 0 };
             Told { used, left, maybe, slower: standing.slower }
-        });
-        share(told, machine, slower, spread)
-    }
-
-    /// By which factor, as a logarithm, everything could become slower before fewer than `needed` are ok; negative where
-    /// fewer are.
-    pub fn margin(&self, machine: &Machine, needed: f64, spread: f64, unknown: Unknown) -> f64 {
-        margin(|slower| self.share(machine, slower, spread, unknown) >= needed)
+        })
     }
 
     /// What is believed of that factor.
@@ -188,7 +195,7 @@ struct Told<'a> {
 fn share<'a>(told: impl Iterator<Item = Told<'a>>, machine: &Machine, slower: f64, spread: f64) -> f64 {
     let (mut ok, mut total) = (0.0, 0.0);
     for probe in told {
-        let requests = (probe.used.len() + probe.left as usize) as f64;
+        let requests = probe.requests();
         for slice in machine.slices(spread) {
             let limit = probe.slower - slower - slice.z * spread;
             let weight = slice.weight;
@@ -199,19 +206,30 @@ fn share<'a>(told: impl Iterator<Item = Told<'a>>, machine: &Machine, slower: f6
     ok / total
 }
 
-/// The greatest logarithm up to [`MARGIN`] by which everything can be slower while `holds`; where it does not hold as it
-/// stands, the least by which everything must become faster, as a negative number.
-pub(super) fn margin(holds: impl Fn(f64) -> bool) -> f64 {
-    let sign = if holds(0.0) { 1.0 } else { -1.0 };
-    let mut far = NEAR_MARGIN;
-    while far < MARGIN && holds(sign * far) == (sign > 0.0) {
-        far *= 4.0;
+impl Told<'_> {
+    fn requests(&self) -> f64 {
+        f64::from(self.left) + self.used.len() as f64
     }
-    let far = sign * far.min(MARGIN);
-    let (mut low, mut high) = if sign > 0.0 { (0.0, far) } else { (far, 0.0) };
-    if sign > 0.0 && far >= MARGIN && holds(high) {
-        return high;
+
+    /// As [`Level::margin`], of this probe alone on a machine without spread.
+    fn margin(&self, needed: f64) -> f64 {
+        let wanted = (needed * self.requests()).ceil() - f64::from(self.maybe);
+        match wanted {
+            ..=0.0 => f64::INFINITY,
+            _ => self.used.get(wanted as usize - 1).map_or(f64::NEG_INFINITY, |used| self.slower - used),
+        }
     }
+}
+
+/// The greatest logarithm up to [`MARGIN`] by which everything can be slower while `holds`, on a machine of this spread; the
+/// least by which everything must become faster, as a negative number, where it does not hold as it stands.
+///
+/// `alone` are the least and the greatest that it would be for one probe without spread: what holds for each slice alone holds
+/// for all together.
+pub(super) fn margin(slices: &[Slice], spread: f64, alone: (f64, f64), holds: impl Fn(f64) -> bool) -> f64 {
+    let off = |slice: Option<&Slice>| slice.map_or(0.0, |slice| slice.z * spread);
+    let mut low = (alone.0 - off(slices.first())).clamp(-MARGIN, MARGIN);
+    let mut high = (alone.1 - off(slices.last())).clamp(-MARGIN, MARGIN);
     while high - low > MARGIN_PRECISION {
         let middle = (low + high) / 2.0;
         if holds(middle) { low = middle } else { high = middle }
@@ -229,8 +247,6 @@ const TAILS: [f64; 26] = [
 /// Standard errors beyond which nothing is.
 const FAR: f64 = 5.0;
 /// Margins beyond this are all alike.
-const MARGIN: f64 = 2.0;
-/// Most margins that matter are no larger than this.
-const NEAR_MARGIN: f64 = 0.125;
+pub(super) const MARGIN: f64 = 2.0;
 /// Margins nearer than this are alike as well.
-const MARGIN_PRECISION: f64 = 1e-4;
+pub(super) const MARGIN_PRECISION: f64 = 1e-4;

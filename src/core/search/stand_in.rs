@@ -7,8 +7,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
+
 use super::belief::Standing;
-use super::level::Level;
+use super::level::{Level, Machine, Unknown};
 use super::observation::{Observation, UnderSla};
 use super::pace::Judged;
 use super::seen::Seen;
@@ -32,7 +34,23 @@ pub(super) struct StandIn {
     /// Of each probe.
     rows: Vec<Vec<Row>>,
     /// How it fared at the levels that were asked for.
-    fared: RefCell<BTreeMap<u32, Vec<UnderSla>>>,
+    fared: RefCell<BTreeMap<u32, Fared>>,
+}
+
+/// How a stand-in fares at one level.
+#[derive(Debug)]
+struct Fared {
+    under: Vec<UnderSla>,
+    /// Margins that were asked for, by SLA, by the bits of the share that is needed, and by spread.
+    margins: FxHashMap<(usize, u64, Node), f64>,
+}
+
+/// A spread for which margins are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Node {
+    None,
+    /// [`NODE_RATIO`] to this power.
+    Power(i32),
 }
 
 /// Steps, sequences and prompt tokens that took a second together.
@@ -123,22 +141,30 @@ impl StandIn {
         opening.chain(streamed).filter(|(_, seconds)| *seconds > 0.0).map(row).collect()
     }
 
-    /// What a probe of this level that stands so is foretold to show of an SLA.
-    pub fn at<T>(&self, concurrency: u32, sla: usize, standing: Standing, ask: impl FnOnce(&Level) -> T) -> T {
+    /// The margin that is foretold for a level (see [`Level::margin`]), of a probe that is no slower than the machine is in the middle.
+    ///
+    /// It is asked for again after every probe, with another spread each time: it lies on the line between the nearest spreads of a few.
+    pub fn margin(&self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, spread: f64) -> f64 {
         let mut fared = self.fared.borrow_mut();
-        let under = &fared.entry(concurrency).or_insert_with(|| self.probe(concurrency))[sla];
-        let mut level = Level::new(concurrency, Judged::Later);
-        level.add(under, standing);
-        ask(&level)
+        let fared = fared.entry(concurrency).or_insert_with(|| self.probe(concurrency));
+        let mut margin = |node: Node| fared.margin(machine, concurrency, sla, needed, node);
+        let power = spread.ln() / NODE_RATIO.ln();
+        if power < LEAST_POWER {
+            return margin(Node::None);
+        }
+        let below = power.floor();
+        let (low, high) = (NODE_RATIO.powf(below), NODE_RATIO.powf(below + 1.0));
+        let part = (spread - low) / (high - low);
+        margin(Node::Power(below as i32)) * (1.0 - part) + margin(Node::Power(below as i32 + 1)) * part
     }
 
-    fn probe(&self, concurrency: u32) -> Vec<UnderSla> {
+    fn probe(&self, concurrency: u32) -> Fared {
         let concurrency = Concurrency::new(concurrency).unwrap_or(Concurrency::ONE);
         let until = Until::Decided((0..self.slas.len()).collect());
         let (workload, slas) = (&self.workload, self.slas.as_slice());
         let trial = Trial { workload, slas, concurrency, until: &until, number: (0, 0) };
         let measured = trial.measure(SimSession::new(self.engine(), 0));
-        Observation::new(&trial.load(), &until, &measured, slas).under
+        Fared { under: Observation::new(&trial.load(), &until, &measured, slas).under, margins: FxHashMap::default() }
     }
 
     fn engine(&self) -> SimEngine {
@@ -148,6 +174,26 @@ impl StandIn {
             decode_step: Seconds::new(times.step).unwrap_or(Seconds::ZERO),
             decode_step_per_sequence: Seconds::new(times.sequence).unwrap_or(Seconds::ZERO),
             ..self.limits
+        }
+    }
+}
+
+impl Fared {
+    fn margin(&mut self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, node: Node) -> f64 {
+        let Self { under, margins } = self;
+        *margins.entry((sla, needed.to_bits(), node)).or_insert_with(|| {
+            let mut level = Level::new(concurrency, Judged::Later);
+            level.add(&under[sla], Standing::default());
+            level.margin(machine, needed, node.spread(), Unknown::Failed)
+        })
+    }
+}
+
+impl Node {
+    fn spread(self) -> f64 {
+        match self {
+            Self::None => 0.0,
+            Self::Power(power) => NODE_RATIO.powi(power),
         }
     }
 }
@@ -209,6 +255,9 @@ const EXACT: f64 = 1e-7;
 const SIMILAR: f64 = 0.1;
 /// Columns that differ by less than this part of them do not differ.
 const ALIKE: f64 = 1e-7;
+/// Factor between spreads for which margins are kept, and the power of it below which there is none.
+const NODE_RATIO: f64 = 1.5;
+const LEAST_POWER: f64 = -30.0;
 /// Least time of a prompt token, in seconds.
 const LEAST: f64 = 1e-12;
 
@@ -275,8 +324,8 @@ mod tests {
         let noisy = SimEngine { step_noise: 0.05, probe_drift: 0.03, ..engine() };
         let stand_in = taught(noisy, Load::Sustained);
         assert!(!stand_in.is_exact());
-        let foretold = stand_in.probe(40);
-        let truth = taught(engine(), Load::Sustained).probe(40);
+        let foretold = stand_in.probe(40).under;
+        let truth = taught(engine(), Load::Sustained).probe(40).under;
         let median = |under: &[UnderSla]| under[0].used[under[0].used.len() / 2];
         let off = (median(&foretold) - median(&truth)).abs();
         assert!(off < 0.25, "{off}: {stand_in:?}");
