@@ -166,17 +166,17 @@ impl Curve {
     /// The share of a burst of this size that is served in these slices.
     fn share(&self, served: impl Iterator<Item = Served>, level: u32) -> f64 {
         let wanted = f64::from(level);
-        let (mut ok, mut total) = (0.0, 0.0);
+        let (mut ok, mut left) = (0.0, 1.0);
         for Served { whole, done, weight } in served {
-            let part = match whole {
-                _ if whole >= level as usize || done >= wanted => 1.0,
-                _ if whole == self.times.len() => done.floor() / wanted,
-                _ => whole as f64 / wanted,
-            };
-            ok += weight * part;
-            total += weight;
+            if whole >= level as usize || done >= wanted {
+                // So are the others, which are quicker.
+                return ok + left;
+            }
+            let served = if whole == self.times.len() { done.floor() } else { whole as f64 };
+            ok += weight * served / wanted;
+            left -= weight;
         }
-        ok / total
+        ok
     }
 }
 

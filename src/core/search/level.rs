@@ -58,9 +58,9 @@ impl Machine {
     }
 
     /// Probes that stand for all those of a machine of this spread, the slowest first: each is slower than the middle by
-    /// `z` times the spread.
+    /// `z` times the spread. Their weights add up to 1.
     pub fn slices(&self, spread: f64) -> &[Slice] {
-        if spread == 0.0 { &self.slices[..1] } else { &self.slices }
+        if spread == 0.0 { &[Slice { z: 0.0, weight: 1.0 }] } else { &self.slices }
     }
 
     /// What is believed of the margin at a level of this size that stands so, in `probes` probes of its own.
@@ -193,22 +193,33 @@ struct Told<'a> {
 /// The share of ok requests over the probes that a machine of this spread may make, if everything took `exp(slower)` times
 /// as long.
 fn share<'a>(told: impl Iterator<Item = Told<'a>>, machine: &Machine, slower: f64, spread: f64) -> f64 {
-    let (mut ok, mut total) = (0.0, 0.0);
-    for probe in told {
-        let requests = probe.requests();
-        for slice in machine.slices(spread) {
-            let limit = probe.slower - slower - slice.z * spread;
-            let weight = slice.weight;
-            ok += weight * (probe.used.partition_point(|used| *used <= limit) + probe.maybe as usize) as f64 / requests;
-            total += weight;
-        }
+    let (slices, mut ok, mut probes) = (machine.slices(spread), 0.0, 0.0);
+    for told in told {
+        ok += told.share(slices, slower, spread);
+        probes += 1.0;
     }
-    ok / total
+    ok / probes
 }
 
 impl Told<'_> {
     fn requests(&self) -> f64 {
         f64::from(self.left) + self.used.len() as f64
+    }
+
+    /// As [`Level::share`], of this probe alone.
+    fn share(&self, slices: &[Slice], slower: f64, spread: f64) -> f64 {
+        let (requests, mut ok, mut left) = (self.requests(), 0.0, 1.0);
+        for slice in slices {
+            let limit = self.slower - slower - slice.z * spread;
+            let kept = self.used.partition_point(|used| *used <= limit);
+            if kept == self.used.len() && self.left == self.maybe {
+                // So they are in the others, which are quicker.
+                return ok + left;
+            }
+            ok += slice.weight * (kept + self.maybe as usize) as f64 / requests;
+            left -= slice.weight;
+        }
+        ok
     }
 
     /// As [`Level::margin`], of this probe alone on a machine without spread.
