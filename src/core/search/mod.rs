@@ -5,11 +5,14 @@
 
 mod belief;
 mod bisect;
+mod bounds;
 mod bracket;
 mod capacity;
 mod certificate;
+mod choice;
 mod curve;
 mod edge;
+mod evidence;
 mod forecast;
 mod guided;
 #[cfg(test)]

@@ -1,0 +1,244 @@
+//! What to probe next, and which brackets stand.
+
+use super::Step;
+use super::bounds::{Bounds, SLACK, Side, TRIES};
+use super::bracket::{Bracket, FEW};
+use super::evidence::{Evidence, Sight};
+use super::level::Machine;
+use super::pace::Pace;
+use super::seen::Seen;
+use super::spending::{NARROW, PACE_PROBES, Spending, part};
+use crate::load::Load;
+use crate::units::Concurrency;
+use crate::watch::Until;
+
+/// Most probes of one ladder, however much engine time is left, for each SLA and beside them.
+const PROBES_PER_SLA: usize = 12;
+const PROBES_BESIDE: usize = 40;
+/// Factor between two levels of the ramp.
+const RAMP: f64 = 6.0;
+/// Full steps of a burst from which the curve can be foretold, and how far.
+const STEPS_TO_FORETELL: usize = 4;
+const FORETOLD: f64 = 12.0;
+/// A pace probe is this much smaller than the ceiling that it serves.
+const PACE_PART: f64 = 8.0;
+/// And one that is to narrow a bracket which would be published as wide as it is, this much.
+const NARROWING_PART: f64 = 3.0;
+/// Least requests of a pace probe.
+const PACE_LEAST: u32 = 10;
+/// How much farther out, as a part of it, an upper bound is probed so that it is the lower bound of a laxer SLA too.
+const SHARED: f64 = 0.04;
+/// Bounds that are foretold farther apart than by this part of the ceiling are not probed before the curve has been seen.
+const FAINT: f64 = 0.15;
+/// Levels farther apart than by this factor do not tell what is between them.
+const BLIND: f64 = 1.6;
+/// How far, as a logarithm, a level may be moved to where the engine changes.
+const BEND_NEAR: f64 = 0.5;
+
+/// A choice, given all probes so far.
+pub(super) struct Choice<'a> {
+    evidence: &'a Evidence,
+    machine: Machine,
+    spending: Spending,
+    /// By SLA.
+    sights: Vec<Sight<'a>>,
+}
+
+impl<'a> Choice<'a> {
+    /// After these probes.
+    pub fn of(evidence: &'a Evidence) -> Self {
+        let machine = evidence.machine();
+        let sights = (0..evidence.slas.len()).map(|sla| evidence.sight(&machine, sla)).collect();
+        Self { evidence, machine, spending: evidence.spending(), sights }
+    }
+
+    /// Draws every bracket anew, and says what to probe next.
+    pub fn make(&self) -> (Vec<Bracket>, Step) {
+        let evidence = self.evidence;
+        let own: Vec<Bracket> = self.sights.iter().map(|sight| sight.bracket).collect();
+        let mut brackets = Bracket::share_evidence(&own, &evidence.slas);
+        let most = PROBES_BESIDE + PROBES_PER_SLA * evidence.slas.len();
+        if self.spending.total() >= evidence.settings.budget.get() || evidence.seen.len() >= most {
+            return (brackets, Step::Done);
+        }
+        if evidence.seen.is_empty() {
+            return (brackets, first_tokens(evidence.settings.start_concurrency.get()));
+        }
+        let mut order: Vec<usize> = (0..evidence.slas.len()).collect();
+        order.sort_by_key(|sla| self.sights[*sla].forecast.ceiling);
+        for sla in order {
+            match self.next_for(sla, &brackets[sla]) {
+                Next::Pace(level) => return (brackets, first_tokens(level)),
+                Next::Level(level) => return (brackets, self.probe(sla, level)),
+                Next::Settled => brackets[sla].settled = true,
+            }
+        }
+        (brackets, Step::Done)
+    }
+
+    /// A probe of this level for an SLA, and for those that expect their ceiling close by.
+    fn probe(&self, sla: usize, level: u32) -> Step {
+        let near = |(other, sight): &(usize, &Sight)| {
+            *other == sla || (sight.forecast.low..=sight.forecast.high).contains(&level)
+        };
+        let which = self.sights.iter().enumerate().filter(near).map(|(other, _)| other).collect();
+        Step::Probe { concurrency: Concurrency::new(level).unwrap_or(Concurrency::ONE), until: Until::Decided(which) }
+    }
+
+    /// The next level of the ramp, where this one is too far off to be foretold.
+    fn ramp(&self, level: u32) -> Option<u32> {
+        let steps = self.evidence.seen.iter().map(|seen| seen.full_steps().len()).max().unwrap_or(0);
+        let outlasted = self.evidence.seen.iter().any(|seen| !seen.probe.is_complete());
+        let highest = self.evidence.seen.iter().map(Seen::concurrency).max().unwrap_or(1);
+        let reach = if steps < STEPS_TO_FORETELL { 1.0 } else { FORETOLD };
+        let foretold = f64::from(level) <= f64::from(highest) * reach;
+        (!outlasted && !foretold && highest < self.evidence.cap())
+            .then(|| ((f64::from(highest) * RAMP) as u32).min(level.max(highest + 1)).min(self.evidence.cap()))
+    }
+
+    /// What to do next for one SLA.
+    fn next_for(&self, sla: usize, bracket: &Bracket) -> Next {
+        let (evidence, machine, sight) = (self.evidence, &self.machine, &self.sights[sla]);
+        let forecast = &sight.forecast;
+        let cap = evidence.cap();
+        if bracket.pass == Some(cap) || bracket.fail == Some(1) {
+            return Next::Settled;
+        }
+        if let (Some(pass), Some(fail)) = (bracket.pass, bracket.fail)
+            && fail - pass <= evidence.settings.resolution.width_at(pass)
+        {
+            return Next::Settled;
+        }
+        if sight.needed.hopeless {
+            // The engine fails too many requests for any level to pass. What is published is probed.
+            return if evidence.tries(1) < TRIES { Next::Level(1) } else { Next::Settled };
+        }
+        // Look between the bounds that stand.
+        let (floor, top) = (bracket.pass.unwrap_or(0), bracket.fail.unwrap_or(cap + 1));
+        let ceiling =
+            if machine.is_steady() { forecast.between(floor, top) } else { forecast.ceiling.clamp(floor, top - 1) };
+        let certain = evidence.stand_in.is_exact();
+        if let Some(level) = self.ramp(ceiling).filter(|_| !certain) {
+            return Next::Pace(level);
+        }
+        // What was seen contradicts the forecast: the curve has another shape than what it was foretold from.
+        let contradicted = !machine.is_steady() && (forecast.low >= top || forecast.high <= floor);
+        if (forecast.blind > BLIND || contradicted) && top - floor > 2 {
+            let aim = if contradicted { floor + (top - floor) / 2 } else { ceiling };
+            let aim = aim.clamp(floor + 1, top - 1).max(1);
+            // Under a sustained load the forecast knows of the level at which the engine becomes full. In a burst it is not
+            // passed over on the way up; on the way between two levels it is taken where it is near, or where nothing better
+            // is known.
+            let on_the_way = |full: u32| bracket.fail.is_none() && full < aim;
+            let near = |full: u32| (f64::from(full) / f64::from(aim)).ln().abs() < BEND_NEAR;
+            let of_use =
+                |full: &u32| contradicted || evidence.load == Load::Burst && (on_the_way(*full) || near(*full));
+            let between = evidence.capacity.full.filter(|full| (floor + 1..top).contains(full));
+            let level = between.filter(of_use).unwrap_or(aim);
+            if !sight.levels.contains_key(&level) {
+                return Next::Level(level);
+            }
+        }
+        self.narrow(sla, bracket, &Bounds { evidence, machine, sight, floor, top, ceiling })
+    }
+
+    /// What to do next where the ceiling is foretold between two levels: learn more of the machine, probe a bound, or
+    /// leave it.
+    fn narrow(&self, sla: usize, bracket: &Bracket, bounds: &Bounds) -> Next {
+        let &Bounds { evidence, machine, sight, floor, top, ceiling } = bounds;
+        let forecast = &sight.forecast;
+        let (low, high) = if machine.is_steady() {
+            (ceiling, ceiling + 1)
+        } else {
+            (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top))
+        };
+        let width = evidence.settings.resolution.width_at(low.max(1));
+        let sure = high - low <= width;
+        let spending = &self.spending;
+        if !sure && spending.is_pace_worthwhile(machine) {
+            return Next::Pace(self.pace_level(ceiling));
+        }
+        if sight.needed.strict > 1.0 && !spending.is_doubt_paid_for() {
+            // Failures or stalls may be so many that nothing passes, or not: only more requests tell.
+            let most = evidence.seen.iter().map(|seen| seen.opening().len()).max().unwrap_or(0);
+            return Next::Pace(ceiling.max(most as u32).max(self.pace_level(ceiling)).min(evidence.cap()));
+        }
+        let says_nothing = bracket.says_nothing() && !machine.is_steady() && !spending.is_all_spent();
+        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady() || says_nothing)
+            && fail - pass <= spending.good_enough(&evidence.settings, high - low, pass)
+        {
+            let wide = fail - pass > evidence.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
+            let more = machine.pace.as_ref().is_some_and(|pace| pace.probes() < PACE_PROBES);
+            let level = self.pace_level(ceiling).max((f64::from(ceiling) / NARROWING_PART) as u32);
+            return if wide && more && !spending.is_worthwhile_spent() { Next::Pace(level) } else { Next::Settled };
+        }
+        let dark = evidence.is_dark(sla, ceiling);
+        if dark && !machine.is_steady() && high - low > part(ceiling, FAINT).max(FEW) {
+            // Bounds this far apart would both be probed again once the curve has been seen. A little beyond the ceiling, it is
+            // seen too where the next forecast is higher.
+            return Next::Pace((ceiling + part(ceiling, FAINT) / 2).min(high).max(1));
+        }
+        let (low, high) = if sure {
+            // What the resolution leaves goes below, since bad luck that no probe has met yet lowers a ceiling; to both
+            // sides where a part of it was set aside for that already.
+            let spare = width - (high - low);
+            let low = low.saturating_sub(if machine.is_steady() { spare } else { spare.div_ceil(2) });
+            (low, low + width)
+        } else {
+            let slack = (f64::from(high - low) * SLACK).round() as u32;
+            (low.saturating_sub(slack), high + slack)
+        };
+        let (low, high) = (low.max(floor), high.min(top));
+        // A bracket that says nothing is worth a try at levels that may well stay open.
+        let (low, high) = if says_nothing {
+            (low.max(floor.midpoint(ceiling)), high.min(top.midpoint(ceiling + 1)))
+        } else {
+            (low, high)
+        };
+        let high = if machine.is_steady() { high } else { self.shared_with_laxer(sla, high, top) };
+        let below = || bounds.approach(Side::Below, low);
+        let above = || bounds.approach(Side::Above, high.min(evidence.cap()));
+        // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
+        // the upper one: it shows the curve, and is not held.
+        let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
+        level.map_or(Next::Settled, Next::Level)
+    }
+
+    /// A level near this one at which a laxer SLA expects its lower bound: one probe is to serve both.
+    fn shared_with_laxer(&self, sla: usize, high: u32, top: u32) -> u32 {
+        let within = high..=(high + part(high, SHARED)).min(top.saturating_sub(1));
+        let slas = &self.evidence.slas;
+        let laxer = |(other, _): &(usize, &Sight)| *other != sla && slas[sla].implies(&slas[*other]);
+        let lows = self.sights.iter().enumerate().filter(laxer).map(|(_, sight)| sight.forecast.low);
+        lows.filter(|low| within.contains(low)).max().unwrap_or(high)
+    }
+
+    /// A burst that costs little and shows the pace: it has enough full steps, or below a ceiling that one step serves the size
+    /// of another that one step served.
+    fn pace_level(&self, ceiling: u32) -> u32 {
+        let sizes = self.machine.pace.iter().flat_map(Pace::sizes).map(|(size, _)| size);
+        if self.evidence.prompts_per_step.is_none_or(|prompts| f64::from(ceiling) < prompts) {
+            let wanted = (f64::from(ceiling) / PACE_PART).max(f64::from(PACE_LEAST));
+            let off = |size: &u32| (f64::from(*size) / wanted).ln().abs();
+            if let Some(size) = sizes.min_by(|a, b| off(a).total_cmp(&off(b))) {
+                return size;
+            }
+        }
+        let steps = self.evidence.prompts_per_step.map_or(0.0, |prompts| (prompts * 3.0).ceil() + 1.0);
+        let small = (f64::from(ceiling) / PACE_PART).max(steps).ceil() as u32;
+        small.max(PACE_LEAST).min(self.evidence.cap())
+    }
+}
+
+enum Next {
+    /// Learn more of the pace with a burst of this size.
+    Pace(u32),
+    /// Probe this level.
+    Level(u32),
+    /// Nothing more to gain.
+    Settled,
+}
+
+fn first_tokens(level: u32) -> Step {
+    Step::Probe { concurrency: Concurrency::new(level).unwrap_or(Concurrency::ONE), until: Until::FirstTokens }
+}

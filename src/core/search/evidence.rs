@@ -1,0 +1,212 @@
+//! All probes of a ladder, and what they say of each SLA.
+
+use std::collections::BTreeMap;
+
+use super::Observation;
+use super::bracket::Bracket;
+use super::capacity::Capacity;
+use super::forecast::{Forecast, Outlook};
+use super::level::{Level, Machine, Unknown};
+use super::observation::Half;
+use super::pace::{Judged, Opening, Pace};
+use super::seen::{Needed, Seen};
+use super::spending::Spending;
+use super::stand_in::StandIn;
+use crate::experiment::{SearchSettings, Workload};
+use crate::load::{Load, LoadPlan};
+use crate::protocol::Resolved;
+use crate::sla::{Sla, Verdict};
+use crate::watch::Until;
+
+/// The first probe of a sustained load is this much smaller than what fills the engine: it costs little, and shows how long
+/// requests live.
+const FIRST_PART: f64 = 16.0;
+/// Limits on what follows the first token do not matter where requests use up no more of them than this, as a logarithm.
+const CLEAR: f64 = -0.1;
+
+/// The probes of one ladder.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    pub settings: SearchSettings,
+    pub slas: Vec<Sla>,
+    pub load: Load,
+    /// The engine's token budget in prompts, where it is known.
+    pub prompts_per_step: Option<f64>,
+    pub capacity: Capacity,
+    pub stand_in: StandIn,
+    pub seen: Vec<Seen>,
+    hold_s: f64,
+    output_tokens: f64,
+    /// The longest that a first token is waited for.
+    patience_s: f64,
+}
+
+/// What all probes say of one SLA.
+pub(super) struct Sight<'a> {
+    /// What it asks of its levels.
+    pub needed: Needed,
+    /// Those that were probed to a verdict of their own.
+    pub levels: BTreeMap<u32, Level<'a>>,
+    /// Where its ceiling is likely to be.
+    pub forecast: Forecast,
+    /// What its own levels bear out.
+    pub bracket: Bracket,
+}
+
+impl Evidence {
+    /// None yet.
+    pub fn new(settings: SearchSettings, slas: &[Sla], workload: &Workload, engine: &Resolved) -> Self {
+        let plan = LoadPlan::new(workload, slas, settings.start_concurrency, &Until::FirstTokens);
+        let prompts = |budget| f64::from(budget) / f64::from(workload.input_tokens.max(1));
+        Self {
+            settings,
+            slas: slas.to_vec(),
+            load: workload.load,
+            prompts_per_step: engine.max_num_batched_tokens.map(prompts),
+            capacity: Capacity::new(workload, engine),
+            stand_in: StandIn::new(workload, slas, engine),
+            seen: Vec::new(),
+            hold_s: workload.hold.laid_down().get(),
+            output_tokens: f64::from(workload.output_tokens),
+            patience_s: plan.patience.get(),
+        }
+    }
+
+    /// Takes in another probe.
+    pub fn add(&mut self, observation: Observation) {
+        let mut seen = Seen::new(observation, self.capacity.admitted);
+        self.seen.iter().for_each(|other| seen.compare(other));
+        self.seen.iter_mut().for_each(|other| other.compare(&seen));
+        self.seen.push(seen);
+        self.stand_in.learn(&self.seen);
+    }
+
+    /// The highest level that may be probed.
+    pub fn cap(&self) -> u32 {
+        self.settings.max_concurrency.get()
+    }
+
+    /// The probability with which each bound of a bracket may be wrong.
+    pub fn miss(&self) -> f64 {
+        (1.0 - self.settings.confidence.get()) / 2.0
+    }
+
+    /// How fast the machine is, and how much that differs from probe to probe.
+    pub fn machine(&self) -> Machine {
+        let openings: Vec<Opening> = self.seen.iter().map(|seen| seen.compared(u32::MAX)).collect();
+        let pace = Pace::of(&openings, self.prompts_per_step).filter(|_| !self.stand_in.is_exact());
+        Machine::new(pace, self.seen.len())
+    }
+
+    /// What an SLA asks of its levels.
+    ///
+    /// A probe ends as soon as enough of its requests are ok, so that of later tokens it never shows more than enough.
+    fn needed(&self, machine: &Machine, sla: usize, judged: Judged) -> Needed {
+        let needed = Needed::of(&self.seen, &self.slas[sla]);
+        if machine.is_steady() || judged == Judged::Later { needed } else { needed.with_reserve() }
+    }
+
+    /// What of a probe an SLA judges: later tokens only where limits on them come near to being missed.
+    fn judged(&self, sla: usize) -> Judged {
+        let limits = &self.slas[sla];
+        if self.load == Load::Sustained {
+            return Judged::Later;
+        }
+        if !limits.limits_later() {
+            return Judged::FirstTokens;
+        }
+        let fails = |seen: &&Seen| seen.probe.under[sla].tally.verdict(limits.ok_rate) == Verdict::Fail;
+        let lowest_fail = self.seen.iter().filter(fails).map(Seen::concurrency).min().unwrap_or(u32::MAX);
+        let is_slow = |seen: &Seen| {
+            let used = seen.probe.under[sla].half(Half::Later);
+            let needed = (limits.ok_rate.get() * used.len() as f64).ceil() as usize;
+            needed > 0 && used[needed - 1] > CLEAR
+        };
+        let slow = self.seen.iter().any(|seen| seen.concurrency() <= lowest_fail && is_slow(seen));
+        if slow { Judged::Later } else { Judged::FirstTokens }
+    }
+
+    /// The levels that say something of an SLA.
+    fn levels<'a>(&'a self, machine: &Machine, sla: usize, judged: Judged) -> BTreeMap<u32, Level<'a>> {
+        let mut levels = BTreeMap::new();
+        // A probe that was stopped for the sake of another SLA says nothing of this one.
+        let says = |seen: &&Seen| seen.probe.load == self.load && seen.decides(sla, &self.slas[sla]);
+        for seen in self.seen.iter().filter(says) {
+            let under = &seen.probe.under[sla];
+            if under.total() > 0 {
+                let level = seen.concurrency();
+                let standing = machine.standing(seen, judged);
+                levels.entry(level).or_insert_with(|| Level::new(level, judged)).add(under, standing);
+            }
+        }
+        levels
+    }
+
+    /// What all probes say of one SLA.
+    pub fn sight(&self, machine: &Machine, sla: usize) -> Sight<'_> {
+        let judged = self.judged(sla);
+        let needed = self.needed(machine, sla, judged);
+        let levels = self.levels(machine, sla, judged);
+        let bracket = Bracket::of(&levels, machine, &needed, self.settings.confidence);
+        let forecast = self.forecast(machine, sla, judged, needed, &levels);
+        Sight { needed, levels, forecast, bracket }
+    }
+
+    fn forecast(
+        &self,
+        machine: &Machine,
+        sla: usize,
+        judged: Judged,
+        needed: Needed,
+        levels: &BTreeMap<u32, Level>,
+    ) -> Forecast {
+        let outlook = Outlook {
+            machine,
+            seen: &self.seen,
+            needed,
+            miss: self.miss(),
+            cap: self.cap(),
+            prompts_per_step: self.prompts_per_step,
+            sla: &self.slas[sla],
+            sla_index: sla,
+            stand_in: &self.stand_in,
+        };
+        if self.load == Load::Sustained || self.stand_in.is_exact() {
+            // As many as can arrive together can also work at once, and a small part of what the engine holds tells enough.
+            let part = self.capacity.full.map_or(f64::INFINITY, |full| f64::from(full) / FIRST_PART);
+            return outlook.by_levels(levels, outlook.served_within(self.slas[sla].ttft.get()).min(part).max(1.0));
+        }
+        let by_curve = outlook.by_curve();
+        let slow_below = |level: &Level| {
+            level.concurrency <= by_curve.ceiling && level.margin(machine, needed.likely, 0.0, Unknown::Failed) < 0.0
+        };
+        // Where it is not the first token that is missed, its curve does not tell the ceiling.
+        if judged == Judged::Later && levels.values().any(slow_below) {
+            outlook.by_levels(levels, outlook.served_within(self.patience_s))
+        } else {
+            by_curve
+        }
+    }
+
+    /// Whether no burst has shown the curve of first tokens as far as this ceiling, or the limit.
+    pub fn is_dark(&self, sla: usize, ceiling: u32) -> bool {
+        let limit = self.slas[sla].ttft.get();
+        let shows = |seen: &Seen| {
+            let shown = if seen.probe.is_complete() { seen.opening().last().copied() } else { Some(seen.left_after()) };
+            seen.opening().len() >= ceiling as usize || shown.is_some_and(|shown| shown >= limit)
+        };
+        self.load == Load::Burst && !self.seen.iter().any(shows)
+    }
+
+    /// What the probes so far have cost.
+    pub fn spending(&self) -> Spending {
+        // A request that has put all of its tokens out is held no longer; none takes as long as the first.
+        let fastest = self.seen.iter().filter_map(|seen| seen.opening().first().copied()).fold(f64::INFINITY, f64::min);
+        Spending::of(&self.seen, &self.slas, self.hold_s.min(self.output_tokens * fastest))
+    }
+
+    /// How often a level was probed for more than its first tokens.
+    pub fn tries(&self, level: u32) -> usize {
+        self.seen.iter().filter(|seen| seen.concurrency() == level && !seen.probe.first_tokens_only).count()
+    }
+}
