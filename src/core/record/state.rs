@@ -261,3 +261,66 @@ pub struct Heading {
     /// Where it runs.
     pub provenance: Provenance,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attribution::testing::{measured, workload};
+    use crate::attribution::{Limit, attribute};
+    use crate::audit::Audit;
+    use crate::protocol::Measured;
+    use crate::record::Probe;
+    use crate::sla::Tally;
+    use crate::units::Share;
+    use crate::watch::Until;
+
+    const QUICK: [f64; 2] = [0.2, 0.4];
+    const SLOW: [f64; 2] = [0.4, 1.4];
+
+    fn sla() -> Sla {
+        Sla {
+            ok_rate: Share::ALL,
+            ttft: Seconds::new(1.0).unwrap(),
+            tpot: None,
+            e2e: None,
+            min_tokens_per_second: None,
+        }
+    }
+
+    /// A probe whose requests got their first token at these moments, in an engine that ran so many of its two at once.
+    fn probe(concurrency: u32, first_tokens: &[f64], ran: u32, counts: bool) -> ProbeRecord {
+        let mut measured: Measured = measured(first_tokens);
+        measured.scheduler.running_peak = Some(ran);
+        let engine = Resolved { max_num_seqs: Some(1), ..Resolved::default() };
+        ProbeRecord::new(&Probe {
+            ladder: Key::of(&serde_json::Value::Null),
+            number: 0,
+            concurrency: Concurrency::new(concurrency).unwrap(),
+            until: Until::Decided(vec![0]),
+            audit: Audit::Clean,
+            counts,
+            tallies: vec![Tally::of(&sla(), &measured.requests)],
+            limits: vec![attribute(&measured, Audit::Clean, &sla(), &workload(), &engine)],
+            telemetry: None,
+            measured,
+        })
+    }
+
+    #[test]
+    fn a_limit_is_that_of_the_newest_probe_that_fails_at_the_bound_or_next_above_it() {
+        let (prefill, seqs) = (Some(Limit::Prefill), Some(Limit::MaxNumSeqs));
+        let table = [
+            ("the newest at the bound", vec![probe(8, &SLOW, 1, true), probe(8, &SLOW, 2, true)], prefill),
+            ("one above is farther off", vec![probe(8, &SLOW, 1, true), probe(9, &SLOW, 2, true)], seqs),
+            ("a lucky one at the bound", vec![probe(9, &SLOW, 1, true), probe(8, &QUICK, 2, true)], seqs),
+            ("one below is of another level", vec![probe(7, &SLOW, 1, true), probe(8, &QUICK, 2, true)], None),
+            ("one that is no evidence", vec![probe(8, &SLOW, 2, true), probe(8, &SLOW, 1, false)], prefill),
+        ];
+        let level = Concurrency::new(8);
+        let answer = Answer { status: Status::Found, highest_pass: level, lowest_fail: level, confidence: None };
+        for (what, probes, expected) in table {
+            let state = LadderState { probes, ..LadderState::default() };
+            assert_eq!(state.limit(&answer, 0, &sla()).map(|limit| limit.limit), expected, "{what}");
+        }
+    }
+}
