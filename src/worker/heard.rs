@@ -26,7 +26,7 @@ pub struct RequestId {
 }
 
 impl RequestId {
-    /// Reads what [`RequestId::to_string`] wrote.
+    /// Reads what [`Display`](std::fmt::Display) wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let (run, index) = text.split_once('-')?;
         Some(Self { run: run.parse().ok()?, index: index.parse().ok()? })

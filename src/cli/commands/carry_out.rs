@@ -53,8 +53,10 @@ pub fn carry_out_as(
 ) -> Result<Carried> {
     let began = Instant::now();
     let plan = Arc::new(plan);
-    let estimate = || plan::estimate(&plan, &store::measurements(results, &plan));
-    let deadline = deadline.and_then(|limit| Deadline::new(limit, began, estimate()));
+    let deadline = match deadline {
+        Some(limit) => Deadline::new(limit, began, plan::estimate(&plan, &store::measurements(results, &plan)?)),
+        None => None,
+    };
     let library = if real_engines(&plan) == 0 { None } else { Some(WorkerLibrary::find()?) };
     let provenance = store::provenance(results);
     let (ledger, tasks) = match start {

@@ -15,7 +15,7 @@ use crate::store::{read_summary, runs};
 /// Prints the runs under the results directory, newest first.
 pub fn list(args: &ListArgs) -> Result<Exit> {
     let results = &args.results.results;
-    let mut directories = runs(results);
+    let mut directories = runs(results)?;
     directories.reverse();
     let rows = rows(&directories);
     if rows.is_empty() {

@@ -25,10 +25,10 @@ pub fn plan(args: &PlanArgs) -> Result<Exit> {
 
 /// Prints a plan; the estimate is taken from the runs under `results` where they measured the same.
 pub fn print(plan: &Plan, format: PlanFormat, results: &Path) -> Result<()> {
-    let estimate = || estimate(plan, &measurements(results, plan));
+    let estimate = || Ok::<_, anyhow::Error>(estimate(plan, &measurements(results, plan)?));
     match format {
-        PlanFormat::Table => print_table(plan, &estimate()),
-        PlanFormat::Json => println!("{}", serde_json::to_string_pretty(&as_json(plan, &estimate()))?),
+        PlanFormat::Table => print_table(plan, &estimate()?),
+        PlanFormat::Json => println!("{}", serde_json::to_string_pretty(&as_json(plan, &estimate()?))?),
         PlanFormat::Csv => print!("{}", as_csv(plan)?),
     }
     Ok(())

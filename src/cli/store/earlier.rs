@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Result;
 use ceiling_core::plan::{Measurements, Plan};
 use ceiling_core::search::Status;
 
@@ -13,9 +14,9 @@ use super::run_dir::runs;
 /// Load times and ladder times of the newest runs that measured a part of this plan.
 ///
 /// A run that cannot be read has nothing to tell here; `ceiling list` shows it as such.
-pub fn measurements(results: &Path, plan: &Plan) -> Measurements {
+pub fn measurements(results: &Path, plan: &Plan) -> Result<Measurements> {
     let mut earlier = Measurements::default();
-    for directory in runs(results).into_iter().rev() {
+    for directory in runs(results)?.into_iter().rev() {
         if earlier.loads.len() == plan.groups.len() && earlier.ladders.len() == plan.ladders.len() {
             break;
         }
@@ -32,5 +33,5 @@ pub fn measurements(results: &Path, plan: &Plan) -> Measurements {
             }
         }
     }
-    earlier
+    Ok(earlier)
 }

@@ -156,7 +156,7 @@ impl<'a> Finder<'a> {
         if path.file_name().is_some_and(|file| file == "run.json") && path.is_file() {
             return Ok(Found::on_disk(path.parent().unwrap_or(Path::new("")), None));
         }
-        let all = self.on_disk();
+        let all = self.on_disk()?;
         if name == "latest" {
             return match newest(&all, |run| id(run)) {
                 [] => bail!("there is no run {}", self.where_looked()),
@@ -180,14 +180,14 @@ impl<'a> Finder<'a> {
         let found = self.find(name)?;
         let by_revision = found.commit.is_some() && found.commit != candidate.commit;
         if by_revision && found.is(candidate)? {
-            return self.by_revision(name, &self.on_disk(), Some(candidate));
+            return self.by_revision(name, &self.on_disk()?, Some(candidate));
         }
         Ok(found)
     }
 
-    fn on_disk(&self) -> Vec<PathBuf> {
+    fn on_disk(&self) -> Result<Vec<PathBuf>> {
         let of_experiment = |run: &PathBuf| self.experiment.is_none_or(|wanted| experiment(run) == wanted);
-        runs(self.results).into_iter().filter(of_experiment).collect()
+        Ok(runs(self.results)?.into_iter().filter(of_experiment).collect())
     }
 
     /// The newest run that was recorded at a revision, else the newest that git holds at it.

@@ -46,7 +46,7 @@ impl Past {
                 Err(error) => past.gaps.push(error.context("git was not asked for runs")),
             }
         }
-        for directory in runs(results) {
+        for directory in runs(results)? {
             let name = |path: Option<&Path>| {
                 path.and_then(Path::file_name).map_or_else(String::new, |name| name.to_string_lossy().into_owned())
             };

@@ -57,24 +57,32 @@ impl RunDir {
     }
 }
 
-/// Every directory under `results` that holds a `run.json`, oldest run first.
-pub fn runs(results: &Path) -> Vec<PathBuf> {
-    let directories = |path: &Path| {
-        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
-    };
-    let all = directories(results).into_iter().flat_map(|experiment| directories(&experiment));
-    let mut found: Vec<PathBuf> = all.filter(|path| path.join("run.json").is_file()).collect();
+/// Every directory under `results` that holds a `run.json`, oldest run first; none where there is no `results` yet.
+///
+/// What cannot be looked into is an error: it may hold the very run that is asked for.
+pub fn runs(results: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if results.try_exists().with_context(|| format!("cannot look for runs at {}", results.display()))? {
+        for experiment in directories(results)? {
+            found.extend(directories(&experiment)?.into_iter().filter(|path| path.join("run.json").is_file()));
+        }
+    }
     // Run ids begin with the time, so their order is that of the runs.
     found.sort_by(|a, b| a.file_name().cmp(&b.file_name()).then_with(|| a.cmp(b)));
-    found
+    Ok(found)
+}
+
+fn directories(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = || std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>();
+    let entries = entries().with_context(|| format!("cannot look for runs in {}", path.display()))?;
+    Ok(entries.into_iter().filter(|path| path.is_dir()).collect())
 }
 
 /// The newest run of these experiments that has not measured everything, or was killed before it could say so.
 pub fn newest_unfinished(results: &Path, experiments: &[ExperimentHead]) -> Result<String> {
     let mine: Vec<PathBuf> = experiments.iter().map(|head| results.join(head.name.as_str())).collect();
     let is_mine = |run: &PathBuf| run.parent().is_some_and(|parent| mine.iter().any(|directory| directory == parent));
-    for path in runs(results).into_iter().rev().filter(is_mine) {
+    for path in runs(results)?.into_iter().rev().filter(is_mine) {
         let run = read_summary(&path)?;
         if run.status != RunStatus::Complete || run.finished.is_none() {
             return Ok(run.run_id);

@@ -92,6 +92,22 @@ fn a_simulated_run_says_so_and_validates() {
 }
 
 #[test]
+fn results_that_cannot_be_looked_into_are_not_taken_for_none() {
+    let place = simulated();
+    let listed = |code: i32, says: &str| {
+        let output = place.run(&["list"]);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        let said = stdout(&output) + &stderr(&output);
+        assert!(said.contains(says), "{said}");
+    };
+    listed(0, "no runs under results");
+    place.write("results", "not a directory");
+    listed(2, "cannot look for runs in results");
+    let output = place.run(&["plan", "sim.toml"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
 fn an_engine_that_fails_too_many_requests_is_named_where_nothing_passes() {
     let failing = SIMULATED.replace("kind = \"sim\"", "kind = \"sim\"\nerror_rate = 0.02").replace("[0.95]", "[0.99]");
     let mut explained = 0;
