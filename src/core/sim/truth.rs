@@ -1,6 +1,6 @@
 //! The true ceilings of a simulated engine, by brute force over R(N).
 //!
-//! R(N) is the mean share of ok requests over repeated probes of N in flight. Without chance one probe of each level
+//! R(N) is the share of ok requests in all of many repeated probes of N in flight. Without chance one probe of each level
 //! tells it exactly, and every level up to the ceiling is probed. With chance the same many repetitions are made at each
 //! level that matters, and R(N) is taken to fall with N.
 
@@ -57,9 +57,9 @@ impl Truth<'_> {
     fn level_by_level(&self, cap: u32) -> Vec<u32> {
         let mut ceilings = vec![None; self.slas.len()];
         for level in (1..=cap).filter_map(Concurrency::new) {
-            let shares = self.shares(level, 0);
-            for (ceiling, (share, sla)) in ceilings.iter_mut().zip(shares.iter().zip(self.slas)) {
-                if ceiling.is_none() && *share < sla.ok_rate.get() - 1e-9 {
+            let requests = self.requests(level, 0);
+            for (ceiling, (requests, sla)) in ceilings.iter_mut().zip(requests.iter().zip(self.slas)) {
+                if ceiling.is_none() && !requests.keeps(sla) {
                     *ceiling = Some(level.get() - 1);
                 }
             }
@@ -101,26 +101,47 @@ impl Truth<'_> {
     fn passes(&self, sla: usize, level: u32, repetitions: u32) -> bool {
         let Some(level) = Concurrency::new(level) else { return true };
         let only = Truth { slas: &self.slas[sla..=sla], ..*self };
-        let sum: f64 = (0..repetitions).into_par_iter().map(|repetition| only.shares(level, repetition)[0]).sum();
-        sum / f64::from(repetitions) >= self.slas[sla].ok_rate.get() - 1e-9
+        let all: Requests =
+            (0..repetitions).into_par_iter().map(|repetition| only.requests(level, repetition)[0]).sum();
+        all.keeps(&self.slas[sla])
     }
 
-    /// The share of ok requests of one probe under each SLA.
-    fn shares(&self, level: Concurrency, repetition: u32) -> Vec<f64> {
+    /// The requests of one probe under each SLA.
+    fn requests(&self, level: Concurrency, repetition: u32) -> Vec<Requests> {
         // A simulated request that has its first token is not failed later: its hold need not be waited for.
         let short = self.workload.load == Load::Burst && !self.slas.iter().any(Sla::limits_later);
         let until = if short { Until::FirstTokens } else { Until::Decided(Vec::new()) };
         let (workload, slas, number) = (self.workload, self.slas, (STREAM, repetition));
         let trial = Trial { workload, slas, concurrency: level, until: &until, number };
         let measured = if short { trial.measure(self.session) } else { trial.measure_to_the_end(self.session) };
-        let share = |sla: &Sla| {
+        let requests = |sla: &Sla| {
             let tally = Tally::of(sla, &measured.requests);
             // It was left before its hold was over.
             let will_be_ok =
                 |request: &&RequestRecord| request.first_s.is_some() && sla.judge(request) != Outcome::Failed;
             let ok = if short { measured.requests.iter().filter(will_be_ok).count() as u32 } else { tally.ok };
-            f64::from(ok) / f64::from(tally.total().max(1))
+            Requests { ok: u64::from(ok), all: u64::from(tally.total()) }
         };
-        slas.iter().map(share).collect()
+        slas.iter().map(requests).collect()
+    }
+}
+
+/// Requests that were judged.
+#[derive(Clone, Copy, Debug, Default)]
+struct Requests {
+    ok: u64,
+    all: u64,
+}
+
+impl Requests {
+    /// Whether enough of them are ok.
+    fn keeps(self, sla: &Sla) -> bool {
+        self.ok as f64 / self.all.max(1) as f64 >= sla.ok_rate.get() - 1e-9
+    }
+}
+
+impl std::iter::Sum for Requests {
+    fn sum<I: Iterator<Item = Self>>(requests: I) -> Self {
+        requests.fold(Self::default(), |sum, one| Self { ok: sum.ok + one.ok, all: sum.all + one.all })
     }
 }
