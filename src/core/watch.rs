@@ -40,9 +40,12 @@ const GRACE: f64 = 0.02;
 /// | burst | from the beginning | once the verdict of each SLA is certain |
 /// | sustained | once its window has closed | then, and once it is known of each of them whether it was late |
 ///
+/// Where the engine's own failures have made the verdict, it goes on until it is certain how the other requests fare: how many the
+/// engine fails does not hang on the level, how many are late does.
+///
 /// Of a sustained load it is not enough to know the verdict: how many were late shows how far the level is from the ceiling.
 /// Limits on what follows the first token are known of no request before it ends, so that a probe under one is not stopped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Watch {
     load: Load,
     goal: Goal,
@@ -54,25 +57,28 @@ pub struct Watch {
     clock: f64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Goal {
     Decided(Vec<Following>),
     /// First tokens within this time.
     FirstTokens(Seconds),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Following {
     sla: Sla,
     ok: u32,
-    /// Requests known to have failed; a late first token is known at once, before the request ends.
-    failed: FxHashSet<u32>,
+    /// Requests known to have missed a limit; a late first token is known at once, before the request ends.
+    late: FxHashSet<u32>,
+    /// Requests that the engine failed.
+    errors: FxHashSet<u32>,
 }
 
 impl Watch {
     /// Watches a probe of this load on a ladder with these SLAs.
     pub fn new(load: &LoadPlan, slas: &[Sla], until: &Until) -> Self {
-        let follow = |sla: &Sla| Following { sla: *sla, ok: 0, failed: FxHashSet::default() };
+        let follow =
+            |sla: &Sla| Following { sla: *sla, ok: 0, late: FxHashSet::default(), errors: FxHashSet::default() };
         let goal = match until {
             Until::Decided(which) => {
                 Goal::Decided(which.iter().filter_map(|index| slas.get(*index)).map(follow).collect())
@@ -102,7 +108,7 @@ impl Watch {
         }
         if let Goal::Decided(slas) = &mut self.goal {
             for following in slas.iter_mut().filter(|following| ttft > following.sla.ttft) {
-                following.failed.insert(index);
+                following.late.insert(index);
             }
         }
     }
@@ -118,8 +124,12 @@ impl Watch {
             for following in slas {
                 match following.sla.judge(record) {
                     Outcome::Ok => following.ok += 1,
+                    Outcome::Failed if matches!(record.end, RequestEnd::Failed { .. }) => {
+                        following.late.remove(&record.index);
+                        following.errors.insert(record.index);
+                    }
                     Outcome::Failed => {
-                        following.failed.insert(record.index);
+                        following.late.insert(record.index);
                     }
                     Outcome::Undetermined => debug_assert!(record.end != RequestEnd::Finished, "an end decides"),
                 }
@@ -151,8 +161,11 @@ impl Watch {
 impl Following {
     /// Whether the requests still in flight change nothing any more, where so many that were never heard of are overdue.
     fn is_decided(&self, judged: u32, overdue: u32) -> bool {
-        let needed = self.sla.ok_rate.least_of(judged);
-        self.ok >= needed || self.failed.len() as u32 + overdue > judged - needed
+        let (late, errors) = (self.late.len() as u32 + overdue, self.errors.len() as u32);
+        let answered = judged.saturating_sub(errors);
+        let (needed, of_answered) = (self.sla.ok_rate.least_of(judged), self.sla.ok_rate.least_of(answered));
+        let fails = late + errors > judged - needed;
+        self.ok >= needed || late > answered - of_answered || fails && self.ok >= of_answered
     }
 }
 
@@ -196,6 +209,31 @@ mod tests {
         both.first(0, late);
         both.ended(&held(0, 2.0));
         assert_eq!(both.advice(), Advice::GoOn);
+    }
+
+    #[test]
+    fn failures_of_the_engine_do_not_keep_the_other_requests_from_being_seen() {
+        let mut watch = watch(4, &[sla(1.0, 5.0)]);
+        watch.ended(&request(None, 0, None, RequestEnd::Failed { reason: "no".into() }, 0.1));
+        assert_eq!(watch.advice(), Advice::GoOn);
+        (1..3).for_each(|index| watch.ended(&held(index, 0.5)));
+        assert_eq!(watch.advice(), Advice::GoOn);
+        let mut late = watch.clone();
+        late.first(3, Seconds::new(5.1).unwrap());
+        assert_eq!(late.advice(), Advice::Stop);
+        watch.ended(&held(3, 0.5));
+        assert_eq!(watch.advice(), Advice::Stop);
+    }
+
+    #[test]
+    fn an_engine_that_fails_everything_is_not_waited_for() {
+        let mut watch = watch(2, &[sla(0.5, 1.0)]);
+        for index in 0..2 {
+            assert_eq!(watch.advice(), Advice::GoOn);
+            let failed = request(None, 0, None, RequestEnd::Failed { reason: "no".into() }, 0.1);
+            watch.ended(&RequestRecord { index, ..failed });
+        }
+        assert_eq!(watch.advice(), Advice::Stop);
     }
 
     #[test]
