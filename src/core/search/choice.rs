@@ -148,7 +148,7 @@ impl<'a> Choice<'a> {
         let &Bounds { evidence, machine, sight, floor, top, ceiling } = bounds;
         let forecast = &sight.forecast;
         let (low, high) = if machine.is_steady() {
-            (ceiling, ceiling + 1)
+            (forecast.low.clamp(floor, ceiling), ceiling + 1)
         } else {
             (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top))
         };
@@ -161,7 +161,8 @@ impl<'a> Choice<'a> {
         if sight.needed.strict > 1.0 && !spending.is_doubt_paid_for() {
             // Failures or stalls may be so many that nothing passes, or not: only more requests tell.
             let most = evidence.seen.iter().map(|seen| seen.opening().len()).max().unwrap_or(0);
-            return Next::Pace(ceiling.max(most as u32).max(self.pace_level(ceiling)).min(evidence.cap()));
+            let level = ceiling.max(most as u32).max(self.pace_level(ceiling)).max(PACE_LEAST);
+            return Next::Pace(level.min(evidence.cap()));
         }
         let says_nothing = bracket.says_nothing() && !machine.is_steady() && !spending.is_all_spent();
         if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady() || says_nothing)

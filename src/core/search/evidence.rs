@@ -12,7 +12,7 @@ use super::pace::{Judged, Opening, Pace};
 use super::seen::{Needed, Seen};
 use super::spending::Spending;
 use super::stand_in::StandIn;
-use crate::experiment::{SearchSettings, Workload};
+use crate::experiment::{Resolution, SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Resolved;
 use crate::sla::{Sla, Verdict};
@@ -100,10 +100,12 @@ impl Evidence {
 
     /// What an SLA asks of its levels.
     ///
-    /// A probe ends as soon as enough of its requests are ok, so that of later tokens it never shows more than enough.
+    /// A probe ends as soon as enough of its requests are ok, so that of later tokens it never shows more than enough. And where a
+    /// machine shows no spread, who asks for a number of requests is told what it showed, bad luck that no probe has met aside.
     fn needed(&self, machine: &Machine, sla: usize, judged: Judged) -> Needed {
         let needed = Needed::of(&self.seen, &self.slas[sla]);
-        if machine.is_steady() || judged == Judged::Later { needed } else { needed.with_reserve() }
+        let to_the_request = machine.is_steady() && matches!(self.settings.resolution, Resolution::Requests(_));
+        if to_the_request || judged == Judged::Later { needed } else { needed.with_reserve() }
     }
 
     /// What of a probe an SLA judges: later tokens only where limits on them come near to being missed.

@@ -128,7 +128,11 @@ impl Outlook<'_> {
             Some(nearest) => apart(nearest).exp(),
             None => f64::INFINITY,
         };
-        let Some(nearest) = nearest.filter(|_| !self.machine.is_steady() && !self.machine.beliefs().is_empty()) else {
+        if self.machine.is_steady() {
+            let (low, _) = grain.edge(ceiling, self.cap, |level| foretold(level, self.needed.strict, 0.0) >= 0.0);
+            return Forecast { blind, low: low.min(ceiling), ..around(ceiling) };
+        }
+        let Some(nearest) = nearest.filter(|_| !self.machine.beliefs().is_empty()) else {
             return Forecast { blind, ..around(ceiling) };
         };
         // A probe will stand about as the nearest one does.
