@@ -205,15 +205,30 @@ fn random(count: usize) -> Vec<Case> {
             [("burst", Load::Burst, burst), ("sustained", Load::Sustained, patient), ("tpot", Load::Sustained, later)];
         let relative = Resolution::Relative(share(0.05));
         let noises = [("exact", 0.0, 0.0, Resolution::Requests(1)), ("drift 3%", 0.03, 0.05, relative)];
+        let mut case = |what: String, load: Load, engine: SimEngine, slas: &[Sla], resolution: Resolution| {
+            cases.push(Case {
+                name: format!("random {what} {index}"),
+                engine,
+                workload: workload(load, input as u32, output, hold),
+                slas: slas.to_vec(),
+                resolution,
+            });
+        };
         for (noise, drift, step, resolution) in noises {
+            let engine = SimEngine { probe_drift: drift, step_noise: step, ..engine };
             for (kind, load, slas) in &kinds {
-                cases.push(Case {
-                    name: format!("random {noise} {kind} {index}"),
-                    engine: SimEngine { probe_drift: drift, step_noise: step, ..engine },
-                    workload: workload(*load, input as u32, output, hold),
-                    slas: slas.clone(),
-                    resolution,
-                });
+                case(format!("{noise} {kind}"), *load, engine, slas, resolution);
+            }
+        }
+        for (noise, drift, step) in [("no noise", 0.0, 0.0), ("drift 3%", 0.03, 0.05)] {
+            let engine = SimEngine { probe_drift: drift, step_noise: step, ..engine };
+            let stalling = SimEngine { stall_rate: share(0.05), stall: seconds(2.0 * ttft), ..engine };
+            let failing = SimEngine { error_rate: share(0.02), ..engine };
+            for (kind, load) in [("burst", Load::Burst), ("sustained", Load::Sustained)] {
+                case(format!("stalls {noise} {kind}"), load, stalling, &grid(&[ttft], &[0.9]), relative);
+                for rate in [0.95, 0.99] {
+                    case(format!("errors {rate} {noise} {kind}"), load, failing, &grid(&[ttft], &[rate]), relative);
+                }
             }
         }
     }

@@ -115,8 +115,7 @@ impl UnderSla {
         let parts = Parts::of(load, sla, answered());
         let halves = sla.limits_later().then(|| {
             let first_alone = Sla { tpot: None, e2e: None, min_tokens_per_second: None, ..*sla };
-            let ended = answered().filter(|request| request.end != RequestEnd::Stopped);
-            let mut later: Vec<f64> = ended.filter_map(|request| sla.used_later(request)).map(f64::ln).collect();
+            let mut later: Vec<f64> = answered().filter_map(|request| sla.known_later(request)).map(f64::ln).collect();
             later.sort_by(f64::total_cmp);
             Halves { first: Parts::of(load, &first_alone, answered()).ascending(load), later }
         });
@@ -216,6 +215,17 @@ impl Sla {
         let e2e = self.e2e.map(|limit| request.age().get() / limit.get().max(f64::MIN_POSITIVE));
         let tpot = self.tpot_limit().zip(request.tpot()).map(|(limit, tpot)| tpot / limit);
         e2e.into_iter().chain(tpot).reduce(f64::max)
+    }
+
+    /// The same where no more could come of it: it ended by itself, its hold was over, or it was too old already when it was left.
+    fn known_later(&self, request: &RequestRecord) -> Option<f64> {
+        let used = self.used_later(request)?;
+        let is_too_old = self.e2e.is_some_and(|limit| request.age() >= limit);
+        match request.end {
+            RequestEnd::Stopped if is_too_old => Some(used.max(BEYOND)),
+            RequestEnd::Stopped => None,
+            _ => Some(used),
+        }
     }
 
     /// How much of its tightest limit a request used up that the engine did not fail.
