@@ -84,7 +84,7 @@ impl LoadPlan {
     /// Where a limit on E2E is among them, requests are watched to their end: a shorter hold could not show it. First
     /// tokens alone are asked for with a burst under either load, since both begin with one.
     pub fn new(workload: &Workload, slas: &[Sla], concurrency: Concurrency, until: &Until) -> Self {
-        let to_the_end = slas.iter().any(|sla| sla.e2e.is_some());
+        let to_the_end = slas.iter().any(Sla::judges_the_end);
         let hold = if to_the_end { Hold::UntilFinished } else { workload.hold };
         let patience = slas.iter().map(Sla::patience).max().unwrap_or(Seconds::ZERO);
         match (until, workload.load) {

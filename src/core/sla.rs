@@ -90,6 +90,11 @@ impl Sla {
         self.e2e.map_or(self.ttft, |e2e| e2e.max(self.ttft))
     }
 
+    /// Whether it judges the whole request, so that requests are let finish.
+    pub fn judges_the_end(&self) -> bool {
+        self.e2e.is_some()
+    }
+
     /// Whether it limits more than the first token.
     pub(crate) fn limits_later(&self) -> bool {
         self.tpot_limit().is_some() || self.e2e.is_some()

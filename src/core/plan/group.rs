@@ -1,9 +1,10 @@
 //! Engine groups and ladders: one load for each distinct engine configuration, one series of probes for each distinct
-//! workload and search on it.
+//! workload and search on it, and apart for SLAs that judge the whole request.
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use serde_json::json;
 
 use super::name::{Names, Unique};
 use super::{Cell, EngineGroup, Key, Ladder};
@@ -27,7 +28,10 @@ impl Groups {
         let engine = &grid.engines[point.engine as usize];
         let workload = &grid.workloads[point.workload as usize];
         let search = &grid.searches[point.search as usize];
-        let key = Key::of_keys(&[engine.key, workload.key, search.key]);
+        let mut parts = vec![engine.key, workload.key, search.key];
+        // Where the whole request is judged it is let finish, which is another load than one that holds requests for a while.
+        parts.extend(grid.slas[point.sla as usize].value.judges_the_end().then(|| Key::of(&json!("until-finished"))));
+        let key = Key::of_keys(&parts);
         if let Some(ladder) = self.ladder_of.get(&key) {
             return *ladder;
         }

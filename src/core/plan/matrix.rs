@@ -27,8 +27,9 @@ fn add_cells(index: usize, experiment: &Experiment, groups: &mut Groups, cells: 
     let mut unique = Unique::with_capacity(grid.points.len());
     let mut ladders = LadderOf::default();
     for (row, point) in grid.points.iter().enumerate() {
-        let ladder = ladders.get(point, || groups.ladder(experiment, point, (index, row)));
         let sla = &grid.slas[point.sla as usize];
+        let judges_the_end = sla.value.judges_the_end();
+        let ladder = ladders.get(point, judges_the_end, || groups.ladder(experiment, point, (index, row)));
         let key = Key::of_keys(&[groups.key_of(ladder), sla.key]);
         let id = unique.name(names.cell(row), key);
         groups.answer(ladder, cells.len());
@@ -37,16 +38,16 @@ fn add_cells(index: usize, experiment: &Experiment, groups: &mut Groups, cells: 
     }
 }
 
-/// The ladder of each point, by its indices: neighbours mostly share one.
+/// The ladder of each point, by its indices and by whether it judges the whole request: neighbours mostly share one.
 #[derive(Default)]
 struct LadderOf {
-    known: FxHashMap<(u32, u32, u32), usize>,
-    latest: Option<((u32, u32, u32), usize)>,
+    known: FxHashMap<(u32, u32, u32, bool), usize>,
+    latest: Option<((u32, u32, u32, bool), usize)>,
 }
 
 impl LadderOf {
-    fn get(&mut self, point: &Point, make: impl FnOnce() -> usize) -> usize {
-        let place = (point.engine, point.workload, point.search);
+    fn get(&mut self, point: &Point, judges_the_end: bool, make: impl FnOnce() -> usize) -> usize {
+        let place = (point.engine, point.workload, point.search, judges_the_end);
         if let Some((_, ladder)) = self.latest.filter(|(latest, _)| *latest == place) {
             return ladder;
         }

@@ -80,7 +80,7 @@ pub struct EngineGroup {
 pub struct Ladder {
     /// A short name that is unique in the plan.
     pub id: String,
-    /// Digest of engine, workload and search settings.
+    /// Digest of engine, workload and search settings, and of whether requests are let finish.
     pub key: Key,
     /// The group: index into [`Plan::groups`].
     pub group: usize,
@@ -117,7 +117,7 @@ pub fn plan(experiments: &[Experiment]) -> Plan {
 impl Ladder {
     /// How long a request is kept in flight: where a limit on the whole request is to be judged, until it finishes.
     pub fn hold(&self, cells: &[Cell]) -> Hold {
-        let judges_the_end = self.cells.iter().any(|cell| cells[*cell].sla.e2e.is_some());
+        let judges_the_end = self.cells.iter().any(|cell| cells[*cell].sla.judges_the_end());
         if judges_the_end { Hold::UntilFinished } else { self.workload.hold }
     }
 }

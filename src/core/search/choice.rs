@@ -119,7 +119,11 @@ impl<'a> Choice<'a> {
             if machine.is_steady() { forecast.between(floor, top) } else { forecast.ceiling.clamp(floor, top - 1) };
         let certain = evidence.stand_in.is_exact();
         if let Some(level) = self.ramp(ceiling).filter(|_| !certain) {
-            return Next::Pace(level);
+            // A request that is held tells whether it may be later tokens that are missed, far below this level.
+            let start = evidence.settings.start_concurrency.get();
+            let is_untried = evidence.is_unknown_later(sla) && evidence.tries(start) == 0;
+            let is_cheaper = is_untried && evidence.held_s(sla) < evidence.first_tokens_s(level);
+            return if is_cheaper { Next::Level(start) } else { Next::Pace(level) };
         }
         // What was seen contradicts the forecast: the curve has another shape than what it was foretold from.
         let contradicted = !machine.is_steady() && (forecast.low >= top || forecast.high <= floor);
@@ -148,7 +152,9 @@ impl<'a> Choice<'a> {
         let &Bounds { evidence, machine, sight, floor, top, ceiling } = bounds;
         let forecast = &sight.forecast;
         let (low, high) = if machine.is_steady() {
-            (forecast.low.clamp(floor, ceiling), ceiling + 1)
+            // Below the ceiling only where something is set aside for bad luck.
+            let low = if sight.needed.strict > sight.needed.likely { forecast.low } else { ceiling };
+            (low.clamp(floor, ceiling), ceiling + 1)
         } else {
             (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top))
         };

@@ -16,6 +16,7 @@ use crate::experiment::{Resolution, SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Resolved;
 use crate::sla::{Sla, Verdict};
+use crate::units::Seconds;
 use crate::watch::Until;
 
 /// The first probe of a sustained load is this much smaller than what fills the engine: it costs little, and shows how long
@@ -120,9 +121,12 @@ impl Evidence {
         let fails = |seen: &&Seen| seen.probe.under[sla].tally.verdict(limits.ok_rate) == Verdict::Fail;
         let lowest_fail = self.seen.iter().filter(fails).map(Seen::concurrency).min().unwrap_or(u32::MAX);
         let is_slow = |seen: &Seen| {
-            let used = seen.probe.under[sla].half(Half::Later);
-            let needed = (limits.ok_rate.get() * used.len() as f64).ceil() as usize;
-            needed > 0 && used[needed - 1] > CLEAR
+            let (first, later) = (seen.probe.under[sla].half(Half::First), seen.probe.under[sla].half(Half::Later));
+            let in_time = first.partition_point(|used| *used <= 0.0);
+            let near = later.len() - later.partition_point(|used| *used <= CLEAR);
+            // Where too few first tokens are in time already, it does not matter what follows them.
+            let to_spare = in_time.checked_sub(limits.ok_rate.least_of(first.len() as u32) as usize);
+            to_spare.is_some_and(|to_spare| near > to_spare)
         };
         let slow = self.seen.iter().any(|seen| seen.concurrency() <= lowest_fail && is_slow(seen));
         if slow { Judged::Later } else { Judged::FirstTokens }
@@ -178,6 +182,10 @@ impl Evidence {
             let part = self.capacity.full.map_or(f64::INFINITY, |full| f64::from(full) / FIRST_PART);
             return outlook.by_levels(levels, outlook.served_within(self.slas[sla].ttft.get()).min(part).max(1.0));
         }
+        let is_early = machine.is_steady() || machine.beliefs().is_empty();
+        if self.slas[sla].limits_later() && is_early && !self.is_unknown_later(sla) {
+            return outlook.by_levels(levels, outlook.served_within(self.patience_s));
+        }
         let by_curve = outlook.by_curve();
         let slow_below = |level: &Level| {
             level.concurrency <= by_curve.ceiling && level.margin(machine, needed.likely, 0.0, Unknown::Failed) < 0.0
@@ -198,6 +206,27 @@ impl Evidence {
             seen.opening().len() >= ceiling as usize || shown.is_some_and(|shown| shown >= limit)
         };
         self.load == Load::Burst && !self.seen.iter().any(shows)
+    }
+
+    /// Whether an SLA limits later tokens, of which no probe has shown any.
+    pub fn is_unknown_later(&self, sla: usize) -> bool {
+        let (limits, can_show) = (&self.slas[sla], |sla: &Sla| sla.e2e.is_some() || self.hold_s > 0.0);
+        let shows = |seen: &Seen| !seen.probe.under[sla].half(Half::Later).is_empty();
+        self.load == Load::Burst && limits.limits_later() && can_show(limits) && !self.seen.iter().any(shows)
+    }
+
+    /// How long a request is held at the most that keeps an SLA, in seconds: until it has put all of its tokens out.
+    pub fn held_s(&self, sla: usize) -> f64 {
+        let limits = &self.slas[sla];
+        let hold = limits.e2e.map_or(self.hold_s, Seconds::get);
+        limits.tpot_limit().map_or(hold, |tpot| hold.min(self.output_tokens * tpot))
+    }
+
+    /// About how long a burst of this size takes to its first tokens, in seconds, by the largest so far.
+    pub fn first_tokens_s(&self, level: u32) -> f64 {
+        let largest = self.seen.iter().max_by_key(|seen| seen.concurrency());
+        let time = |seen: &Seen| seen.left_after() * f64::from(level) / f64::from(seen.concurrency());
+        largest.map_or(0.0, time)
     }
 
     /// What the probes so far have cost.
