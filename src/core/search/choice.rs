@@ -73,7 +73,8 @@ impl<'a> Choice<'a> {
                 Next::Settled => brackets[sla].settled = true,
             }
         }
-        (brackets, Step::Done)
+        let more = (0..evidence.slas.len()).find_map(|sla| self.look_for_failures(sla));
+        (brackets, more.map_or(Step::Done, first_tokens))
     }
 
     /// A probe of this level for an SLA, and for those that expect their ceiling close by.
@@ -209,6 +210,16 @@ impl<'a> Choice<'a> {
         // the upper one: it shows the curve, and is not held.
         let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
         level.map_or(Next::Settled, Next::Level)
+    }
+
+    /// A burst in which the engine may show that it fails more requests than an SLA allows, where so few were made that it need
+    /// not have yet, and one more is not dear.
+    fn look_for_failures(&self, sla: usize) -> Option<u32> {
+        let (evidence, sight) = (self.evidence, &self.sights[sla]);
+        let level = sight.forecast.ceiling.clamp(PACE_LEAST, evidence.cap().max(PACE_LEAST));
+        let is_cheap = self.spending.is_little_with(evidence.first_tokens_s(level));
+        let is_asked = !evidence.takes_as_shown(&self.machine) && !evidence.would_have_failed(sla);
+        (is_asked && is_cheap).then_some(level.min(evidence.cap()))
     }
 
     /// A level near this one at which a laxer SLA expects its lower bound: one probe is to serve both.

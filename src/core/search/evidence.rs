@@ -22,6 +22,8 @@ use crate::watch::Until;
 /// The first probe of a sustained load is this much smaller than what fills the engine: it costs little, and shows how long
 /// requests live.
 const FIRST_PART: f64 = 16.0;
+/// What is less likely than this is taken to be ruled out.
+const UNLIKELY: f64 = 0.05;
 /// Limits on what follows the first token do not matter where requests use up no more of them than this, as a logarithm.
 const CLEAR: f64 = -0.1;
 
@@ -101,12 +103,16 @@ impl Evidence {
 
     /// What an SLA asks of its levels.
     ///
-    /// A probe ends as soon as enough of its requests are ok, so that of later tokens it never shows more than enough. And where a
-    /// machine shows no spread, who asks for a number of requests is told what it showed, bad luck that no probe has met aside.
+    /// A probe ends as soon as enough of its requests are ok, so that of later tokens it never shows more than enough.
     fn needed(&self, machine: &Machine, sla: usize, judged: Judged) -> Needed {
         let needed = Needed::of(&self.seen, &self.slas[sla]);
-        let to_the_request = machine.is_steady() && matches!(self.settings.resolution, Resolution::Requests(_));
-        if to_the_request || judged == Judged::Later { needed } else { needed.with_reserve() }
+        if self.takes_as_shown(machine) || judged == Judged::Later { needed } else { needed.with_reserve() }
+    }
+
+    /// Whether nothing is set aside for bad luck that no probe has met: where a machine shows no spread, who asks for a number of
+    /// requests is told what it showed.
+    pub fn takes_as_shown(&self, machine: &Machine) -> bool {
+        machine.is_steady() && matches!(self.settings.resolution, Resolution::Requests(_))
     }
 
     /// What of a probe an SLA judges: later tokens only where limits on them come near to being missed.
@@ -206,6 +212,16 @@ impl Evidence {
             seen.opening().len() >= ceiling as usize || shown.is_some_and(|shown| shown >= limit)
         };
         self.load == Load::Burst && !self.seen.iter().any(shows)
+    }
+
+    /// Whether an engine that fails twice as many requests as an SLA allows would all but surely have failed one by now.
+    pub fn would_have_failed(&self, sla: usize) -> bool {
+        let under = self.seen.iter().filter_map(|seen| seen.probe.under.first());
+        let (errors, requests) = under.fold((0, 0), |(errors, requests), under| {
+            (errors + under.errors, requests + under.errors + under.total() - under.unknown)
+        });
+        let answered = (1.0 - 2.0 * (1.0 - self.slas[sla].ok_rate.get())).max(0.0);
+        errors > 0 || answered.powf(f64::from(requests)) < UNLIKELY
     }
 
     /// Whether an SLA limits later tokens, of which no probe has shown any.

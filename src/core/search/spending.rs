@@ -16,6 +16,8 @@ const PACE_SPEND: f64 = 0.45;
 /// of the time of one probe at each bound; and before no more than the widest that is of use is asked for.
 const WORTHWHILE: f64 = 1.9;
 const AT_LAST: f64 = 2.0 * WORTHWHILE;
+/// And that it may take for what need not be known, but is good to know.
+const LITTLE: f64 = 1.5;
 /// And before it is left open whether failures and stalls are too many for any level.
 const DOUBT: f64 = 8.0;
 /// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
@@ -56,6 +58,11 @@ impl Spending {
     /// Whether no more is worth while than what brackets cannot do without.
     pub fn is_worthwhile_spent(&self) -> bool {
         self.total >= WORTHWHILE * self.certificate
+    }
+
+    /// Whether it is not much even with so many seconds more.
+    pub fn is_little_with(&self, seconds: f64) -> bool {
+        self.total + seconds <= LITTLE * self.certificate
     }
 
     /// Whether no more is spent even on a bracket that is no answer.
