@@ -129,7 +129,8 @@ impl Outlook<'_> {
             None => f64::INFINITY,
         };
         if self.machine.is_steady() {
-            let (low, _) = grain.edge(ceiling, self.cap, |level| foretold(level, self.needed.strict, 0.0) >= 0.0);
+            let strict = |level: u32| foretold(level, self.needed.strict, 0.0) + offsets.at(level) >= 0.0;
+            let (low, _) = grain.edge(ceiling, self.cap, strict);
             return Forecast { blind, low: low.min(ceiling), ..around(ceiling) };
         }
         let Some(nearest) = nearest.filter(|_| !self.machine.beliefs().is_empty()) else {

@@ -119,7 +119,7 @@ impl<'a> Level<'a> {
 
     /// The share of ok requests in the long run if everything took `exp(slower)` times as long, on a machine of this
     /// spread. Engine failures are left out.
-    pub fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
+    fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
         share(self.told(unknown), machine, slower, spread)
     }
 
