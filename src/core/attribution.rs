@@ -230,6 +230,17 @@ pub(crate) mod testing {
         }
     }
 
+    /// All first tokens within 1 s.
+    pub fn sla() -> Sla {
+        Sla {
+            ok_rate: Share::ALL,
+            ttft: Seconds::new(1.0).unwrap(),
+            tpot: None,
+            e2e: None,
+            min_tokens_per_second: None,
+        }
+    }
+
     /// Prompts of 100 tokens in a burst.
     pub fn workload() -> Workload {
         Workload {
@@ -246,22 +257,12 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{measured, workload};
+    use super::testing::{measured, sla, workload};
     use super::*;
     use crate::protocol::SchedulerSeen;
     use crate::units::Seconds;
 
     const LATE: [f64; 4] = [0.5, 0.8, 1.1, 1.4];
-
-    fn sla() -> Sla {
-        Sla {
-            ok_rate: Share::ALL,
-            ttft: Seconds::new(1.0).unwrap(),
-            tpot: None,
-            e2e: None,
-            min_tokens_per_second: None,
-        }
-    }
 
     fn engine(max_num_seqs: u32) -> Resolved {
         Resolved { max_num_seqs: Some(max_num_seqs), ..Resolved::default() }

@@ -62,7 +62,10 @@ impl RunDir {
 /// What cannot be looked into is an error: it may hold the very run that is asked for.
 pub fn runs(results: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    if results.try_exists().with_context(|| format!("cannot look for runs at {}", results.display()))? {
+    if results
+        .try_exists()
+        .with_context(|| format!("cannot look for runs at {}; name another place with --results", results.display()))?
+    {
         for experiment in directories(results)? {
             found.extend(directories(&experiment)?.into_iter().filter(|path| path.join("run.json").is_file()));
         }
@@ -74,7 +77,8 @@ pub fn runs(results: &Path) -> Result<Vec<PathBuf>> {
 
 fn directories(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = || std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>();
-    let entries = entries().with_context(|| format!("cannot look for runs in {}", path.display()))?;
+    let entries = entries()
+        .with_context(|| format!("cannot look for runs in {}; name another place with --results", path.display()))?;
     Ok(entries.into_iter().filter(|path| path.is_dir()).collect())
 }
 

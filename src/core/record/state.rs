@@ -265,27 +265,16 @@ pub struct Heading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attribution::testing::{measured, workload};
+    use crate::attribution::testing::{measured, sla, workload};
     use crate::attribution::{Limit, attribute};
     use crate::audit::Audit;
     use crate::protocol::Measured;
     use crate::record::Probe;
     use crate::sla::Tally;
-    use crate::units::Share;
     use crate::watch::Until;
 
     const QUICK: [f64; 2] = [0.2, 0.4];
     const SLOW: [f64; 2] = [0.4, 1.4];
-
-    fn sla() -> Sla {
-        Sla {
-            ok_rate: Share::ALL,
-            ttft: Seconds::new(1.0).unwrap(),
-            tpot: None,
-            e2e: None,
-            min_tokens_per_second: None,
-        }
-    }
 
     /// A probe whose requests got their first token at these moments, in an engine that ran so many of its two at once.
     fn probe(concurrency: u32, first_tokens: &[f64], ran: u32, counts: bool) -> ProbeRecord {

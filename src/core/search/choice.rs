@@ -74,8 +74,8 @@ impl<'a> Choice<'a> {
             }
         }
         // Where not even one request passes, failures would change nothing.
-        let mut open = (0..evidence.slas.len()).filter(|sla| brackets[*sla].fail != Some(1));
-        let more = open.find_map(|sla| self.look_for_failures(sla));
+        let passes = |sla: &usize| brackets[*sla].fail != Some(1);
+        let more = (0..evidence.slas.len()).filter(passes).find_map(|sla| self.look_for_failures(sla));
         (brackets, more.map_or(Step::Done, first_tokens))
     }
 

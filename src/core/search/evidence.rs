@@ -12,6 +12,7 @@ use super::pace::{Judged, Opening, Pace};
 use super::seen::{Needed, Seen};
 use super::spending::Spending;
 use super::stand_in::StandIn;
+use crate::attribution::Answered;
 use crate::experiment::{Resolution, SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Resolved;
@@ -216,12 +217,9 @@ impl Evidence {
 
     /// Whether an engine that fails twice as many requests as an SLA allows would all but surely have failed one by now.
     pub fn would_have_failed(&self, sla: usize) -> bool {
-        let under = self.seen.iter().filter_map(|seen| seen.probe.under.first());
-        let (errors, requests) = under.fold((0, 0), |(errors, requests), under| {
-            (errors + under.errors, requests + under.errors + under.total() - under.unknown)
-        });
-        let answered = (1.0 - 2.0 * (1.0 - self.slas[sla].ok_rate.get())).max(0.0);
-        errors > 0 || answered.powf(f64::from(requests)) < UNLIKELY
+        let Answered { requests, errors } = self.seen.iter().map(Seen::answered).sum();
+        let spared = (1.0 - 2.0 * (1.0 - self.slas[sla].ok_rate.get())).max(0.0);
+        errors > 0 || spared.powf(f64::from(requests)) < UNLIKELY
     }
 
     /// Whether an SLA limits later tokens, of which no probe has shown any.

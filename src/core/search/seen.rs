@@ -1,9 +1,10 @@
 //! The probes of a ladder as the guided search keeps them, and what their bad luck asks of every level.
 
 use super::belief::Standing;
-use super::observation::Observation;
+use super::observation::{Observation, UnderSla};
 use super::pace::{Judged, Opening, Pace};
 use super::stall::Stall;
+use crate::attribution::Answered;
 use crate::sla::{Sla, Verdict};
 use crate::stats::share_bounds;
 
@@ -65,6 +66,15 @@ impl Seen {
     /// How it stands, luck apart, with a view to what is judged; by no more than its first `ranks` first tokens.
     pub fn standing(&self, pace: &Pace, judged: Judged, ranks: u32) -> Standing {
         pace.standing(self.compared(ranks), self.concurrency(), judged)
+    }
+
+    /// What became of its requests, whatever the SLA.
+    pub fn answered(&self) -> Answered {
+        let of = |under: &UnderSla| Answered {
+            requests: under.errors + under.total() - under.unknown,
+            errors: under.errors,
+        };
+        self.probe.under.first().map(of).unwrap_or_default()
     }
 
     /// Whether it was carried through to a verdict of its own on this SLA, and no stall made it.
@@ -132,12 +142,11 @@ struct Loss {
 
 /// The share of requests that the engine fails, whatever the load.
 fn errors(seen: &[Seen], miss: f64) -> Loss {
-    let first = || seen.iter().filter_map(|seen| seen.probe.under.first());
-    let failed: f64 = first().map(|under| f64::from(under.errors)).sum();
-    if failed == 0.0 {
+    let all: Answered = seen.iter().map(Seen::answered).sum();
+    if all.errors == 0 {
         return Loss::default();
     }
-    let answered: f64 = first().map(|under| f64::from(under.errors + under.total() - under.unknown)).sum();
+    let (failed, answered) = (f64::from(all.errors), f64::from(all.requests));
     let (least, _) = share_bounds(failed, answered + CALM_REQUESTS, miss);
     let (_, most) = share_bounds(failed, answered, miss);
     Loss { least, likely: failed / (answered + CALM_REQUESTS), most }
@@ -160,7 +169,6 @@ fn stalls(seen: &[Seen], sla: &Sla, miss: f64) -> Loss {
 mod tests {
     use super::*;
     use crate::load::Load;
-    use crate::search::UnderSla;
     use crate::sla::Tally;
     use crate::units::{Concurrency, Seconds, Share};
 

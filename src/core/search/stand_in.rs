@@ -94,7 +94,7 @@ impl StandIn {
         let rows: Vec<Row> = calm.flat_map(|(rows, _)| rows).copied().collect();
         let Some(times) = Times::of(&rows) else { return };
         let is_certain = least_squares(&rows, &[0, 1, 2]).is_some() && rows.len() > 3;
-        let fails = seen.iter().any(|seen| seen.probe.under.first().is_some_and(|under| under.errors > 0));
+        let fails = seen.iter().any(|seen| seen.answered().errors > 0);
         self.exact = !fails && is_certain && rows.iter().all(|row| (times.of_row(row) - 1.0).abs() < EXACT);
         let tolerance = if self.exact { EXACT } else { SIMILAR };
         let is_near = |old: Times| rows.iter().all(|row| (old.of_row(row) / times.of_row(row) - 1.0).abs() < tolerance);
