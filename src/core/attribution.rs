@@ -79,7 +79,7 @@ pub struct LimitedBy {
 }
 
 /// What became of requests that the engine answered, be it late: given a first token, or failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// All of them.
     pub requests: u32,
@@ -88,12 +88,15 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// Counts the requests that belong to the measurement.
-    pub fn of(requests: &[RequestRecord]) -> Self {
-        let judged = || requests.iter().filter(|request| request.judged);
-        let is_error = |request: &&RequestRecord| matches!(request.end, RequestEnd::Failed { .. });
-        let is_answered = |request: &&RequestRecord| request.first_s.is_some() || is_error(request);
-        Self { requests: judged().filter(is_answered).count() as u32, errors: judged().filter(is_error).count() as u32 }
+    /// Counts these requests.
+    pub fn of<'a>(requests: impl IntoIterator<Item = &'a RequestRecord>) -> Self {
+        let mut counted = Self::default();
+        for request in requests {
+            let is_error = matches!(request.end, RequestEnd::Failed { .. });
+            counted.errors += u32::from(is_error);
+            counted.requests += u32::from(is_error || request.first_s.is_some());
+        }
+        counted
     }
 }
 
@@ -135,7 +138,7 @@ pub fn attribute(
     if tally.verdict(sla.ok_rate) != Verdict::Fail {
         return None;
     }
-    let Answered { requests, errors } = Answered::of(&measured.requests);
+    let Answered { requests, errors } = Answered::of(judged.iter().copied());
     let scheduler = measured.scheduler;
     let limit = if 2 * errors > tally.failed {
         Limit::EngineError
@@ -336,8 +339,7 @@ mod tests {
         let mut probe = measured(&LATE);
         probe.requests[0].first_s = None;
         probe.requests[1].end = RequestEnd::Failed { reason: "no".into() };
-        probe.requests[2].judged = false;
-        assert_eq!(Answered::of(&probe.requests), Answered { requests: 2, errors: 1 });
+        assert_eq!(Answered::of(&probe.requests), Answered { requests: 3, errors: 1 });
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub(super) struct Standing {
     pub slower: f64,
     /// How each split of the variance sees that.
     pub views: Vec<View>,
+    /// By how much, as a logarithm, probes of its level differ for another reason than their pace: the standard deviation that
+    /// failures alone make.
+    pub churn: f64,
 }
 
 /// A probe under one split of the variance. Variances are parts of the scale.

@@ -110,6 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::attribution::Answered;
     use crate::experiment::{Resolution, Strategy};
     use crate::load::Load;
     use crate::search::UnderSla;
@@ -149,7 +150,7 @@ mod tests {
 
     fn observation(concurrency: Concurrency, tallies: Vec<Tally>) -> Observation {
         let seconds = Seconds::new(1.0).unwrap();
-        let under = |tally| UnderSla { tally, used: Vec::new(), halves: None, errors: 0, unknown: 0 };
+        let under = |tally| UnderSla { tally, used: Vec::new(), halves: None, unknown: 0 };
         let under = tallies.into_iter().map(under).collect();
         Observation {
             load: Load::Burst,
@@ -157,6 +158,7 @@ mod tests {
             first_tokens_only: false,
             seconds,
             opening: Vec::new(),
+            answered: Answered::default(),
             streamed: None,
             under,
         }

@@ -74,7 +74,7 @@ impl<'a> Choice<'a> {
             }
         }
         // Where not even one request passes, failures would change nothing.
-        let passes = |sla: &usize| brackets[*sla].fail != Some(1);
+        let passes = |sla: &usize| brackets[*sla].fail != Some(1) && evidence.seen.len() + 1 < most;
         let more = (0..evidence.slas.len()).filter(passes).find_map(|sla| self.look_for_failures(sla));
         (brackets, more.map_or(Step::Done, first_tokens))
     }
@@ -164,7 +164,8 @@ impl<'a> Choice<'a> {
         let width = evidence.settings.resolution.width_at(low.max(1));
         let sure = high - low <= width;
         let spending = &self.spending;
-        if !sure && spending.is_pace_worthwhile(machine) {
+        let churn = evidence.stand_in.churn(ceiling.max(1), sla, sight.needed.likely);
+        if !sure && spending.is_pace_worthwhile(machine, ceiling, churn) {
             return Next::Pace(self.pace_level(ceiling));
         }
         if sight.needed.strict > 1.0 && !spending.is_doubt_paid_for() {
@@ -219,7 +220,7 @@ impl<'a> Choice<'a> {
     fn look_for_failures(&self, sla: usize) -> Option<u32> {
         let (evidence, sight) = (self.evidence, &self.sights[sla]);
         let level = sight.forecast.ceiling.clamp(PACE_LEAST, evidence.cap().max(PACE_LEAST));
-        let is_cheap = self.spending.is_little_with(evidence.first_tokens_s(level));
+        let is_cheap = self.spending.is_little_with(evidence.first_tokens_s(level), evidence.load);
         let is_asked = !evidence.takes_as_shown(&self.machine) && !evidence.would_have_failed(sla);
         (is_asked && is_cheap).then_some(level.min(evidence.cap()))
     }

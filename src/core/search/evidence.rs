@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Observation;
+use super::belief::Standing;
 use super::bracket::Bracket;
 use super::capacity::Capacity;
 use super::forecast::{Forecast, Outlook};
@@ -25,6 +26,9 @@ use crate::watch::Until;
 const FIRST_PART: f64 = 16.0;
 /// What is less likely than this is taken to be ruled out.
 const UNLIKELY: f64 = 0.05;
+/// Failures that matter, as a multiple of those that an SLA allows: in a burst, and under a sustained load.
+const MATTERS: f64 = 2.0;
+const MATTERS_SUSTAINED: f64 = 0.4;
 /// Limits on what follows the first token do not matter where requests use up no more of them than this, as a logarithm.
 const CLEAR: f64 = -0.1;
 
@@ -99,7 +103,7 @@ impl Evidence {
     pub fn machine(&self) -> Machine {
         let openings: Vec<Opening> = self.seen.iter().map(|seen| seen.compared(u32::MAX)).collect();
         let pace = Pace::of(&openings, self.prompts_per_step).filter(|_| !self.stand_in.is_exact());
-        Machine::new(pace, self.seen.len())
+        Machine::new(pace, self.stand_in.churns(), self.seen.len())
     }
 
     /// What an SLA asks of its levels.
@@ -140,7 +144,13 @@ impl Evidence {
     }
 
     /// The levels that say something of an SLA.
-    fn levels<'a>(&'a self, machine: &Machine, sla: usize, judged: Judged) -> BTreeMap<u32, Level<'a>> {
+    fn levels<'a>(
+        &'a self,
+        machine: &Machine,
+        sla: usize,
+        judged: Judged,
+        needed: &Needed,
+    ) -> BTreeMap<u32, Level<'a>> {
         let mut levels = BTreeMap::new();
         // A probe that was stopped for the sake of another SLA says nothing of this one.
         let says = |seen: &&Seen| seen.probe.load == self.load && seen.decides(sla, &self.slas[sla]);
@@ -148,7 +158,8 @@ impl Evidence {
             let under = &seen.probe.under[sla];
             if under.total() > 0 {
                 let level = seen.concurrency();
-                let standing = machine.standing(seen, judged);
+                let churn = self.stand_in.churn(level, sla, needed.likely);
+                let standing = Standing { churn, ..machine.standing(seen, judged) };
                 levels.entry(level).or_insert_with(|| Level::new(level, judged)).add(under, standing);
             }
         }
@@ -159,7 +170,7 @@ impl Evidence {
     pub fn sight(&self, machine: &Machine, sla: usize) -> Sight<'_> {
         let judged = self.judged(sla);
         let needed = self.needed(machine, sla, judged);
-        let levels = self.levels(machine, sla, judged);
+        let levels = self.levels(machine, sla, judged, &needed);
         let bracket = Bracket::of(&levels, machine, &needed, self.settings.confidence);
         let forecast = self.forecast(machine, sla, judged, needed, &levels);
         Sight { needed, levels, forecast, bracket }
@@ -215,10 +226,12 @@ impl Evidence {
         self.load == Load::Burst && !self.seen.iter().any(shows)
     }
 
-    /// Whether an engine that fails twice as many requests as an SLA allows would all but surely have failed one by now.
+    /// Whether an engine that fails enough requests to matter to an SLA would all but surely have failed one by now. Under a sustained
+    /// load fewer matter than it allows, since they change how the others fare, and bursts that show them cost little beside it.
     pub fn would_have_failed(&self, sla: usize) -> bool {
-        let Answered { requests, errors } = self.seen.iter().map(Seen::answered).sum();
-        let spared = (1.0 - 2.0 * (1.0 - self.slas[sla].ok_rate.get())).max(0.0);
+        let Answered { requests, errors } = self.seen.iter().map(|seen| seen.probe.answered).sum();
+        let part = if self.load == Load::Sustained { MATTERS_SUSTAINED } else { MATTERS };
+        let spared = (1.0 - part * (1.0 - self.slas[sla].ok_rate.get())).max(0.0);
         errors > 0 || spared.powf(f64::from(requests)) < UNLIKELY
     }
 

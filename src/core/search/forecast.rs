@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::slice;
 
+use super::belief::Standing;
 use super::curve::Curve;
 use super::edge::Grain;
 use super::level::{Level, Machine, Unknown};
@@ -66,7 +67,7 @@ impl Outlook<'_> {
         };
         let (limit, likely) = (self.sla.ttft.get().ln(), self.needed.likely.min(1.0));
         let ceiling = |curve: &Curve, limit: f64, near: u32| {
-            curve.ceiling(self.machine, limit, likely, self.spread(near), self.cap)
+            curve.ceiling(self.machine, limit, likely, self.machine.spread(near), self.cap)
         };
         let rough = ceiling(&self.curve(longest, u32::MAX), limit, u32::MAX);
         // The curve is that of one probe: it is laid through the middle of all where it matters.
@@ -83,7 +84,7 @@ impl Outlook<'_> {
         let least = margin(self.needed.strict).exceeded_with(1.0 - self.miss);
         let most = margin(self.needed.lax).exceeded_with(self.miss);
         // What is left of the margin at the ceiling itself is no part of the uncertainty.
-        let own = curve.margin(self.machine, at, limit, likely, self.spread(at)).max(0.0);
+        let own = curve.margin(self.machine, at, limit, likely, self.machine.spread(at)).max(0.0);
         let low = ceiling(&curve, limit + (least - own).min(0.0), at);
         let high = ceiling(&curve, limit + (most - own).max(0.0), at).saturating_add(1);
         Forecast { ceiling: middle, low: low.min(middle), high: high.max(middle + 1), blind: 1.0 }
@@ -98,12 +99,12 @@ impl Outlook<'_> {
         }
         let likely = self.needed.likely;
         let margin =
-            |level: &Level| level.margin(self.machine, likely, self.spread(level.concurrency), Unknown::Failed);
+            |level: &Level| level.margin(self.machine, likely, self.machine.spread(level.concurrency), Unknown::Failed);
         let measured: Vec<(u32, f64)> = levels.values().map(|level| (level.concurrency, margin(level))).collect();
         let foretold = |level: u32, needed: f64, spread: f64| {
             self.stand_in.margin(self.machine, level, self.sla_index, needed, spread)
         };
-        let foretold_likely = |level: u32| foretold(level, likely, self.spread(level));
+        let foretold_likely = |level: u32| foretold(level, likely, self.machine.spread(level));
         // One that is exact is taken at its word: a probe that was left early shows less of its level.
         let offsets = if self.stand_in.is_exact() {
             Offsets::default()
@@ -137,8 +138,10 @@ impl Outlook<'_> {
             return Forecast { blind, ..around(ceiling) };
         };
         // A probe will stand about as the nearest one does.
-        let standing = levels[nearest].standing();
+        let nearest = levels[nearest].standing();
         let reaches = |level: u32, needed: f64, probability: f64| {
+            let churn = self.stand_in.churn(level, self.sla_index, likely);
+            let standing = Standing { churn, ..nearest.clone() };
             let margin = |spread| foretold(level, needed, spread) + standing.slower;
             let posterior = self.machine.posterior(level, slice::from_ref(&standing), margin);
             posterior.at_least(-offsets.at(level)) >= probability
@@ -169,11 +172,6 @@ impl Outlook<'_> {
         let sizes = self.machine.pace.iter().flat_map(Pace::sizes).map(|(size, time)| (f64::from(size), time));
         let curve = Curve::new(longest.opening(), slower, complete, self.prompts_per_step, certain);
         curve.left_after(longest.left_after(), slower).with_sizes(sizes)
-    }
-
-    /// About how much the time of this rank differs from probe to probe.
-    fn spread(&self, rank: u32) -> f64 {
-        self.machine.beliefs().iter().map(|belief| belief.weight * belief.spread(rank)).sum()
     }
 
     /// As many as are served within this time, in seconds.

@@ -22,18 +22,25 @@ pub(super) struct Level<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub pace: Option<Pace>,
+    /// Whether probes of a level differ for another reason than its pace (see [`Standing::churn`]).
+    churns: bool,
     /// Probes that were made, whether or not they showed its pace.
     probes: usize,
     slices: Vec<Slice>,
 }
 
 impl Machine {
-    pub fn new(pace: Option<Pace>, probes: usize) -> Self {
-        Self { pace, probes, slices: normal_slices(&TAILS) }
+    pub fn new(pace: Option<Pace>, churns: bool, probes: usize) -> Self {
+        Self { pace, churns, probes, slices: normal_slices(&TAILS) }
     }
 
     /// Whether it shows no spread at all.
     pub fn is_steady(&self) -> bool {
+        !self.churns && self.has_steady_pace()
+    }
+
+    /// Whether its pace shows none.
+    pub fn has_steady_pace(&self) -> bool {
         self.pace.as_ref().map_or(self.is_mute(), Pace::is_steady)
     }
 
@@ -46,9 +53,14 @@ impl Machine {
         }
     }
 
+    /// About how much the time of this rank differs from probe to probe, as a logarithm.
+    pub fn spread(&self, rank: u32) -> f64 {
+        self.beliefs().iter().map(|belief| belief.weight * belief.spread(rank)).sum()
+    }
+
     /// How a probe stands.
     pub fn standing(&self, seen: &Seen, judged: Judged) -> Standing {
-        let unknown = || Standing { slower: 0.0, views: vec![View::default()] };
+        let unknown = || Standing { views: vec![View::default()], ..Standing::default() };
         self.pace.as_ref().map_or_else(unknown, |pace| seen.standing(pace, judged, u32::MAX))
     }
 
@@ -74,12 +86,13 @@ impl Machine {
         let values = nodes.map(&margin);
         let mut posterior = Posterior::default();
         let count = standings.len() as f64;
+        let churn = standings.iter().map(|standing| standing.churn.powi(2)).sum::<f64>() / (count * count);
         for belief in beliefs {
             let views = || standings.iter().filter_map(|standing| standing.views.get(belief.view));
             let offset: f64 = views().map(|view| view.offset).sum::<f64>() / count;
             let shared = views().map(|view| view.shared).fold(0.0, f64::max);
             let own: f64 = views().map(|view| view.own).sum::<f64>() / (count * count);
-            let error = (belief.scale * (shared + own)).sqrt();
+            let error = (belief.scale * (shared + own) + churn).sqrt();
             posterior.add(belief.weight, between(nodes, values, belief.spread(concurrency)) + offset, error);
         }
         posterior
@@ -117,10 +130,15 @@ impl<'a> Level<'a> {
         self.probes.first().map(|(_, standing)| standing.clone()).unwrap_or_default()
     }
 
+    /// See [`Standing::churn`].
+    fn churn(&self) -> f64 {
+        self.probes.first().map_or(0.0, |(_, standing)| standing.churn)
+    }
+
     /// The share of ok requests in the long run if everything took `exp(slower)` times as long, on a machine of this
     /// spread. Engine failures are left out.
     fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
-        share(self.told(unknown), machine, slower, spread)
+        share(self.told(unknown), machine, slower, spread.hypot(self.churn()))
     }
 
     /// By which factor, as a logarithm, everything could become slower before fewer than `needed` are ok; negative where
@@ -128,7 +146,8 @@ impl<'a> Level<'a> {
     pub fn margin(&self, machine: &Machine, needed: f64, spread: f64, unknown: Unknown) -> f64 {
         let alone = || self.told(unknown).map(|told| told.margin(needed));
         let (least, most) = (alone().fold(f64::INFINITY, f64::min), alone().fold(f64::NEG_INFINITY, f64::max));
-        margin(machine.slices(spread), spread, (least, most), |slower| {
+        let whole = spread.hypot(self.churn());
+        margin(machine.slices(whole), whole, (least, most), |slower| {
             self.share(machine, slower, spread, unknown) >= needed
         })
     }
@@ -169,7 +188,9 @@ impl<'a> Level<'a> {
         let views = |belief: &Belief| {
             let of = |(_, standing): &(&UnderSla, Standing)| standing.views.get(belief.view).copied();
             let views = self.probes.iter().filter_map(of);
-            let off = |view: View| view.offset.abs() + FAR * (belief.scale * (view.shared + view.own)).sqrt();
+            let off = |view: View| {
+                view.offset.abs() + FAR * (belief.scale * (view.shared + view.own) + self.churn().powi(2)).sqrt()
+            };
             views.map(off).fold(0.0, f64::max)
         };
         let beliefs = || machine.beliefs().iter();
@@ -188,6 +209,11 @@ struct Told<'a> {
     maybe: u32,
     /// How much slower than the middle the machine was.
     slower: f64,
+}
+
+/// As [`Level::margin`], of one probe on a machine without spread.
+pub(super) fn alone(under: &UnderSla, needed: f64) -> f64 {
+    Told { used: &under.used, left: under.unknown, maybe: 0, slower: 0.0 }.margin(needed)
 }
 
 /// The share of ok requests over the probes that a machine of this spread may make, if everything took `exp(slower)` times

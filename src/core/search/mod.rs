@@ -26,6 +26,7 @@ mod spending;
 mod stall;
 mod stand_in;
 mod steps;
+mod times;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

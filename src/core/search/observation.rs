@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::steps::steps;
+use crate::attribution::Answered;
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Measured;
 use crate::request::{RequestEnd, RequestRecord};
@@ -27,6 +28,8 @@ pub struct Observation {
     /// Of the first request: how many tokens it had put out, and when the last of them came, in seconds. Absent where the engine
     /// took its place from it for a while.
     pub streamed: Option<(u32, f64)>,
+    /// What became of its requests, judged or not: what an engine fails it need not fail among those.
+    pub answered: Answered,
     /// Its judged requests under each SLA of the ladder.
     pub under: Vec<UnderSla>,
 }
@@ -41,8 +44,6 @@ pub struct UnderSla {
     pub used: Vec<f64>,
     /// The two halves of that, of an SLA that limits more than the first token.
     pub halves: Option<Halves>,
-    /// Requests that the engine failed.
-    pub errors: u32,
     /// Requests of which nothing can be said.
     pub unknown: u32,
 }
@@ -75,7 +76,8 @@ impl Observation {
         opening.sort_by(f64::total_cmp);
         let under = slas.iter().map(|sla| UnderSla::new(load, sla, &measured.requests)).collect();
         let streamed = measured.requests.first().and_then(streamed);
-        Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, streamed, under }
+        let answered = Answered::of(&measured.requests);
+        Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, streamed, answered, under }
     }
 
     /// The number of leading times in [`Observation::opening`] that came about as it would have with more requests behind it.
@@ -110,8 +112,8 @@ fn settled_at(request: &RequestRecord) -> Option<f64> {
 
 impl UnderSla {
     fn new(load: Load, sla: &Sla, requests: &[RequestRecord]) -> Self {
-        let judged = || requests.iter().filter(|request| request.judged);
-        let answered = || judged().filter(|request| !matches!(request.end, RequestEnd::Failed { .. }));
+        let judged = requests.iter().filter(|request| request.judged);
+        let answered = || judged.clone().filter(|request| !matches!(request.end, RequestEnd::Failed { .. }));
         let parts = Parts::of(load, sla, answered());
         let halves = sla.limits_later().then(|| {
             let first_alone = Sla { tpot: None, e2e: None, min_tokens_per_second: None, ..*sla };
@@ -119,13 +121,7 @@ impl UnderSla {
             later.sort_by(f64::total_cmp);
             Halves { first: Parts::of(load, &first_alone, answered()).ascending(load), later }
         });
-        Self {
-            tally: Tally::of(sla, requests),
-            errors: (judged().count() - answered().count()) as u32,
-            unknown: parts.unknown,
-            used: parts.ascending(load),
-            halves,
-        }
+        Self { tally: Tally::of(sla, requests), unknown: parts.unknown, used: parts.ascending(load), halves }
     }
 
     /// As [`UnderSla::used`], of one half alone: of the first token nothing is unknown under a burst; of what follows it there

@@ -1,7 +1,7 @@
 //! The probes of a ladder as the guided search keeps them, and what their bad luck asks of every level.
 
 use super::belief::Standing;
-use super::observation::{Observation, UnderSla};
+use super::observation::Observation;
 use super::pace::{Judged, Opening, Pace};
 use super::stall::Stall;
 use crate::attribution::Answered;
@@ -66,15 +66,6 @@ impl Seen {
     /// How it stands, luck apart, with a view to what is judged; by no more than its first `ranks` first tokens.
     pub fn standing(&self, pace: &Pace, judged: Judged, ranks: u32) -> Standing {
         pace.standing(self.compared(ranks), self.concurrency(), judged)
-    }
-
-    /// What became of its requests, whatever the SLA.
-    pub fn answered(&self) -> Answered {
-        let of = |under: &UnderSla| Answered {
-            requests: under.errors + under.total() - under.unknown,
-            errors: under.errors,
-        };
-        self.probe.under.first().map(of).unwrap_or_default()
     }
 
     /// Whether it was carried through to a verdict of its own on this SLA, and no stall made it.
@@ -142,7 +133,7 @@ struct Loss {
 
 /// The share of requests that the engine fails, whatever the load.
 fn errors(seen: &[Seen], miss: f64) -> Loss {
-    let all: Answered = seen.iter().map(Seen::answered).sum();
+    let all: Answered = seen.iter().map(|seen| seen.probe.answered).sum();
     if all.errors == 0 {
         return Loss::default();
     }
@@ -150,6 +141,11 @@ fn errors(seen: &[Seen], miss: f64) -> Loss {
     let (least, _) = share_bounds(failed, answered + CALM_REQUESTS, miss);
     let (_, most) = share_bounds(failed, answered, miss);
     Loss { least, likely: failed / (answered + CALM_REQUESTS), most }
+}
+
+/// The share of requests that the engine is likely to fail, whatever the load.
+pub(super) fn likely_errors(seen: &[Seen]) -> f64 {
+    errors(seen, MISS).likely
 }
 
 /// The share of requests that stalls cost: the share of probes that stall, times what the stalls that were seen cost.
@@ -169,6 +165,7 @@ fn stalls(seen: &[Seen], sla: &Sla, miss: f64) -> Loss {
 mod tests {
     use super::*;
     use crate::load::Load;
+    use crate::search::UnderSla;
     use crate::sla::Tally;
     use crate::units::{Concurrency, Seconds, Share};
 
@@ -182,7 +179,7 @@ mod tests {
     fn seen(errors: u32, stall: f64) -> Seen {
         let opening = (1..=20u32).map(|rank| f64::from(rank) * 0.1 + if rank > 10 { stall } else { 0.0 }).collect();
         let used = vec![-1.0; (20 - errors) as usize];
-        let under = UnderSla { tally: Tally::default(), used, halves: None, errors, unknown: 0 };
+        let under = UnderSla { tally: Tally::default(), used, halves: None, unknown: 0 };
         let probe = Observation {
             load: Load::Burst,
             concurrency: Concurrency::new(20).unwrap(),
@@ -190,6 +187,7 @@ mod tests {
             seconds: Seconds::ZERO,
             opening,
             streamed: None,
+            answered: Answered { requests: 20, errors },
             under: vec![under],
         };
         Seen::new(probe, None)
@@ -224,8 +222,7 @@ mod tests {
     fn one_request_that_is_failed_is_no_engine_that_fails_all() {
         let first = |errors: u32| {
             let mut seen = seen(0, 0.0);
-            let under = &mut seen.probe.under[0];
-            (under.errors, under.used) = (errors, Vec::new());
+            seen.probe.answered = Answered { requests: 1, errors };
             seen
         };
         let hopeless = |probes: usize| Needed::of(&vec![first(1); probes], &sla(0.9)).hopeless;

@@ -60,9 +60,10 @@ impl Spending {
         self.total >= WORTHWHILE * self.certificate
     }
 
-    /// Whether it is not much even with so many seconds more.
-    pub fn is_little_with(&self, seconds: f64) -> bool {
-        self.total + seconds <= LITTLE * self.certificate
+    /// Whether it is not much even with a burst of so many seconds more; under a sustained load, whether bursts alone are not.
+    pub fn is_little_with(&self, seconds: f64, load: Load) -> bool {
+        let bursts = load == Load::Sustained && self.pace + seconds <= PACE_SPEND * self.certificate;
+        bursts || self.total + seconds <= LITTLE * self.certificate
     }
 
     /// Whether no more is spent even on a bracket that is no answer.
@@ -75,11 +76,15 @@ impl Spending {
         self.total >= DOUBT * self.certificate
     }
 
-    /// Whether more probes of the pace would pay.
-    pub fn is_pace_worthwhile(&self, machine: &Machine) -> bool {
+    /// Whether more probes of the pace would pay at this level, where probes differ by `churn` for another reason.
+    pub fn is_pace_worthwhile(&self, machine: &Machine, level: u32, churn: f64) -> bool {
         let probes = machine.pace.as_ref().map_or(0, Pace::probes);
+        let is_hidden = machine.spread(level) <= churn;
         machine.beliefs().is_empty()
-            || (probes < PACE_PROBES && !machine.is_steady() && self.pace < PACE_SPEND * self.certificate)
+            || (probes < PACE_PROBES
+                && !machine.has_steady_pace()
+                && !is_hidden
+                && self.pace < PACE_SPEND * self.certificate)
     }
 
     /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.

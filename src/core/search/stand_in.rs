@@ -10,16 +10,17 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::belief::Standing;
-use super::level::{Level, Machine, Unknown};
+use super::level::{Level, MARGIN, Machine, Unknown, alone};
 use super::observation::{Observation, UnderSla};
 use super::pace::Judged;
-use super::seen::Seen;
+use super::seen::{Seen, likely_errors};
+use super::times::{Row, Times};
 use crate::experiment::Workload;
 use crate::load::{Hold, Load};
 use crate::protocol::Resolved;
 use crate::sim::{BurstWork, SimEngine, SimSession, Trial, Work};
 use crate::sla::Sla;
-use crate::units::{Concurrency, Seconds};
+use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
 /// Stands in for the engine of one ladder.
@@ -31,6 +32,8 @@ pub(super) struct StandIn {
     limits: SimEngine,
     times: Option<Times>,
     exact: bool,
+    /// The share of requests that it fails, under a sustained load: which they are changes which others share a step.
+    fails: Share,
     /// Of each probe.
     rows: Vec<Vec<Row>>,
     /// How it fared at the levels that were asked for.
@@ -40,7 +43,8 @@ pub(super) struct StandIn {
 /// How a stand-in fares at one level.
 #[derive(Debug)]
 struct Fared {
-    under: Vec<UnderSla>,
+    /// In each of a few probes, by SLA.
+    draws: Vec<Vec<UnderSla>>,
     /// Margins that were asked for, by SLA, by the bits of the share that is needed, and by spread.
     margins: FxHashMap<(usize, u64, Node), f64>,
 }
@@ -51,17 +55,6 @@ enum Node {
     None,
     /// [`NODE_RATIO`] to this power.
     Power(i32),
-}
-
-/// Steps, sequences and prompt tokens that took a second together.
-type Row = [f64; 3];
-
-/// What work takes, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Times {
-    step: f64,
-    sequence: f64,
-    prompt_token: f64,
 }
 
 impl StandIn {
@@ -80,6 +73,7 @@ impl StandIn {
             limits,
             times: None,
             exact: false,
+            fails: Share::NONE,
             rows: Vec::new(),
             fared: RefCell::default(),
         }
@@ -93,15 +87,19 @@ impl StandIn {
         let calm = self.rows.iter().zip(seen).filter(|(_, seen)| seen.stall.is_none());
         let rows: Vec<Row> = calm.flat_map(|(rows, _)| rows).copied().collect();
         let Some(times) = Times::of(&rows) else { return };
-        let is_certain = least_squares(&rows, &[0, 1, 2]).is_some() && rows.len() > 3;
-        let fails = seen.iter().any(|seen| seen.answered().errors > 0);
-        self.exact = !fails && is_certain && rows.iter().all(|row| (times.of_row(row) - 1.0).abs() < EXACT);
+        let failed = likely_errors(seen);
+        self.exact = failed == 0.0
+            && Times::are_overdetermined(&rows)
+            && rows.iter().all(|row| (times.of_row(row) - 1.0).abs() < EXACT);
         let tolerance = if self.exact { EXACT } else { SIMILAR };
         let is_near = |old: Times| rows.iter().all(|row| (old.of_row(row) / times.of_row(row) - 1.0).abs() < tolerance);
-        if self.times.is_some_and(is_near) {
+        let fails = if self.workload.load == Load::Sustained { failed } else { 0.0 };
+        let as_many_fail = (fails - self.fails.get()).abs() <= SIMILAR_FAILS * self.fails.get();
+        if self.times.is_some_and(is_near) && as_many_fail {
             return;
         }
         self.times = Some(times);
+        self.fails = Share::new(fails).unwrap_or(Share::NONE);
         self.fared.borrow_mut().clear();
     }
 
@@ -159,13 +157,32 @@ impl StandIn {
         margin(Node::Power(below as i32)) * (1.0 - part) + margin(Node::Power(below as i32 + 1)) * part
     }
 
+    /// Whether probes of a level differ because the engine fails some of their requests.
+    pub fn churns(&self) -> bool {
+        self.fails > Share::NONE
+    }
+
+    /// By how much the margin of a level differs from probe to probe where the pace does not, as a standard deviation.
+    pub fn churn(&self, concurrency: u32, sla: usize, needed: f64) -> f64 {
+        if !self.churns() || !self.is_known() {
+            return 0.0;
+        }
+        let mut fared = self.fared.borrow_mut();
+        fared.entry(concurrency).or_insert_with(|| self.probe(concurrency)).churn(sla, needed)
+    }
+
     fn probe(&self, concurrency: u32) -> Fared {
+        let draws = if self.churns() { DRAWS } else { 1 };
+        Fared { draws: (0..draws).map(|draw| self.draw(concurrency, draw)).collect(), margins: FxHashMap::default() }
+    }
+
+    fn draw(&self, concurrency: u32, draw: u32) -> Vec<UnderSla> {
         let concurrency = Concurrency::new(concurrency).unwrap_or(Concurrency::ONE);
         let until = Until::Decided((0..self.slas.len()).collect());
         let (workload, slas) = (&self.workload, self.slas.as_slice());
-        let trial = Trial { workload, slas, concurrency, until: &until, number: (0, 0) };
+        let trial = Trial { workload, slas, concurrency, until: &until, number: (0, draw) };
         let measured = trial.measure(SimSession::new(self.engine(), 0));
-        Fared { under: Observation::new(&trial.load(), &until, &measured, slas).under, margins: FxHashMap::default() }
+        Observation::new(&trial.load(), &until, &measured, slas).under
     }
 
     fn engine(&self) -> SimEngine {
@@ -174,19 +191,31 @@ impl StandIn {
             prefill_tokens_per_second: 1.0 / times.prompt_token.max(LEAST),
             decode_step: Seconds::new(times.step).unwrap_or(Seconds::ZERO),
             decode_step_per_sequence: Seconds::new(times.sequence).unwrap_or(Seconds::ZERO),
+            error_rate: self.fails,
             ..self.limits
         }
     }
 }
 
 impl Fared {
+    /// See [`StandIn::margin`].
     fn margin(&mut self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, node: Node) -> f64 {
-        let Self { under, margins } = self;
+        let Self { draws, margins } = self;
         *margins.entry((sla, needed.to_bits(), node)).or_insert_with(|| {
             let mut level = Level::new(concurrency, Judged::Later);
-            level.add(&under[sla], Standing::default());
+            draws.iter().for_each(|under| level.add(&under[sla], Standing::default()));
             level.margin(machine, needed, node.spread(), Unknown::Failed)
         })
+    }
+
+    /// See [`StandIn::churn`].
+    fn churn(&self, sla: usize, needed: f64) -> f64 {
+        let alone = self.draws.iter().map(|under| alone(&under[sla], needed));
+        let margins: Vec<f64> = alone.filter(|margin| margin.abs() < MARGIN).collect();
+        let count = margins.len() as f64;
+        let mean = margins.iter().sum::<f64>() / count;
+        let squares: f64 = margins.iter().map(|margin| (margin - mean).powi(2)).sum();
+        if count < 2.0 { 0.0 } else { (squares / (count - 1.0)).sqrt() }
     }
 }
 
@@ -199,63 +228,14 @@ impl Node {
     }
 }
 
-impl Times {
-    /// Those that explain the rows best, none of them negative; `None` where there are no rows.
-    ///
-    /// The least squares of three unknowns that may not be negative are those of one of the subsets of them.
-    fn of(rows: &[Row]) -> Option<Self> {
-        let subsets: [&[usize]; 7] = [&[0, 1, 2], &[0, 2], &[1, 2], &[0, 1], &[2], &[0], &[1]];
-        let solved = subsets.iter().filter_map(|columns| least_squares(rows, columns));
-        let fits = solved.filter(|times| times.iter().all(|time| *time >= 0.0));
-        let misfit = |times: &[f64; 3]| -> f64 {
-            rows.iter().map(|row| (row.iter().zip(times).map(|(a, b)| a * b).sum::<f64>() - 1.0).powi(2)).sum()
-        };
-        let [step, sequence, prompt_token] = fits.min_by(|a, b| misfit(a).total_cmp(&misfit(b)))?;
-        Some(Self { step, sequence, prompt_token })
-    }
-
-    fn of_row(&self, row: &Row) -> f64 {
-        row[0] * self.step + row[1] * self.sequence + row[2] * self.prompt_token
-    }
-}
-
-/// What of these columns adds up to 1 in each row, by least squares; `None` where the columns do not differ.
-fn least_squares(rows: &[Row], columns: &[usize]) -> Option<[f64; 3]> {
-    // Gram and Schmidt, as modified: q is orthonormal, and columns = q r.
-    let mut q: Vec<Vec<f64>> = columns.iter().map(|at| rows.iter().map(|row| row[*at]).collect()).collect();
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let mut r = vec![vec![0.0; columns.len()]; columns.len()];
-    for at in 0..columns.len() {
-        let whole = dot(&q[at], &q[at]).sqrt();
-        for before in 0..at {
-            let part = dot(&q[before], &q[at]);
-            r[before][at] = part;
-            let (done, rest) = q.split_at_mut(at);
-            rest[0].iter_mut().zip(&done[before]).for_each(|(value, unit)| *value -= part * unit);
-        }
-        let length = dot(&q[at], &q[at]).sqrt();
-        if length <= whole * ALIKE {
-            return None;
-        }
-        r[at][at] = length;
-        q[at].iter_mut().for_each(|value| *value /= length);
-    }
-    let mut solved = vec![0.0; columns.len()];
-    for at in (0..columns.len()).rev() {
-        let known: f64 = (at + 1..columns.len()).map(|after| r[at][after] * solved[after]).sum();
-        solved[at] = (q[at].iter().sum::<f64>() - known) / r[at][at];
-    }
-    let mut times = [0.0; 3];
-    columns.iter().zip(solved).for_each(|(at, value)| times[*at] = value);
-    Some(times)
-}
-
 /// Parts of what was measured that are how times were rounded.
 const EXACT: f64 = 1e-7;
 /// Part by which a stand-in may be off: where it is brought into line with the levels that were probed, its shape is what counts.
 const SIMILAR: f64 = 0.1;
-/// Columns that differ by less than this part of them do not differ.
-const ALIKE: f64 = 1e-7;
+/// And by which part the share of requests that it fails may be off.
+const SIMILAR_FAILS: f64 = 0.3;
+/// Probes of a level that tell how much they differ.
+const DRAWS: u32 = 16;
 /// Factor between spreads for which margins are kept, and the power of it below which there is none.
 const NODE_RATIO: f64 = 1.5;
 const LEAST_POWER: f64 = -30.0;
@@ -325,24 +305,26 @@ mod tests {
         let noisy = SimEngine { step_noise: 0.05, probe_drift: 0.03, ..engine() };
         let stand_in = taught(noisy, Load::Sustained);
         assert!(!stand_in.is_exact());
-        let foretold = stand_in.probe(40).under;
-        let truth = taught(engine(), Load::Sustained).probe(40).under;
+        let foretold = stand_in.draw(40, 0);
+        let truth = taught(engine(), Load::Sustained).draw(40, 0);
         let median = |under: &[UnderSla]| under[0].used[under[0].used.len() / 2];
         let off = (median(&foretold) - median(&truth)).abs();
         assert!(off < 0.25, "{off}: {stand_in:?}");
     }
 
     #[test]
-    fn no_time_is_negative_and_unknowns_that_cannot_be_told_apart_are_left_out() {
-        // A prompt alone: every step holds one sequence.
-        let alone = [[10.0, 10.0, 5000.0], [20.0, 20.0, 4000.0]];
-        let times = Times::of(&alone).unwrap();
-        assert!(times.step >= 0.0 && times.sequence >= 0.0 && times.prompt_token >= 0.0);
-        assert!(alone.iter().all(|row| (times.of_row(row) - 1.0).abs() < 1e-9), "{times:?}");
-        // By the best line a step would take less than no time.
-        let bent = [[10.0, 10.0, 1000.0], [12.0, 20.0, 900.0], [20.0, 30.0, 1100.0]];
-        let times = Times::of(&bent).unwrap();
-        assert!(times.step >= 0.0 && times.sequence >= 0.0 && times.prompt_token >= 0.0);
-        assert_eq!(Times::of(&[]), None);
+    fn failures_make_levels_of_a_sustained_load_differ_by_as_much_as_they_do() {
+        let failing = SimEngine { error_rate: Share::new(0.1).unwrap(), ..engine() };
+        let churn = |engine, load| taught(engine, load).churn(40, 0, 0.95);
+        assert_eq!((churn(engine(), Load::Sustained), churn(failing, Load::Burst)), (0.0, 0.0));
+        let stand_in = taught(failing, Load::Sustained);
+        assert!(stand_in.churns() && !stand_in.is_exact(), "{stand_in:?}");
+        let truth =
+            StandIn { limits: failing, fails: failing.error_rate, times: None, ..taught(engine(), Load::Sustained) };
+        let margins: Vec<f64> = (0..200).map(|draw| alone(&truth.draw(40, draw)[0], 0.95)).collect();
+        let mean = margins.iter().sum::<f64>() / 200.0;
+        let spread = (margins.iter().map(|margin| (margin - mean).powi(2)).sum::<f64>() / 199.0).sqrt();
+        let churn = stand_in.churn(40, 0, 0.95);
+        assert!((0.5..2.0).contains(&(churn / spread)), "{churn} for {spread}");
     }
 }

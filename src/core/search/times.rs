@@ -1,0 +1,91 @@
+//! What the engine's work takes, from what took how long.
+
+/// Steps, sequences and prompt tokens that took a second together.
+pub(super) type Row = [f64; 3];
+
+/// What work takes, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Times {
+    pub step: f64,
+    pub sequence: f64,
+    pub prompt_token: f64,
+}
+
+impl Times {
+    /// Those that explain the rows best, none of them negative; `None` where there are no rows.
+    ///
+    /// The least squares of three unknowns that may not be negative are those of one of the subsets of them.
+    pub fn of(rows: &[Row]) -> Option<Self> {
+        let subsets: [&[usize]; 7] = [&[0, 1, 2], &[0, 2], &[1, 2], &[0, 1], &[2], &[0], &[1]];
+        let solved = subsets.iter().filter_map(|columns| least_squares(rows, columns));
+        let fits = solved.filter(|times| times.iter().all(|time| *time >= 0.0));
+        let misfit = |times: &[f64; 3]| -> f64 {
+            rows.iter().map(|row| (row.iter().zip(times).map(|(a, b)| a * b).sum::<f64>() - 1.0).powi(2)).sum()
+        };
+        let [step, sequence, prompt_token] = fits.min_by(|a, b| misfit(a).total_cmp(&misfit(b)))?;
+        Some(Self { step, sequence, prompt_token })
+    }
+
+    /// Whether these rows tell all of them, and are more than that takes.
+    pub fn are_overdetermined(rows: &[Row]) -> bool {
+        rows.len() > 3 && least_squares(rows, &[0, 1, 2]).is_some()
+    }
+
+    /// What they make of a row: 1, where they explain it.
+    pub fn of_row(&self, row: &Row) -> f64 {
+        row[0] * self.step + row[1] * self.sequence + row[2] * self.prompt_token
+    }
+}
+
+/// What of these columns adds up to 1 in each row, by least squares; `None` where the columns do not differ.
+fn least_squares(rows: &[Row], columns: &[usize]) -> Option<[f64; 3]> {
+    // Gram and Schmidt, as modified: q is orthonormal, and columns = q r.
+    let mut q: Vec<Vec<f64>> = columns.iter().map(|at| rows.iter().map(|row| row[*at]).collect()).collect();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let mut r = vec![vec![0.0; columns.len()]; columns.len()];
+    for at in 0..columns.len() {
+        let whole = dot(&q[at], &q[at]).sqrt();
+        for before in 0..at {
+            let part = dot(&q[before], &q[at]);
+            r[before][at] = part;
+            let (done, rest) = q.split_at_mut(at);
+            rest[0].iter_mut().zip(&done[before]).for_each(|(value, unit)| *value -= part * unit);
+        }
+        let length = dot(&q[at], &q[at]).sqrt();
+        if length <= whole * ALIKE {
+            return None;
+        }
+        r[at][at] = length;
+        q[at].iter_mut().for_each(|value| *value /= length);
+    }
+    let mut solved = vec![0.0; columns.len()];
+    for at in (0..columns.len()).rev() {
+        let known: f64 = (at + 1..columns.len()).map(|after| r[at][after] * solved[after]).sum();
+        solved[at] = (q[at].iter().sum::<f64>() - known) / r[at][at];
+    }
+    let mut times = [0.0; 3];
+    columns.iter().zip(solved).for_each(|(at, value)| times[*at] = value);
+    Some(times)
+}
+
+/// Columns that differ by less than this part of them do not differ.
+const ALIKE: f64 = 1e-7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_negative_and_unknowns_that_cannot_be_told_apart_are_left_out() {
+        // A prompt alone: every step holds one sequence.
+        let alone = [[10.0, 10.0, 5000.0], [20.0, 20.0, 4000.0]];
+        let times = Times::of(&alone).unwrap();
+        assert!(times.step >= 0.0 && times.sequence >= 0.0 && times.prompt_token >= 0.0);
+        assert!(alone.iter().all(|row| (times.of_row(row) - 1.0).abs() < 1e-9), "{times:?}");
+        // By the best line a step would take less than no time.
+        let bent = [[10.0, 10.0, 1000.0], [12.0, 20.0, 900.0], [20.0, 30.0, 1100.0]];
+        let times = Times::of(&bent).unwrap();
+        assert!(times.step >= 0.0 && times.sequence >= 0.0 && times.prompt_token >= 0.0);
+        assert_eq!(Times::of(&[]), None);
+    }
+}
