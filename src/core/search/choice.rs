@@ -220,7 +220,7 @@ impl<'a> Choice<'a> {
     fn look_for_failures(&self, sla: usize) -> Option<u32> {
         let (evidence, sight) = (self.evidence, &self.sights[sla]);
         let level = sight.forecast.ceiling.clamp(PACE_LEAST, evidence.cap().max(PACE_LEAST));
-        let is_cheap = self.spending.is_little_with(evidence.first_tokens_s(level), evidence.load);
+        let is_cheap = self.spending.is_affordable(evidence.first_tokens_s(level), evidence.load);
         let is_asked = !evidence.takes_as_shown(&self.machine) && !evidence.would_have_failed(sla);
         (is_asked && is_cheap).then_some(level.min(evidence.cap()))
     }

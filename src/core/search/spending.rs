@@ -16,8 +16,6 @@ const PACE_SPEND: f64 = 0.45;
 /// of the time of one probe at each bound; and before no more than the widest that is of use is asked for.
 const WORTHWHILE: f64 = 1.9;
 const AT_LAST: f64 = 2.0 * WORTHWHILE;
-/// And that it may take for what need not be known, but is good to know.
-const LITTLE: f64 = 1.5;
 /// And before it is left open whether failures and stalls are too many for any level.
 const DOUBT: f64 = 8.0;
 /// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
@@ -60,10 +58,11 @@ impl Spending {
         self.total >= WORTHWHILE * self.certificate
     }
 
-    /// Whether it is not much even with a burst of so many seconds more; under a sustained load, whether bursts alone are not.
-    pub fn is_little_with(&self, seconds: f64, load: Load) -> bool {
+    /// Whether a burst of so many seconds more is worth while for what need not be known, but is good to know; under a sustained load,
+    /// where bursts cost little beside it, as many are as the pace would be worth.
+    pub fn is_affordable(&self, seconds: f64, load: Load) -> bool {
         let bursts = load == Load::Sustained && self.pace + seconds <= PACE_SPEND * self.certificate;
-        bursts || self.total + seconds <= LITTLE * self.certificate
+        bursts || self.total + seconds <= WORTHWHILE * self.certificate
     }
 
     /// Whether no more is spent even on a bracket that is no answer.
