@@ -9,7 +9,7 @@ use super::spending::{NARROW_AT_LAST, part};
 const NEIGHBOUR: f64 = 0.25;
 /// How much farther out than it must be a bound is probed, as a part of the least width of the bracket: the probe itself
 /// moves the estimate.
-pub(super) const SLACK: f64 = 0.06;
+const SLACK: f64 = 0.06;
 /// Part of the way to a better bound that a probe must go to be worth it.
 const GAIN: f64 = 0.4;
 /// Part of the bracket that a probe must take off it to be worth it.
@@ -55,6 +55,39 @@ impl Side {
 }
 
 impl Bounds<'_> {
+    /// The highest level that is expected to pass for sure, and the lowest to fail, between those that stand.
+    pub fn foretold(&self) -> (u32, u32) {
+        let &Self { machine, sight, floor, top, ceiling, .. } = self;
+        let forecast = &sight.forecast;
+        if !machine.is_steady() {
+            return (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top));
+        }
+        // Below the ceiling only where something is set aside for bad luck.
+        let low = if sight.needed.strict > sight.needed.likely { forecast.low } else { ceiling };
+        (low.clamp(floor, ceiling), ceiling + 1)
+    }
+
+    /// Where to probe for bounds that are expected there, between those that stand.
+    pub fn aims(&self, low: u32, high: u32) -> (u32, u32) {
+        let width = self.evidence.settings.resolution.width_at(low.max(1));
+        let (low, high) = if high - low <= width {
+            // What the resolution leaves goes below, since bad luck that no probe has met yet lowers a ceiling; to both
+            // sides where a part of it was set aside for that already.
+            let spare = width - (high - low);
+            let low = low.saturating_sub(if self.machine.is_steady() { spare } else { spare.div_ceil(2) });
+            (low, low + width)
+        } else {
+            let slack = (f64::from(high - low) * SLACK).round() as u32;
+            (low.saturating_sub(slack), high + slack)
+        };
+        (low.max(self.floor), high.min(self.top))
+    }
+
+    /// By how much probes at the ceiling differ where the pace does not, as a logarithm.
+    pub fn churn(&self, sla: usize) -> f64 {
+        self.evidence.stand_in.churn(self.ceiling.max(1), sla, self.sight.needed.likely)
+    }
+
     /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to
     /// the ceiling stay open; `None` where that gains little over the bound that stands.
     pub fn approach(&self, side: Side, aim: u32) -> Option<u32> {

@@ -1,7 +1,7 @@
 //! What to probe next, and which brackets stand.
 
 use super::Step;
-use super::bounds::{Bounds, SLACK, Side, TRIES};
+use super::bounds::{Bounds, Side, TRIES};
 use super::bracket::{Bracket, FEW};
 use super::evidence::{Evidence, Sight};
 use super::level::Machine;
@@ -153,35 +153,20 @@ impl<'a> Choice<'a> {
     /// leave it.
     fn narrow(&self, sla: usize, bracket: &Bracket, bounds: &Bounds) -> Next {
         let &Bounds { evidence, machine, sight, floor, top, ceiling } = bounds;
-        let forecast = &sight.forecast;
-        let (low, high) = if machine.is_steady() {
-            // Below the ceiling only where something is set aside for bad luck.
-            let low = if sight.needed.strict > sight.needed.likely { forecast.low } else { ceiling };
-            (low.clamp(floor, ceiling), ceiling + 1)
-        } else {
-            (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top))
-        };
-        let width = evidence.settings.resolution.width_at(low.max(1));
-        let sure = high - low <= width;
-        let spending = &self.spending;
-        let churn = evidence.stand_in.churn(ceiling.max(1), sla, sight.needed.likely);
-        if !sure && spending.is_pace_worthwhile(machine, ceiling, churn) {
+        let (low, high) = bounds.foretold();
+        let sure = high - low <= evidence.settings.resolution.width_at(low.max(1));
+        if !sure && self.spending.is_pace_worthwhile(machine, ceiling, bounds.churn(sla)) {
             return Next::Pace(self.pace_level(ceiling));
         }
-        if sight.needed.strict > 1.0 && !spending.is_doubt_paid_for() {
+        if sight.needed.strict > 1.0 && !self.spending.is_doubt_paid_for() {
             // Failures or stalls may be so many that nothing passes, or not: only more requests tell.
             let most = evidence.seen.iter().map(|seen| seen.opening().len()).max().unwrap_or(0);
             let level = ceiling.max(most as u32).max(self.pace_level(ceiling)).max(PACE_LEAST);
             return Next::Pace(level.min(evidence.cap()));
         }
-        let says_nothing = bracket.says_nothing() && !machine.is_steady() && !spending.is_all_spent();
-        if let (Some(pass), Some(fail), false) = (bracket.pass, bracket.fail, machine.is_steady() || says_nothing)
-            && fail - pass <= spending.good_enough(&evidence.settings, high - low, pass)
-        {
-            let wide = fail - pass > evidence.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
-            let more = machine.pace.as_ref().is_some_and(|pace| pace.probes() < PACE_PROBES);
-            let level = self.pace_level(ceiling).max((f64::from(ceiling) / NARROWING_PART) as u32);
-            return if wide && more && !spending.is_worthwhile_spent() { Next::Pace(level) } else { Next::Settled };
+        let says_nothing = bracket.says_nothing() && !machine.is_steady() && !self.spending.is_all_spent();
+        if let Some(next) = self.leave(bracket, bounds, high - low).filter(|_| !says_nothing) {
+            return next;
         }
         let dark = evidence.is_dark(sla, ceiling);
         if dark && !machine.is_steady() && high - low > part(ceiling, FAINT).max(FEW) {
@@ -189,30 +174,35 @@ impl<'a> Choice<'a> {
             // seen too where the next forecast is higher.
             return Next::Pace((ceiling + part(ceiling, FAINT) / 2).min(high).max(1));
         }
-        let (low, high) = if sure {
-            // What the resolution leaves goes below, since bad luck that no probe has met yet lowers a ceiling; to both
-            // sides where a part of it was set aside for that already.
-            let spare = width - (high - low);
-            let low = low.saturating_sub(if machine.is_steady() { spare } else { spare.div_ceil(2) });
-            (low, low + width)
-        } else {
-            let slack = (f64::from(high - low) * SLACK).round() as u32;
-            (low.saturating_sub(slack), high + slack)
-        };
-        let (low, high) = (low.max(floor), high.min(top));
-        // A bracket that says nothing is worth a try at levels that may well stay open.
-        let (low, high) = if says_nothing {
-            (low.max(floor.midpoint(ceiling)), high.min(top.midpoint(ceiling + 1)))
-        } else {
-            (low, high)
-        };
-        let high = if machine.is_steady() { high } else { self.shared_with_laxer(sla, high, top) };
+        let (mut low, mut high) = bounds.aims(low, high);
+        if says_nothing {
+            // Levels that may well stay open are worth a try.
+            low = low.max(floor.midpoint(ceiling));
+            high = high.min(top.midpoint(ceiling + 1));
+        }
+        if !machine.is_steady() {
+            high = self.shared_with_laxer(sla, high, top);
+        }
         let below = || bounds.approach(Side::Below, low);
         let above = || bounds.approach(Side::Above, high.min(evidence.cap()));
         // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
         // the upper one: it shows the curve, and is not held.
         let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
         level.map_or(Next::Settled, Next::Level)
+    }
+
+    /// What to do of a bracket that is about as narrow as the spread allows, which is `least`: leave it, or learn more of the
+    /// pace where it is wide as it is; `None` where it is no such bracket.
+    fn leave(&self, bracket: &Bracket, bounds: &Bounds, least: u32) -> Option<Next> {
+        let (evidence, machine) = (bounds.evidence, bounds.machine);
+        let (pass, fail) = bracket.pass.zip(bracket.fail).filter(|_| !machine.is_steady())?;
+        if fail - pass > self.spending.good_enough(&evidence.settings, least, pass) {
+            return None;
+        }
+        let wide = fail - pass > evidence.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
+        let more = machine.pace.as_ref().is_some_and(|pace| pace.probes() < PACE_PROBES);
+        let level = self.pace_level(bounds.ceiling).max((f64::from(bounds.ceiling) / NARROWING_PART) as u32);
+        Some(if wide && more && !self.spending.is_worthwhile_spent() { Next::Pace(level) } else { Next::Settled })
     }
 
     /// A burst in which the engine may show that it fails more requests than an SLA allows, where so few were made that it need
