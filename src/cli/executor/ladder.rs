@@ -133,7 +133,7 @@ async fn search_ladder(
         let mut probe = Probe::judge(ladder, &slas, engine.resolved, taken, measured, telemetry);
         probe.counts = guard.counts(&probe);
         if probe.counts {
-            search.observe(Observation::new(&load, &until, &probe.measured, &slas));
+            search.observe(Observation::new(&ladder.workload, &slas, concurrency, &until, &probe.measured));
         }
         (around.show)(Happening::ProbeDone { ladder, probe: &probe });
         (around.record)(Entry::Probed(Box::new(probe)))?;

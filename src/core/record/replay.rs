@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::load::LoadPlan;
 use crate::plan::{Key, Plan};
 use crate::search::Observation;
 
@@ -86,9 +85,9 @@ impl Replay {
         for at in 0..self.pending.len() {
             let (ladder, slas) = (&plan.ladders[at], plan.slas(at));
             for probe in std::mem::take(&mut self.pending[at]) {
-                let load = LoadPlan::new(&ladder.workload, &slas, probe.concurrency, &probe.until);
                 if let (Some(seen), true) = (&mut self.ladders[at], probe.counts) {
-                    seen.push(Observation::new(&load, &probe.until, &probe.measured, &slas));
+                    let Probe { concurrency, until, measured, .. } = &probe;
+                    seen.push(Observation::new(&ladder.workload, &slas, *concurrency, until, measured));
                 }
                 let probe = self.judge(plan, at, probe);
                 self.state.apply(&Entry::Probed(Box::new(probe)));

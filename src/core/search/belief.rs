@@ -41,9 +41,26 @@ pub(super) struct Standing {
     pub slower: f64,
     /// How each split of the variance sees that.
     pub views: Vec<View>,
-    /// By how much, as a logarithm, probes of its level differ for another reason than their pace: the standard deviation that
-    /// failures alone make.
+}
+
+/// How probes of one level differ, given how their paces do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sway {
+    /// By so much more than their paces, both as logarithms: where a few prompts more decode at the same time, a machine that is a
+    /// little slower is much slower.
+    pub stretch: f64,
+    /// And by so much, as a logarithm, where their paces do not differ: the standard deviation that failures alone make.
     pub churn: f64,
+}
+
+impl Sway {
+    /// Of a level that differs as its pace does.
+    pub const PACE: Self = Self { stretch: 1.0, churn: 0.0 };
+
+    /// The spread of the level, of a pace of this spread.
+    pub fn spread(&self, pace: f64) -> f64 {
+        (self.stretch * pace).hypot(self.churn)
+    }
 }
 
 /// A probe under one split of the variance. Variances are parts of the scale.

@@ -83,11 +83,6 @@ impl Bounds<'_> {
         (low.max(self.floor), high.min(self.top))
     }
 
-    /// By how much probes at the ceiling differ where the pace does not, as a logarithm.
-    pub fn churn(&self, sla: usize) -> f64 {
-        self.evidence.stand_in.churn(self.ceiling.max(1), sla, self.sight.needed.likely)
-    }
-
     /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to
     /// the ceiling stay open; `None` where that gains little over the bound that stands.
     pub fn approach(&self, side: Side, aim: u32) -> Option<u32> {

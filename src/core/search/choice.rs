@@ -48,8 +48,8 @@ impl<'a> Choice<'a> {
     /// After these probes.
     pub fn of(evidence: &'a Evidence) -> Self {
         let machine = evidence.machine();
-        let sights = (0..evidence.slas.len()).map(|sla| evidence.sight(&machine, sla)).collect();
-        Self { evidence, machine, spending: evidence.spending(), sights }
+        let sights: Vec<Sight> = (0..evidence.slas.len()).map(|sla| evidence.sight(&machine, sla)).collect();
+        Self { evidence, machine, spending: evidence.spending(&sights), sights }
     }
 
     /// Draws every bracket anew, and says what to probe next.
@@ -155,7 +155,7 @@ impl<'a> Choice<'a> {
         let &Bounds { evidence, machine, sight, floor, top, ceiling } = bounds;
         let (low, high) = bounds.foretold();
         let sure = high - low <= evidence.settings.resolution.width_at(low.max(1));
-        if !sure && self.spending.is_pace_worthwhile(machine, ceiling, bounds.churn(sla)) {
+        if !sure && self.spending.is_pace_worthwhile(machine, ceiling, sight.sway) {
             return Next::Pace(self.pace_level(ceiling));
         }
         if sight.needed.strict > 1.0 && !self.spending.is_doubt_paid_for() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Observation;
-use super::belief::Standing;
+use super::belief::Sway;
 use super::bracket::Bracket;
 use super::capacity::Capacity;
 use super::forecast::{Forecast, Outlook};
@@ -51,6 +51,8 @@ pub(super) struct Evidence {
 
 /// What all probes say of one SLA.
 pub(super) struct Sight<'a> {
+    /// What it judges.
+    pub judged: Judged,
     /// What it asks of its levels.
     pub needed: Needed,
     /// Those that were probed to a verdict of their own.
@@ -59,6 +61,8 @@ pub(super) struct Sight<'a> {
     pub forecast: Forecast,
     /// What its own levels bear out.
     pub bracket: Bracket,
+    /// How probes at that ceiling differ.
+    pub sway: Sway,
 }
 
 impl Evidence {
@@ -129,7 +133,7 @@ impl Evidence {
         if !limits.limits_later() {
             return Judged::FirstTokens;
         }
-        let fails = |seen: &&Seen| seen.probe.under[sla].tally.verdict(limits.ok_rate) == Verdict::Fail;
+        let fails = |seen: &&Seen| seen.probe.under[sla].verdict(limits.ok_rate) == Verdict::Fail;
         let lowest_fail = self.seen.iter().filter(fails).map(Seen::concurrency).min().unwrap_or(u32::MAX);
         let is_slow = |seen: &Seen| {
             let (first, later) = (seen.probe.under[sla].half(Half::First), seen.probe.under[sla].half(Half::Later));
@@ -158,12 +162,20 @@ impl Evidence {
             let under = &seen.probe.under[sla];
             if under.total() > 0 {
                 let level = seen.concurrency();
-                let churn = self.stand_in.churn(level, sla, needed.likely);
-                let standing = Standing { churn, ..machine.standing(seen, judged) };
-                levels.entry(level).or_insert_with(|| Level::new(level, judged)).add(under, standing);
+                let sway = || self.sway(level, sla, judged, needed);
+                let standing = machine.standing(seen, judged);
+                levels.entry(level).or_insert_with(|| Level::new(level, judged, sway())).add(under, standing);
             }
         }
         levels
+    }
+
+    /// How probes of a level differ.
+    fn sway(&self, level: u32, sla: usize, judged: Judged, needed: &Needed) -> Sway {
+        match judged {
+            Judged::FirstTokens => Sway::PACE,
+            Judged::Later => self.stand_in.sway(level, sla, needed.likely),
+        }
     }
 
     /// What all probes say of one SLA.
@@ -173,7 +185,8 @@ impl Evidence {
         let levels = self.levels(machine, sla, judged, &needed);
         let bracket = Bracket::of(&levels, machine, &needed, self.settings.confidence);
         let forecast = self.forecast(machine, sla, judged, needed, &levels);
-        Sight { needed, levels, forecast, bracket }
+        let sway = self.sway(forecast.ceiling.max(1), sla, judged, &needed);
+        Sight { judged, needed, levels, forecast, bracket, sway }
     }
 
     fn forecast(
@@ -257,10 +270,16 @@ impl Evidence {
     }
 
     /// What the probes so far have cost.
-    pub fn spending(&self) -> Spending {
+    pub fn spending(&self, sights: &[Sight]) -> Spending {
         // A request that has put all of its tokens out is held no longer; none takes as long as the first.
         let fastest = self.seen.iter().filter_map(|seen| seen.opening().first().copied()).fold(f64::INFINITY, f64::min);
-        Spending::of(&self.seen, &self.slas, self.hold_s.min(self.output_tokens * fastest))
+        let hold_s = self.hold_s.min(self.output_tokens * fastest);
+        let bounds = |(sla, sight): (usize, &Sight)| match sight.judged {
+            // First tokens take the whole of the limit, and those that miss it are not held.
+            Judged::FirstTokens => 2.0 * self.slas[sla].ttft.get() + hold_s,
+            Judged::Later => 2.0 * (self.first_tokens_s(sight.forecast.ceiling) + self.held_s(sla)),
+        };
+        Spending::of(&self.seen, self.slas.len(), sights.iter().enumerate().map(bounds).sum())
     }
 
     /// How often a level was probed for more than its first tokens.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::slice;
 
-use super::belief::Standing;
+use super::belief::Sway;
 use super::curve::Curve;
 use super::edge::Grain;
 use super::level::{Level, Machine, Unknown};
@@ -79,7 +79,7 @@ impl Outlook<'_> {
         let at = middle.max(1);
         let margin = |needed: f64| {
             let margin = |spread| curve.margin(self.machine, at, limit, needed, spread);
-            self.machine.posterior(at, &[pace.middle(at)], margin)
+            self.machine.posterior(at, Sway::PACE, &[pace.middle(at)], margin)
         };
         let least = margin(self.needed.strict).exceeded_with(1.0 - self.miss);
         let most = margin(self.needed.lax).exceeded_with(self.miss);
@@ -104,7 +104,8 @@ impl Outlook<'_> {
         let foretold = |level: u32, needed: f64, spread: f64| {
             self.stand_in.margin(self.machine, level, self.sla_index, needed, spread)
         };
-        let foretold_likely = |level: u32| foretold(level, likely, self.machine.spread(level));
+        let sway = |level: u32| self.stand_in.sway(level, self.sla_index, likely);
+        let foretold_likely = |level: u32| foretold(level, likely, sway(level).stretch * self.machine.spread(level));
         // One that is exact is taken at its word: a probe that was left early shows less of its level.
         let offsets = if self.stand_in.is_exact() {
             Offsets::default()
@@ -138,12 +139,11 @@ impl Outlook<'_> {
             return Forecast { blind, ..around(ceiling) };
         };
         // A probe will stand about as the nearest one does.
-        let nearest = levels[nearest].standing();
+        let standing = levels[nearest].standing();
         let reaches = |level: u32, needed: f64, probability: f64| {
-            let churn = self.stand_in.churn(level, self.sla_index, likely);
-            let standing = Standing { churn, ..nearest.clone() };
-            let margin = |spread| foretold(level, needed, spread) + standing.slower;
-            let posterior = self.machine.posterior(level, slice::from_ref(&standing), margin);
+            let sway = sway(level);
+            let margin = |spread| foretold(level, needed, sway.stretch * spread) + sway.stretch * standing.slower;
+            let posterior = self.machine.posterior(level, sway, slice::from_ref(&standing), margin);
             posterior.at_least(-offsets.at(level)) >= probability
         };
         let edge =

@@ -5,7 +5,7 @@
 //! share that would keep its limits, averaged over the spread, is the long-run share R(N). What is still unsure is where
 //! the middle is and how wide the spread: a belief in each, and R(N) follows.
 
-use super::belief::{Belief, Posterior, Standing, View};
+use super::belief::{Belief, Posterior, Standing, Sway, View};
 use super::observation::{Half, UnderSla};
 use super::pace::{Judged, Pace};
 use super::seen::Seen;
@@ -15,6 +15,7 @@ use crate::stats::{Slice, normal_slices};
 pub(super) struct Level<'a> {
     pub concurrency: u32,
     judged: Judged,
+    sway: Sway,
     probes: Vec<(&'a UnderSla, Standing)>,
 }
 
@@ -22,7 +23,7 @@ pub(super) struct Level<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub pace: Option<Pace>,
-    /// Whether probes of a level differ for another reason than its pace (see [`Standing::churn`]).
+    /// Whether probes of a level differ for another reason than its pace (see [`Sway::churn`]).
     churns: bool,
     /// Probes that were made, whether or not they showed its pace.
     probes: usize,
@@ -75,10 +76,16 @@ impl Machine {
         if spread == 0.0 { &[Slice { z: 0.0, weight: 1.0 }] } else { &self.slices }
     }
 
-    /// What is believed of the margin at a level of this size that stands so, in `probes` probes of its own.
+    /// What is believed of the margin at a level of this size, of which there are probes that stand so.
     ///
     /// `margin` gives it for a spread; it is asked for a few and read off for those in between.
-    pub fn posterior(&self, concurrency: u32, standings: &[Standing], margin: impl Fn(f64) -> f64) -> Posterior {
+    pub fn posterior(
+        &self,
+        concurrency: u32,
+        sway: Sway,
+        standings: &[Standing],
+        margin: impl Fn(f64) -> f64,
+    ) -> Posterior {
         let beliefs = self.beliefs();
         let spreads = || beliefs.iter().map(|belief| belief.spread(concurrency));
         let (least, most) = spreads().fold((f64::INFINITY, 0.0_f64), |(a, b), spread| (a.min(spread), b.max(spread)));
@@ -86,14 +93,15 @@ impl Machine {
         let values = nodes.map(&margin);
         let mut posterior = Posterior::default();
         let count = standings.len() as f64;
-        let churn = standings.iter().map(|standing| standing.churn.powi(2)).sum::<f64>() / (count * count);
         for belief in beliefs {
             let views = || standings.iter().filter_map(|standing| standing.views.get(belief.view));
             let offset: f64 = views().map(|view| view.offset).sum::<f64>() / count;
             let shared = views().map(|view| view.shared).fold(0.0, f64::max);
             let own: f64 = views().map(|view| view.own).sum::<f64>() / (count * count);
-            let error = (belief.scale * (shared + own) + churn).sqrt();
-            posterior.add(belief.weight, between(nodes, values, belief.spread(concurrency)) + offset, error);
+            let pace = (belief.scale * (shared + own)).sqrt();
+            let error = (sway.stretch * pace).hypot(sway.churn / count.sqrt());
+            let mean = between(nodes, values, belief.spread(concurrency)) + sway.stretch * offset;
+            posterior.add(belief.weight, mean, error);
         }
         posterior
     }
@@ -117,8 +125,8 @@ pub(super) enum Unknown {
 }
 
 impl<'a> Level<'a> {
-    pub fn new(concurrency: u32, judged: Judged) -> Self {
-        Self { concurrency, judged, probes: Vec::new() }
+    pub fn new(concurrency: u32, judged: Judged, sway: Sway) -> Self {
+        Self { concurrency, judged, sway, probes: Vec::new() }
     }
 
     pub fn add(&mut self, under: &'a UnderSla, standing: Standing) {
@@ -130,15 +138,10 @@ impl<'a> Level<'a> {
         self.probes.first().map(|(_, standing)| standing.clone()).unwrap_or_default()
     }
 
-    /// See [`Standing::churn`].
-    fn churn(&self) -> f64 {
-        self.probes.first().map_or(0.0, |(_, standing)| standing.churn)
-    }
-
     /// The share of ok requests in the long run if everything took `exp(slower)` times as long, on a machine of this
     /// spread. Engine failures are left out.
     fn share(&self, machine: &Machine, slower: f64, spread: f64, unknown: Unknown) -> f64 {
-        share(self.told(unknown), machine, slower, spread.hypot(self.churn()))
+        share(self.told(unknown), machine, slower, self.sway.spread(spread))
     }
 
     /// By which factor, as a logarithm, everything could become slower before fewer than `needed` are ok; negative where
@@ -146,7 +149,7 @@ impl<'a> Level<'a> {
     pub fn margin(&self, machine: &Machine, needed: f64, spread: f64, unknown: Unknown) -> f64 {
         let alone = || self.told(unknown).map(|told| told.margin(needed));
         let (least, most) = (alone().fold(f64::INFINITY, f64::min), alone().fold(f64::NEG_INFINITY, f64::max));
-        let whole = spread.hypot(self.churn());
+        let whole = self.sway.spread(spread);
         margin(machine.slices(whole), whole, (least, most), |slower| {
             self.share(machine, slower, spread, unknown) >= needed
         })
@@ -159,14 +162,15 @@ impl<'a> Level<'a> {
                 Judged::Later => (under.used.as_slice(), under.unknown),
             };
             let maybe = if unknown == Unknown::Ok { left } else { 0 };
-            Told { used, left, maybe, slower: standing.slower }
+            Told { used, left, maybe, slower: self.sway.stretch * standing.slower }
         })
     }
 
     /// What is believed of that factor.
     pub fn posterior(&self, machine: &Machine, needed: f64, unknown: Unknown) -> Posterior {
         let standings: Vec<Standing> = self.probes.iter().map(|(_, standing)| standing.clone()).collect();
-        machine.posterior(self.concurrency, &standings, |spread| self.margin(machine, needed, spread, unknown))
+        machine
+            .posterior(self.concurrency, self.sway, &standings, |spread| self.margin(machine, needed, spread, unknown))
     }
 
     /// How sure it is that at least `strict` are ok in the long run, and that fewer than `lax` are.
@@ -189,7 +193,8 @@ impl<'a> Level<'a> {
             let of = |(_, standing): &(&UnderSla, Standing)| standing.views.get(belief.view).copied();
             let views = self.probes.iter().filter_map(of);
             let off = |view: View| {
-                view.offset.abs() + FAR * (belief.scale * (view.shared + view.own) + self.churn().powi(2)).sqrt()
+                let pace = view.offset.abs() + FAR * (belief.scale * (view.shared + view.own)).sqrt();
+                self.sway.stretch * pace + FAR * self.sway.churn
             };
             views.map(off).fold(0.0, f64::max)
         };

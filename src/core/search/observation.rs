@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::steps::steps;
 use crate::attribution::Answered;
+use crate::experiment::Workload;
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Measured;
 use crate::request::{RequestEnd, RequestRecord};
-use crate::sla::{Outcome, Sla, Tally};
-use crate::units::{Concurrency, Seconds};
+use crate::sla::{Outcome, Sla, Tally, Verdict};
+use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
 /// What one probe showed.
@@ -44,6 +45,8 @@ pub struct UnderSla {
     pub used: Vec<f64>,
     /// The two halves of that, of an SLA that limits more than the first token.
     pub halves: Option<Halves>,
+    /// Requests that the engine failed.
+    pub errors: u32,
     /// Requests of which nothing can be said.
     pub unknown: u32,
 }
@@ -67,14 +70,22 @@ pub enum Half {
 }
 
 impl Observation {
-    /// Judges what was measured under each SLA.
-    pub fn new(load: &LoadPlan, until: &Until, measured: &Measured, slas: &[Sla]) -> Self {
-        let (load, concurrency) = (load.load, load.concurrency);
+    /// Judges what was measured of this workload under each SLA.
+    pub fn new(
+        workload: &Workload,
+        slas: &[Sla],
+        concurrency: Concurrency,
+        until: &Until,
+        measured: &Measured,
+    ) -> Self {
+        let load = LoadPlan::new(workload, slas, concurrency, until).load;
         let first_tokens_only = *until == Until::FirstTokens;
         let first = measured.requests.iter().take(concurrency.get() as usize);
         let mut opening: Vec<f64> = first.filter_map(settled_at).collect();
         opening.sort_by(f64::total_cmp);
-        let under = slas.iter().map(|sla| UnderSla::new(load, sla, &measured.requests)).collect();
+        let under_sla =
+            |sla| UnderSla::new(&Judge { load, output_tokens: workload.output_tokens, sla }, &measured.requests);
+        let under = slas.iter().map(under_sla).collect();
         let streamed = measured.requests.first().and_then(streamed);
         let answered = Answered::of(&measured.requests);
         Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, streamed, answered, under }
@@ -111,17 +122,21 @@ fn settled_at(request: &RequestRecord) -> Option<f64> {
 }
 
 impl UnderSla {
-    fn new(load: Load, sla: &Sla, requests: &[RequestRecord]) -> Self {
-        let judged = requests.iter().filter(|request| request.judged);
-        let answered = || judged.clone().filter(|request| !matches!(request.end, RequestEnd::Failed { .. }));
-        let parts = Parts::of(load, sla, answered());
+    fn new(judge: &Judge, requests: &[RequestRecord]) -> Self {
+        let (load, sla) = (judge.load, judge.sla);
+        let judged = || requests.iter().filter(|request| request.judged);
+        let answered = || judged().filter(|request| !matches!(request.end, RequestEnd::Failed { .. }));
+        let parts = Parts::of(judge, answered());
         let halves = sla.limits_later().then(|| {
             let first_alone = Sla { tpot: None, e2e: None, min_tokens_per_second: None, ..*sla };
-            let mut later: Vec<f64> = answered().filter_map(|request| sla.known_later(request)).map(f64::ln).collect();
+            let mut later: Vec<f64> =
+                answered().filter_map(|request| judge.known_later(request)).map(f64::ln).collect();
             later.sort_by(f64::total_cmp);
-            Halves { first: Parts::of(load, &first_alone, answered()).ascending(load), later }
+            let first = Parts::of(&Judge { sla: &first_alone, ..*judge }, answered()).ascending(load);
+            Halves { first, later }
         });
-        Self { tally: Tally::of(sla, requests), unknown: parts.unknown, used: parts.ascending(load), halves }
+        let errors = (judged().count() - answered().count()) as u32;
+        Self { tally: Tally::of(sla, requests), errors, unknown: parts.unknown, used: parts.ascending(load), halves }
     }
 
     /// As [`UnderSla::used`], of one half alone: of the first token nothing is unknown under a burst; of what follows it there
@@ -133,6 +148,11 @@ impl UnderSla {
             (Half::Later, Some(halves)) => &halves.later,
             (Half::Later, None) => &[],
         }
+    }
+
+    /// What the requests that the engine did not fail say alone.
+    pub fn verdict(&self, ok_rate: Share) -> Verdict {
+        Tally { failed: self.tally.failed - self.errors, ..self.tally }.verdict(ok_rate)
     }
 
     /// Requests that were judged and not failed by the engine.
@@ -151,9 +171,9 @@ struct Parts {
 }
 
 impl Parts {
-    fn of<'a>(load: Load, sla: &Sla, requests: impl Iterator<Item = &'a RequestRecord>) -> Self {
+    fn of<'a>(judge: &Judge, requests: impl Iterator<Item = &'a RequestRecord>) -> Self {
         let mut parts = Self::default();
-        requests.for_each(|request| parts.add(load, sla.used(request)));
+        requests.for_each(|request| parts.add(judge.load, judge.used(request)));
         parts
     }
 
@@ -204,21 +224,42 @@ enum Used {
     Unknown,
 }
 
-impl Sla {
+/// Tells how much of the limits of an SLA requests used up.
+#[derive(Clone, Copy)]
+struct Judge<'a> {
+    load: Load,
+    /// Tokens that a request puts out if it is left to.
+    output_tokens: u32,
+    sla: &'a Sla,
+}
+
+impl Judge<'_> {
     /// How much of its tightest limit on what follows the first token a request used up, as far as it went.
     fn used_later(&self, request: &RequestRecord) -> Option<f64> {
         request.ttft()?;
-        let e2e = self.e2e.map(|limit| request.age().get() / limit.get().max(f64::MIN_POSITIVE));
-        let tpot = self.tpot_limit().zip(request.tpot()).map(|(limit, tpot)| tpot / limit);
+        let took = if self.is_too_old(request) { self.would_take(request) } else { request.age().get() };
+        let e2e = self.sla.e2e.map(|limit| took / limit.get().max(f64::MIN_POSITIVE));
+        let tpot = self.sla.tpot_limit().zip(request.tpot()).map(|(limit, tpot)| tpot / limit);
         e2e.into_iter().chain(tpot).reduce(f64::max)
+    }
+
+    /// Whether it was left when it had missed its E2E limit.
+    fn is_too_old(&self, request: &RequestRecord) -> bool {
+        request.end == RequestEnd::Stopped && self.sla.e2e.is_some_and(|limit| request.age() >= limit)
+    }
+
+    /// How long it would have taken to its end, in seconds, had it gone on as until then. All are left at the same age: that alone
+    /// would make a limit that is missed by far look like one that is just missed.
+    fn would_take(&self, request: &RequestRecord) -> f64 {
+        let left = f64::from(self.output_tokens.saturating_sub(request.tokens));
+        request.age().get() + left * request.tpot().unwrap_or_default()
     }
 
     /// The same where no more could come of it: it ended by itself, its hold was over, or it was too old already when it was left.
     fn known_later(&self, request: &RequestRecord) -> Option<f64> {
         let used = self.used_later(request)?;
-        let is_too_old = self.e2e.is_some_and(|limit| request.age() >= limit);
         match request.end {
-            RequestEnd::Stopped if is_too_old => Some(used.max(BEYOND)),
+            RequestEnd::Stopped if self.is_too_old(request) => Some(used.max(BEYOND)),
             RequestEnd::Stopped => None,
             _ => Some(used),
         }
@@ -226,22 +267,81 @@ impl Sla {
 
     /// How much of its tightest limit a request used up that the engine did not fail.
     fn used(&self, request: &RequestRecord) -> Used {
-        let outcome = self.judge(request);
-        let ttft_limit = self.ttft.get().max(f64::MIN_POSITIVE);
+        let sla = self.sla;
+        let outcome = sla.judge(request);
+        let ttft_limit = sla.ttft.get().max(f64::MIN_POSITIVE);
         let Some(ttft) = request.ttft() else {
             let waited = (request.age().get() / ttft_limit).max(f64::MIN_POSITIVE);
             return if outcome == Outcome::Failed { Used::AtLeast(waited.max(BEYOND)) } else { Used::Waiting(waited) };
         };
         let ttft = ttft.get().max(f64::MIN_POSITIVE) / ttft_limit;
-        let later = if self.limits_later() { self.used_later(request) } else { None };
+        let later = if sla.limits_later() { self.used_later(request) } else { None };
         let part = ttft.max(later.unwrap_or_default());
         match outcome {
             // Division rounds: what is ok stays within its limit, what failed stays beyond it.
             Outcome::Ok => Used::Part(part.min(1.0)),
             Outcome::Failed => Used::Part(part.max(BEYOND)),
             // It was left in mid-stream: under a limit on its first token alone, that token has told.
-            Outcome::Undetermined if !self.limits_later() => Used::Part(ttft),
+            Outcome::Undetermined if !sla.limits_later() => Used::Part(ttft),
             Outcome::Undetermined => Used::Unknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(value: f64) -> Seconds {
+        Seconds::new(value).unwrap()
+    }
+
+    /// A request that had its first token after a second and `tokens` of them after two, when it was left or failed.
+    fn request(tokens: u32, end: RequestEnd) -> RequestRecord {
+        RequestRecord {
+            index: 0,
+            judged: true,
+            planned_s: Seconds::ZERO,
+            submitted_s: Seconds::ZERO,
+            first_s: Some(seconds(1.0)),
+            last_s: Some(seconds(2.0)),
+            tokens,
+            itl_max_s: None,
+            ended_s: seconds(2.0),
+            end,
+            prompt_tokens: None,
+            cached_tokens: None,
+            queued_s: None,
+            preemptions: 0,
+        }
+    }
+
+    fn under(e2e: f64, requests: &[RequestRecord]) -> UnderSla {
+        let ok_rate = Share::new(0.5).unwrap();
+        let sla = Sla { ok_rate, ttft: seconds(1.5), tpot: None, e2e: Seconds::new(e2e), min_tokens_per_second: None };
+        UnderSla::new(&Judge { load: Load::Burst, output_tokens: 41, sla: &sla }, requests)
+    }
+
+    #[test]
+    fn a_limit_that_is_missed_by_far_does_not_look_like_one_that_is_just_missed() {
+        // After 11 of 41 tokens at 10 a second it would have taken 3 seconds more; after 40 of them a fortieth of one.
+        for (tokens, took) in [(11, 5.0), (40, 2.0 + 1.0 / 39.0)] {
+            let used = under(2.0, &[request(tokens, RequestEnd::Stopped)]).used;
+            assert!((used[0] - f64::ln(took / 2.0)).abs() < 1e-9, "{tokens}: {used:?}");
+        }
+        // In time so far, it tells nothing.
+        assert_eq!(under(2.5, &[request(11, RequestEnd::Stopped)]).unknown, 1);
+    }
+
+    #[test]
+    fn failures_are_no_verdict_on_what_the_engine_did_not_fail() {
+        let failed = || request(1, RequestEnd::Failed { reason: "no".into() });
+        let ok_rate = Share::new(0.5).unwrap();
+        let waiting = under(2.5, &[failed(), failed(), request(11, RequestEnd::Stopped)]);
+        assert_eq!((waiting.tally.verdict(ok_rate), waiting.verdict(ok_rate)), (Verdict::Fail, Verdict::Undecided));
+        let late = under(2.0, &[failed(), request(11, RequestEnd::Stopped)]);
+        assert_eq!((late.errors, late.verdict(ok_rate)), (1, Verdict::Fail));
+        let in_time = under(2.5, &[failed(), failed(), request(41, RequestEnd::Finished)]);
+        assert_eq!((in_time.tally.verdict(ok_rate), in_time.verdict(ok_rate)), (Verdict::Fail, Verdict::Pass));
     }
 }

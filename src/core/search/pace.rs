@@ -190,7 +190,7 @@ impl Pace {
         let mut views: Vec<View> = views.collect();
         let slower: f64 = views.iter().zip(&self.weights).map(|(view, weight)| view.offset * weight).sum();
         views.iter_mut().for_each(|view| view.offset -= slower);
-        Standing { slower, views, churn: 0.0 }
+        Standing { slower, views }
     }
 
     /// What is unknown of the middle of the machine at this rank, which no probe need have shown.

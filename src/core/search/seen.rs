@@ -68,9 +68,9 @@ impl Seen {
         pace.standing(self.compared(ranks), self.concurrency(), judged)
     }
 
-    /// Whether it was carried through to a verdict of its own on this SLA, and no stall made it.
+    /// Whether it was carried through to a verdict of its own on this SLA, and neither a stall nor failures made it.
     pub fn decides(&self, index: usize, sla: &Sla) -> bool {
-        self.stall.is_none() && self.probe.under[index].tally.verdict(sla.ok_rate) != Verdict::Undecided
+        self.stall.is_none() && self.probe.under[index].verdict(sla.ok_rate) != Verdict::Undecided
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
     fn seen(errors: u32, stall: f64) -> Seen {
         let opening = (1..=20u32).map(|rank| f64::from(rank) * 0.1 + if rank > 10 { stall } else { 0.0 }).collect();
         let used = vec![-1.0; (20 - errors) as usize];
-        let under = UnderSla { tally: Tally::default(), used, halves: None, unknown: 0 };
+        let under = UnderSla { tally: Tally::default(), used, halves: None, errors, unknown: 0 };
         let probe = Observation {
             load: Load::Burst,
             concurrency: Concurrency::new(20).unwrap(),

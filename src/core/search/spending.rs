@@ -1,12 +1,12 @@
 //! What the probes of a ladder have cost, and what more of them are worth.
 
+use super::belief::Sway;
 use super::bracket::FEW;
 use super::level::Machine;
 use super::pace::Pace;
 use super::seen::Seen;
 use crate::experiment::SearchSettings;
 use crate::load::Load;
-use crate::sla::Sla;
 
 /// Most probes that the pace is worth.
 pub(super) const PACE_PROBES: usize = 24;
@@ -35,15 +35,15 @@ pub(super) struct Spending {
 }
 
 impl Spending {
-    /// Of these probes of a ladder with these SLAs, whose bursts are held for so long.
-    pub fn of(seen: &[Seen], slas: &[Sla], hold_s: f64) -> Self {
+    /// Of these probes of a ladder; bursts at its bounds are reckoned to take so many seconds together.
+    pub fn of(seen: &[Seen], slas: usize, bounds_s: f64) -> Self {
         let seconds = |seen: &Seen| seen.probe.seconds.get();
         let pace = seen.iter().filter(|seen| seen.probe.first_tokens_only).map(seconds).sum();
         let sustained: Vec<f64> = seen.iter().filter(|seen| seen.probe.load == Load::Sustained).map(seconds).collect();
         let certificate = if sustained.is_empty() {
-            slas.iter().map(|sla| 2.0 * sla.ttft.get() + hold_s).sum::<f64>().max(f64::MIN_POSITIVE)
+            bounds_s.max(f64::MIN_POSITIVE)
         } else {
-            2.0 * slas.len() as f64 * sustained.iter().sum::<f64>() / sustained.len() as f64
+            2.0 * slas as f64 * sustained.iter().sum::<f64>() / sustained.len() as f64
         };
         Self { total: seen.iter().map(seconds).sum(), pace, certificate }
     }
@@ -75,10 +75,10 @@ impl Spending {
         self.total >= DOUBT * self.certificate
     }
 
-    /// Whether more probes of the pace would pay at this level, where probes differ by `churn` for another reason.
-    pub fn is_pace_worthwhile(&self, machine: &Machine, level: u32, churn: f64) -> bool {
+    /// Whether more probes of the pace would pay, where probes of this level differ so.
+    pub fn is_pace_worthwhile(&self, machine: &Machine, level: u32, sway: Sway) -> bool {
         let probes = machine.pace.as_ref().map_or(0, Pace::probes);
-        let is_hidden = machine.spread(level) <= churn;
+        let is_hidden = sway.stretch * machine.spread(level) <= sway.churn;
         machine.beliefs().is_empty()
             || (probes < PACE_PROBES
                 && !machine.has_steady_pace()

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::belief::Standing;
+use super::belief::{Standing, Sway};
 use super::level::{Level, MARGIN, Machine, Unknown, alone};
-use super::observation::{Observation, UnderSla};
+use super::observation::UnderSla;
 use super::pace::Judged;
 use super::seen::{Seen, likely_errors};
 use super::times::{Row, Times};
@@ -32,7 +32,7 @@ pub(super) struct StandIn {
     limits: SimEngine,
     times: Option<Times>,
     exact: bool,
-    /// The share of requests that it fails, under a sustained load: which they are changes which others share a step.
+    /// The share of requests that it fails, where it matters to the others which these are: they change which share a step.
     fails: Share,
     /// Of each probe.
     rows: Vec<Vec<Row>>,
@@ -40,11 +40,21 @@ pub(super) struct StandIn {
     fared: RefCell<BTreeMap<u32, Fared>>,
 }
 
+/// How long a probe is made.
+#[derive(Clone, Copy)]
+enum Extent {
+    /// As the search has probes made: until it can tell nothing more.
+    Decided,
+    ToTheEnd,
+}
+
 /// How a stand-in fares at one level.
 #[derive(Debug)]
 struct Fared {
     /// In each of a few probes, by SLA.
     draws: Vec<Vec<UnderSla>>,
+    /// The same on a machine that is quicker by [`APART`], and on one that is slower, where that tells more.
+    apart: Option<[Vec<Vec<UnderSla>>; 2]>,
     /// Margins that were asked for, by SLA, by the bits of the share that is needed, and by spread.
     margins: FxHashMap<(usize, u64, Node), f64>,
 }
@@ -93,7 +103,8 @@ impl StandIn {
             && rows.iter().all(|row| (times.of_row(row) - 1.0).abs() < EXACT);
         let tolerance = if self.exact { EXACT } else { SIMILAR };
         let is_near = |old: Times| rows.iter().all(|row| (old.of_row(row) / times.of_row(row) - 1.0).abs() < tolerance);
-        let fails = if self.workload.load == Load::Sustained { failed } else { 0.0 };
+        let hangs_on_it = self.workload.load == Load::Sustained || self.slas.iter().any(Sla::limits_later);
+        let fails = if hangs_on_it { failed } else { 0.0 };
         let as_many_fail = (fails - self.fails.get()).abs() <= SIMILAR_FAILS * self.fails.get();
         if self.times.is_some_and(is_near) && as_many_fail {
             return;
@@ -162,31 +173,47 @@ impl StandIn {
         self.fails > Share::NONE
     }
 
-    /// By how much the margin of a level differs from probe to probe where the pace does not, as a standard deviation.
-    pub fn churn(&self, concurrency: u32, sla: usize, needed: f64) -> f64 {
-        if !self.churns() || !self.is_known() {
-            return 0.0;
+    /// How the margin of a level differs from probe to probe.
+    pub fn sway(&self, concurrency: u32, sla: usize, needed: f64) -> Sway {
+        if !self.is_known() {
+            return Sway::PACE;
         }
         let mut fared = self.fared.borrow_mut();
-        fared.entry(concurrency).or_insert_with(|| self.probe(concurrency)).churn(sla, needed)
+        let fared = fared.entry(concurrency).or_insert_with(|| self.probe(concurrency));
+        Sway { churn: fared.churn(sla, needed), stretch: fared.stretch(sla, needed) }
     }
 
     fn probe(&self, concurrency: u32) -> Fared {
-        let draws = if self.churns() { DRAWS } else { 1 };
-        Fared { draws: (0..draws).map(|draw| self.draw(concurrency, draw)).collect(), margins: FxHashMap::default() }
+        let is_stretched = self.workload.load == Load::Burst && !self.exact;
+        let at = |slower: f64| self.draws(concurrency, slower, Extent::ToTheEnd);
+        Fared {
+            draws: self.draws(concurrency, 0.0, Extent::Decided),
+            apart: is_stretched.then(|| [-APART, APART].map(at)),
+            margins: FxHashMap::default(),
+        }
     }
 
-    fn draw(&self, concurrency: u32, draw: u32) -> Vec<UnderSla> {
+    /// A few probes where some requests fail, or one, on a machine that is slower by this logarithm than the one measured.
+    fn draws(&self, concurrency: u32, slower: f64, extent: Extent) -> Vec<Vec<UnderSla>> {
+        let draws = if self.churns() { DRAWS } else { 1 };
+        (0..draws).map(|draw| self.draw(concurrency, slower, extent, draw)).collect()
+    }
+
+    fn draw(&self, concurrency: u32, slower: f64, extent: Extent, draw: u32) -> Vec<UnderSla> {
         let concurrency = Concurrency::new(concurrency).unwrap_or(Concurrency::ONE);
         let until = Until::Decided((0..self.slas.len()).collect());
         let (workload, slas) = (&self.workload, self.slas.as_slice());
         let trial = Trial { workload, slas, concurrency, until: &until, number: (0, draw) };
-        let measured = trial.measure(SimSession::new(self.engine(), 0));
-        Observation::new(&trial.load(), &until, &measured, slas).under
+        let session = SimSession::new(self.engine(slower), 0);
+        let measured = match extent {
+            Extent::Decided => trial.measure(session),
+            Extent::ToTheEnd => trial.measure_to_the_end(session),
+        };
+        trial.observe(&measured).under
     }
 
-    fn engine(&self) -> SimEngine {
-        let Some(times) = self.times else { return self.limits };
+    fn engine(&self, slower: f64) -> SimEngine {
+        let Some(times) = self.times.map(|times| times.slower(slower)) else { return self.limits };
         SimEngine {
             prefill_tokens_per_second: 1.0 / times.prompt_token.max(LEAST),
             decode_step: Seconds::new(times.step).unwrap_or(Seconds::ZERO),
@@ -200,15 +227,15 @@ impl StandIn {
 impl Fared {
     /// See [`StandIn::margin`].
     fn margin(&mut self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, node: Node) -> f64 {
-        let Self { draws, margins } = self;
+        let Self { draws, margins, .. } = self;
         *margins.entry((sla, needed.to_bits(), node)).or_insert_with(|| {
-            let mut level = Level::new(concurrency, Judged::Later);
+            let mut level = Level::new(concurrency, Judged::Later, Sway::PACE);
             draws.iter().for_each(|under| level.add(&under[sla], Standing::default()));
             level.margin(machine, needed, node.spread(), Unknown::Failed)
         })
     }
 
-    /// See [`StandIn::churn`].
+    /// See [`Sway::churn`].
     fn churn(&self, sla: usize, needed: f64) -> f64 {
         let alone = self.draws.iter().map(|under| alone(&under[sla], needed));
         let margins: Vec<f64> = alone.filter(|margin| margin.abs() < MARGIN).collect();
@@ -216,6 +243,16 @@ impl Fared {
         let mean = margins.iter().sum::<f64>() / count;
         let squares: f64 = margins.iter().map(|margin| (margin - mean).powi(2)).sum();
         if count < 2.0 { 0.0 } else { (squares / (count - 1.0)).sqrt() }
+    }
+
+    /// See [`Sway::stretch`].
+    fn stretch(&self, sla: usize, needed: f64) -> f64 {
+        let Some([quicker, slower]) = &self.apart else { return 1.0 };
+        let of = |under: &Vec<UnderSla>| alone(&under[sla], needed);
+        let both = quicker.iter().map(of).zip(slower.iter().map(of));
+        let comparable = both.filter(|(quicker, slower)| quicker.abs().max(slower.abs()) < MARGIN);
+        let stretches: Vec<f64> = comparable.map(|(quicker, slower)| (quicker - slower) / (2.0 * APART)).collect();
+        (stretches.iter().sum::<f64>() / stretches.len() as f64).max(1.0)
     }
 }
 
@@ -234,6 +271,8 @@ const EXACT: f64 = 1e-7;
 const SIMILAR: f64 = 0.1;
 /// And by which part the share of requests that it fails may be off.
 const SIMILAR_FAILS: f64 = 0.3;
+/// How much quicker and slower machines are, as a logarithm, that show how a level hangs on the pace.
+const APART: f64 = 0.03;
 /// Probes of a level that tell how much they differ.
 const DRAWS: u32 = 16;
 /// Factor between spreads for which margins are kept, and the power of it below which there is none.
@@ -263,9 +302,13 @@ mod tests {
         }
     }
 
-    /// A stand-in that learns from first tokens of 1 and of 6 requests, and from a level of 4.
-    fn taught(engine: SimEngine, load: Load) -> StandIn {
-        let workload = Workload {
+    fn sla() -> Sla {
+        let (ok_rate, ttft) = (Share::new(0.95).unwrap(), seconds(1.0));
+        Sla { ok_rate, ttft, tpot: None, e2e: None, min_tokens_per_second: None }
+    }
+
+    fn workload(load: Load) -> Workload {
+        Workload {
             input_tokens: 1500,
             output_tokens: 50,
             load,
@@ -273,16 +316,22 @@ mod tests {
             prompt: PromptSource::Random,
             shared_prefix: 0,
             seed: 7,
-        };
-        let ttft = seconds(1.0);
-        let sla = Sla { ok_rate: Share::new(0.95).unwrap(), ttft, tpot: None, e2e: None, min_tokens_per_second: None };
+        }
+    }
+
+    fn taught(engine: SimEngine, load: Load) -> StandIn {
+        taught_under(engine, &workload(load), &[sla()])
+    }
+
+    /// A stand-in that learns from first tokens of 1 and of 6 requests, and from a level of 4.
+    fn taught_under(engine: SimEngine, workload: &Workload, slas: &[Sla]) -> StandIn {
         let session = SimSession::new(engine, 3);
-        let mut stand_in = StandIn::new(&workload, &[sla], &session.resolved());
+        let mut stand_in = StandIn::new(workload, slas, &session.resolved());
         let probes = [(1, Until::FirstTokens), (6, Until::FirstTokens), (4, Until::Decided(vec![0]))];
         let seen = probes.iter().zip(0..).map(|((level, until), probe)| {
-            let (slas, concurrency) = (&[sla][..], Concurrency::new(*level).unwrap());
-            let trial = Trial { workload: &workload, slas, concurrency, until, number: (0, probe) };
-            Seen::new(Observation::new(&trial.load(), until, &trial.measure(session), slas), None)
+            let concurrency = Concurrency::new(*level).unwrap();
+            let trial = Trial { workload, slas, concurrency, until, number: (0, probe) };
+            Seen::new(trial.observe(&trial.measure(session)), None)
         });
         stand_in.learn(&seen.collect::<Vec<_>>());
         stand_in
@@ -305,8 +354,8 @@ mod tests {
         let noisy = SimEngine { step_noise: 0.05, probe_drift: 0.03, ..engine() };
         let stand_in = taught(noisy, Load::Sustained);
         assert!(!stand_in.is_exact());
-        let foretold = stand_in.draw(40, 0);
-        let truth = taught(engine(), Load::Sustained).draw(40, 0);
+        let foretold = stand_in.draw(40, 0.0, Extent::Decided, 0);
+        let truth = taught(engine(), Load::Sustained).draw(40, 0.0, Extent::Decided, 0);
         let median = |under: &[UnderSla]| under[0].used[under[0].used.len() / 2];
         let off = (median(&foretold) - median(&truth)).abs();
         assert!(off < 0.25, "{off}: {stand_in:?}");
@@ -315,16 +364,30 @@ mod tests {
     #[test]
     fn failures_make_levels_of_a_sustained_load_differ_by_as_much_as_they_do() {
         let failing = SimEngine { error_rate: Share::new(0.1).unwrap(), ..engine() };
-        let churn = |engine, load| taught(engine, load).churn(40, 0, 0.95);
+        let churn = |engine, load| taught(engine, load).sway(40, 0, 0.95).churn;
         assert_eq!((churn(engine(), Load::Sustained), churn(failing, Load::Burst)), (0.0, 0.0));
         let stand_in = taught(failing, Load::Sustained);
         assert!(stand_in.churns() && !stand_in.is_exact(), "{stand_in:?}");
         let truth =
             StandIn { limits: failing, fails: failing.error_rate, times: None, ..taught(engine(), Load::Sustained) };
-        let margins: Vec<f64> = (0..200).map(|draw| alone(&truth.draw(40, draw)[0], 0.95)).collect();
+        let margins: Vec<f64> =
+            (0..200).map(|draw| alone(&truth.draw(40, 0.0, Extent::Decided, draw)[0], 0.95)).collect();
         let mean = margins.iter().sum::<f64>() / 200.0;
         let spread = (margins.iter().map(|margin| (margin - mean).powi(2)).sum::<f64>() / 199.0).sqrt();
-        let churn = stand_in.churn(40, 0, 0.95);
+        let churn = stand_in.sway(40, 0, 0.95).churn;
         assert!((0.5..2.0).contains(&(churn / spread)), "{churn} for {spread}");
+    }
+
+    #[test]
+    fn a_level_may_be_slower_by_more_than_its_pace() {
+        // Prompts take about as long as they are held: one that comes a little later is decoded beside others for much longer.
+        let stretch = |engine: SimEngine, tpot: f64| {
+            let workload = workload(Load::Burst);
+            let tpot = [Sla { tpot: Some(seconds(tpot)), ..sla() }];
+            taught_under(engine, &workload, &tpot).sway(10, 0, 0.5).stretch
+        };
+        let noisy = SimEngine { step_noise: 0.05, probe_drift: 0.03, ..engine() };
+        assert!(stretch(noisy, 0.02) > 1.5, "{}", stretch(noisy, 0.02));
+        assert_eq!(stretch(engine(), 0.02), 1.0, "known to the last digit");
     }
 }

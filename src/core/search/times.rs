@@ -26,6 +26,12 @@ impl Times {
         Some(Self { step, sequence, prompt_token })
     }
 
+    /// Of a machine that is slower by this logarithm.
+    pub fn slower(self, by: f64) -> Self {
+        let Self { step, sequence, prompt_token } = self;
+        Self { step: step * by.exp(), sequence: sequence * by.exp(), prompt_token: prompt_token * by.exp() }
+    }
+
     /// Whether these rows tell all of them, and are more than that takes.
     pub fn are_overdetermined(rows: &[Row]) -> bool {
         rows.len() > 3 && least_squares(rows, &[0, 1, 2]).is_some()

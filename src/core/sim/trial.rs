@@ -4,6 +4,7 @@ use super::SimSession;
 use crate::experiment::Workload;
 use crate::load::LoadPlan;
 use crate::protocol::{Measured, ProbeAsk, PromptAsk};
+use crate::search::Observation;
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
 use crate::watch::{Advice, Until, Watch};
@@ -38,8 +39,13 @@ impl Trial<'_> {
         session.probe(&self.ask(), &mut |_| Advice::GoOn)
     }
 
+    /// What a search is told of it.
+    pub fn observe(&self, measured: &Measured) -> Observation {
+        Observation::new(self.workload, self.slas, self.concurrency, self.until, measured)
+    }
+
     /// The load that it puts on the engine.
-    pub fn load(&self) -> LoadPlan {
+    fn load(&self) -> LoadPlan {
         LoadPlan::new(self.workload, self.slas, self.concurrency, self.until)
     }
 

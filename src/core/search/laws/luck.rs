@@ -60,3 +60,16 @@ fn failures_that_make_levels_of_a_sustained_load_differ_are_allowed_for() {
     assert!(trials.ended(0, Status::Found) >= 0.9, "{}", trials.ended(0, Status::Found));
     assert!(trials.ended(1, Status::BelowOne) >= 0.95, "{}", trials.ended(1, Status::BelowOne));
 }
+
+#[test]
+fn failures_do_not_hide_that_later_tokens_are_slow() {
+    let failing = SimEngine { error_rate: share(0.03), ..noisy() };
+    let workload = workload(Load::Burst, 1500, 256, 2.0);
+    // One request alone takes longer than that.
+    let endless = Sla { e2e: Some(seconds(1.0)), ..sla(0.95, 4.0) };
+    let trials = Trials::run(failing, &workload, relative(0.05), &[endless], 100);
+    assert_eq!((trials.truths[0], trials.ended(0, Status::BelowOne)), (None, 1.0));
+    let slow = Sla { tpot: Some(seconds(0.04)), ..sla(0.95, 4.0) };
+    let trials = Trials::run(failing, &workload, relative(0.05), &[slow], 100);
+    assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+}

@@ -152,6 +152,18 @@ fn a_machine_that_many_share_widens_the_brackets_and_keeps_them_true() {
 }
 
 #[test]
+fn limits_on_later_tokens_of_a_burst_are_as_true_where_a_machine_drifts() {
+    let workload = workload(Load::Burst, 1500, 128, 2.0);
+    let tpot = [Sla { tpot: Some(seconds(0.04)), ..sla(0.95, 4.0) }];
+    let e2e = [Sla { e2e: Some(seconds(4.5)), ..sla(0.95, 4.0) }];
+    for slas in [tpot, e2e] {
+        let trials = Trials::run(noisy(), &workload, relative(0.05), &slas, 200);
+        assert!(trials.coverage(0) >= 0.95, "{:?}: {}", slas[0], trials.coverage(0));
+        assert!(trials.ended(0, Status::Found) >= 0.8, "{:?}: {}", slas[0], trials.ended(0, Status::Found));
+    }
+}
+
+#[test]
 fn a_quiet_machine_gets_the_resolution_that_was_asked_for() {
     let quiet = SimEngine { step_noise: 0.01, probe_drift: 0.002, ..engine() };
     let trials = Trials::run(quiet, &workload(Load::Burst, 1500, 64, 2.0), relative(0.02), &[sla(0.95, 6.0)], 100);
