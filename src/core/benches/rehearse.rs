@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p ceiling-core --bench rehearse -- [--seeds N] [WORD]`: cases whose name holds WORD, all by default.
 //! `published` are those whose figures `docs/method.md` states; none of the method's constants was chosen on them. `random` are
-//! engines, workloads and limits drawn at random, to look for a kind of engine that the method does not suit.
+//! engines, workloads and limits drawn at random, to look for a kind of engine that the method does not suit; `later` are bursts on the
+//! same engines with limits on later tokens.
 
 use std::sync::Arc;
 
@@ -200,14 +201,16 @@ fn random(count: usize) -> Vec<Case> {
         let burst =
             if wide { grid(&[ttft / 4.0, ttft / 2.0, ttft, ttft * 2.0], &[0.9, 0.99]) } else { grid(&[ttft], &[rate]) };
         let patient = grid(&[ttft], &[rate]);
-        let later = patient.iter().map(|sla| Sla { tpot: Some(tpot), ..*sla }).collect();
+        let with_tpot = |sla: &Sla| Sla { tpot: Some(tpot), ..*sla };
+        let with_e2e = |sla: &Sla| Sla { e2e: Some(seconds(ttft + hold)), ..*sla };
+        let later = patient.iter().map(with_tpot).collect();
         let kinds =
             [("burst", Load::Burst, burst), ("sustained", Load::Sustained, patient), ("tpot", Load::Sustained, later)];
         let relative = Resolution::Relative(share(0.05));
         let noises = [("exact", 0.0, 0.0, Resolution::Requests(1)), ("drift 3%", 0.03, 0.05, relative)];
         let mut case = |what: String, load: Load, engine: SimEngine, slas: &[Sla], resolution: Resolution| {
             cases.push(Case {
-                name: format!("random {what} {index}"),
+                name: format!("{what} {index}"),
                 engine,
                 workload: workload(load, input as u32, output, hold),
                 slas: slas.to_vec(),
@@ -217,7 +220,7 @@ fn random(count: usize) -> Vec<Case> {
         for (noise, drift, step, resolution) in noises {
             let engine = SimEngine { probe_drift: drift, step_noise: step, ..engine };
             for (kind, load, slas) in &kinds {
-                case(format!("{noise} {kind}"), *load, engine, slas, resolution);
+                case(format!("random {noise} {kind}"), *load, engine, slas, resolution);
             }
         }
         for (noise, drift, step) in [("no noise", 0.0, 0.0), ("drift 3%", 0.03, 0.05)] {
@@ -225,10 +228,23 @@ fn random(count: usize) -> Vec<Case> {
             let stalling = SimEngine { stall_rate: share(0.05), stall: seconds(2.0 * ttft), ..engine };
             let failing = SimEngine { error_rate: share(0.02), ..engine };
             for (kind, load) in [("burst", Load::Burst), ("sustained", Load::Sustained)] {
-                case(format!("stalls {noise} {kind}"), load, stalling, &grid(&[ttft], &[0.9]), relative);
+                case(format!("random stalls {noise} {kind}"), load, stalling, &grid(&[ttft], &[0.9]), relative);
                 for rate in [0.95, 0.99] {
-                    case(format!("errors {rate} {noise} {kind}"), load, failing, &grid(&[ttft], &[rate]), relative);
+                    case(
+                        format!("random errors {rate} {noise} {kind}"),
+                        load,
+                        failing,
+                        &grid(&[ttft], &[rate]),
+                        relative,
+                    );
                 }
+            }
+            let lax = grid(&[ttft], &[0.95]);
+            let limits: [(&str, Vec<Sla>); 2] =
+                [("tpot", lax.iter().map(with_tpot).collect()), ("e2e", lax.iter().map(with_e2e).collect())];
+            for (limit, slas) in limits {
+                case(format!("later {limit} {noise}"), Load::Burst, engine, &slas, relative);
+                case(format!("later {limit} {noise} errors"), Load::Burst, failing, &slas, relative);
             }
         }
     }
