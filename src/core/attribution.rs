@@ -79,7 +79,7 @@ pub struct LimitedBy {
 }
 
 /// What became of requests that the engine answered, be it late: given a first token, or failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answered {
     /// All of them.
     pub requests: u32,
@@ -340,6 +340,9 @@ mod tests {
         probe.requests[0].first_s = None;
         probe.requests[1].end = RequestEnd::Failed { reason: "no".into() };
         assert_eq!(Answered::of(&probe.requests), Answered { requests: 3, errors: 1 });
+        probe.requests[1].judged = false;
+        let found = attribute(&probe, Audit::Clean, &sla(), &workload(), &engine(8)).unwrap();
+        assert_eq!((found.answered, found.errors), (Some(2), 0), "of those that belong to the measurement");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::experiment::{Engine, SearchSettings, Strategy, Workload};
 use crate::plan::{Ladder, Plan};
-use crate::search::{Answer, Status, Step, certificate_seconds, search};
+use crate::search::{Answer, Observation, Status, Step, certificate_seconds, search};
 use crate::sim::{SimEngine, SimSession, Trial, true_ceilings};
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
@@ -132,7 +132,7 @@ impl Climb {
         while let Step::Probe { concurrency, until } = search.next() {
             let number = (stream, probes.len() as u32);
             let trial = Trial { workload, slas, concurrency, until: &until, number };
-            let observation = trial.observe(&trial.measure(session));
+            let observation = Observation::of_trial(&trial, &trial.measure(session));
             probes.push((concurrency, until, observation.seconds));
             search.observe(observation);
         }

@@ -73,8 +73,12 @@ impl<'a> Choice<'a> {
                 Next::Settled => brackets[sla].settled = true,
             }
         }
+        if evidence.seen.len() + 1 >= most {
+            // After the last probe that may be made nothing is settled any more.
+            return (brackets, Step::Done);
+        }
         // Where not even one request passes, failures would change nothing.
-        let passes = |sla: &usize| brackets[*sla].fail != Some(1) && evidence.seen.len() + 1 < most;
+        let passes = |sla: &usize| brackets[*sla].fail != Some(1);
         let more = (0..evidence.slas.len()).filter(passes).find_map(|sla| self.look_for_failures(sla));
         (brackets, more.map_or(Step::Done, first_tokens))
     }

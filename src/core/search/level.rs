@@ -61,7 +61,7 @@ impl Machine {
 
     /// How a probe stands.
     pub fn standing(&self, seen: &Seen, judged: Judged) -> Standing {
-        let unknown = || Standing { views: vec![View::default()], ..Standing::default() };
+        let unknown = || Standing { slower: 0.0, views: vec![View::default()] };
         self.pace.as_ref().map_or_else(unknown, |pace| seen.standing(pace, judged, u32::MAX))
     }
 

@@ -26,6 +26,8 @@ mod spending;
 mod stall;
 mod stand_in;
 mod steps;
+#[cfg(test)]
+mod testing;
 mod times;
 
 use schemars::JsonSchema;

@@ -1,19 +1,18 @@
 //! What one probe showed, in the form that a search reasons in.
 
-use serde::{Deserialize, Serialize};
-
 use super::steps::steps;
 use crate::attribution::Answered;
 use crate::experiment::Workload;
 use crate::load::{Load, LoadPlan};
 use crate::protocol::Measured;
 use crate::request::{RequestEnd, RequestRecord};
+use crate::sim::Trial;
 use crate::sla::{Outcome, Sla, Tally, Verdict};
 use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
 /// What one probe showed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
     /// The load that was put on the engine: a burst also where first tokens alone were asked for.
     pub load: Load,
@@ -36,7 +35,7 @@ pub struct Observation {
 }
 
 /// The judged requests of one probe under one SLA.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UnderSla {
     /// What they are worth.
     pub tally: Tally,
@@ -52,7 +51,7 @@ pub struct UnderSla {
 }
 
 /// How far the limits on the first token, and those on what follows, were used up, each alone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Halves {
     /// As [`UnderSla::used`], of the limit on the first token.
     pub first: Vec<f64>,
@@ -89,6 +88,11 @@ impl Observation {
         let streamed = measured.requests.first().and_then(streamed);
         let answered = Answered::of(&measured.requests);
         Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, streamed, answered, under }
+    }
+
+    /// The same of a trial on the simulator.
+    pub fn of_trial(trial: &Trial, measured: &Measured) -> Self {
+        Self::new(trial.workload, trial.slas, trial.concurrency, trial.until, measured)
     }
 
     /// The number of leading times in [`Observation::opening`] that came about as it would have with more requests behind it.
@@ -291,10 +295,7 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn seconds(value: f64) -> Seconds {
-        Seconds::new(value).unwrap()
-    }
+    use crate::search::testing::{seconds, share, sla};
 
     /// A request that had its first token after a second and `tokens` of them after two, when it was left or failed.
     fn request(tokens: u32, end: RequestEnd) -> RequestRecord {
@@ -317,8 +318,7 @@ mod tests {
     }
 
     fn under(e2e: f64, requests: &[RequestRecord]) -> UnderSla {
-        let ok_rate = Share::new(0.5).unwrap();
-        let sla = Sla { ok_rate, ttft: seconds(1.5), tpot: None, e2e: Seconds::new(e2e), min_tokens_per_second: None };
+        let sla = Sla { e2e: Seconds::new(e2e), ..sla(0.5, 1.5) };
         UnderSla::new(&Judge { load: Load::Burst, output_tokens: 41, sla: &sla }, requests)
     }
 
@@ -334,9 +334,17 @@ mod tests {
     }
 
     #[test]
+    fn failures_are_counted_among_all_requests_and_judged_among_those_of_the_measurement() {
+        let failed = |judged| RequestRecord { judged, ..request(1, RequestEnd::Failed { reason: "no".into() }) };
+        let requests = [failed(false), failed(true), request(41, RequestEnd::Finished)];
+        assert_eq!(Answered::of(&requests), Answered { requests: 3, errors: 2 });
+        assert_eq!(under(2.5, &requests).errors, 1);
+    }
+
+    #[test]
     fn failures_are_no_verdict_on_what_the_engine_did_not_fail() {
         let failed = || request(1, RequestEnd::Failed { reason: "no".into() });
-        let ok_rate = Share::new(0.5).unwrap();
+        let ok_rate = share(0.5);
         let waiting = under(2.5, &[failed(), failed(), request(11, RequestEnd::Stopped)]);
         assert_eq!((waiting.tally.verdict(ok_rate), waiting.verdict(ok_rate)), (Verdict::Fail, Verdict::Undecided));
         let late = under(2.0, &[failed(), request(11, RequestEnd::Stopped)]);

@@ -154,7 +154,7 @@ impl Pace {
     /// How a probe of `concurrency` requests stands whose first tokens came so, with a view to what is judged of it.
     pub fn standing(&self, opening: Opening, concurrency: u32, judged: Judged) -> Standing {
         if self.is_steady() {
-            return Standing { views: vec![View::default(); self.fits.len()], ..Standing::default() };
+            return Standing { slower: 0.0, views: vec![View::default(); self.fits.len()] };
         }
         let shown = match opening {
             Opening::Steps(times) => {
@@ -170,7 +170,7 @@ impl Pace {
         };
         let Some((knot, time)) = shown else {
             let view = |fit: &Fit| View { offset: 0.0, shared: 0.0, own: fit.variance(concurrency) };
-            return Standing { views: self.fits.iter().map(view).collect(), ..Standing::default() };
+            return Standing { slower: 0.0, views: self.fits.iter().map(view).collect() };
         };
         let (rank, time) = (self.knots[knot].rank(), time.ln());
         let views = self.fits.iter().map(|fit| {
@@ -207,7 +207,7 @@ impl Pace {
             shared: fit.uncertainty[knot],
             own: noise_between(fit),
         };
-        Standing { views: self.fits.iter().map(view).collect(), ..Standing::default() }
+        Standing { slower: 0.0, views: self.fits.iter().map(view).collect() }
     }
 }
 

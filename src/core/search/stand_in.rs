@@ -4,14 +4,14 @@
 //! end together; latencies lie on no line. So the simulator is made to serve what was measured: the limits of its batches are those
 //! that the engine stated, and what a step, a sequence in it and a prompt token take follows from the probes by least squares.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
 use super::belief::{Standing, Sway};
 use super::level::{Level, MARGIN, Machine, Unknown, alone};
-use super::observation::UnderSla;
+use super::observation::{Observation, UnderSla};
 use super::pace::Judged;
 use super::seen::{Seen, likely_errors};
 use super::times::{Row, Times};
@@ -103,8 +103,8 @@ impl StandIn {
             && rows.iter().all(|row| (times.of_row(row) - 1.0).abs() < EXACT);
         let tolerance = if self.exact { EXACT } else { SIMILAR };
         let is_near = |old: Times| rows.iter().all(|row| (old.of_row(row) / times.of_row(row) - 1.0).abs() < tolerance);
-        let hangs_on_it = self.workload.load == Load::Sustained || self.slas.iter().any(Sla::limits_later);
-        let fails = if hangs_on_it { failed } else { 0.0 };
+        let others_differ = self.workload.load == Load::Sustained || self.slas.iter().any(Sla::limits_later);
+        let fails = if others_differ { failed } else { 0.0 };
         let as_many_fail = (fails - self.fails.get()).abs() <= SIMILAR_FAILS * self.fails.get();
         if self.times.is_some_and(is_near) && as_many_fail {
             return;
@@ -155,8 +155,7 @@ impl StandIn {
     ///
     /// It is asked for again after every probe, with another spread each time: it lies on the line between the nearest spreads of a few.
     pub fn margin(&self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, spread: f64) -> f64 {
-        let mut fared = self.fared.borrow_mut();
-        let fared = fared.entry(concurrency).or_insert_with(|| self.probe(concurrency));
+        let mut fared = self.fared(concurrency);
         let mut margin = |node: Node| fared.margin(machine, concurrency, sla, needed, node);
         let power = spread.ln() / NODE_RATIO.ln();
         if power < LEAST_POWER {
@@ -178,9 +177,15 @@ impl StandIn {
         if !self.is_known() {
             return Sway::PACE;
         }
-        let mut fared = self.fared.borrow_mut();
-        let fared = fared.entry(concurrency).or_insert_with(|| self.probe(concurrency));
+        let fared = self.fared(concurrency);
         Sway { churn: fared.churn(sla, needed), stretch: fared.stretch(sla, needed) }
+    }
+
+    /// How it fares at a level, simulated when it is first asked for.
+    fn fared(&self, concurrency: u32) -> RefMut<'_, Fared> {
+        RefMut::map(self.fared.borrow_mut(), |fared| {
+            fared.entry(concurrency).or_insert_with(|| self.probe(concurrency))
+        })
     }
 
     fn probe(&self, concurrency: u32) -> Fared {
@@ -209,7 +214,7 @@ impl StandIn {
             Extent::Decided => trial.measure(session),
             Extent::ToTheEnd => trial.measure_to_the_end(session),
         };
-        trial.observe(&measured).under
+        Observation::of_trial(&trial, &measured).under
     }
 
     fn engine(&self, slower: f64) -> SimEngine {
@@ -284,12 +289,7 @@ const LEAST: f64 = 1e-12;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::PromptSource;
-    use crate::units::Share;
-
-    fn seconds(value: f64) -> Seconds {
-        Seconds::new(value).unwrap()
-    }
+    use crate::search::testing::{seconds, share, sla, workload};
 
     fn engine() -> SimEngine {
         SimEngine {
@@ -302,25 +302,8 @@ mod tests {
         }
     }
 
-    fn sla() -> Sla {
-        let (ok_rate, ttft) = (Share::new(0.95).unwrap(), seconds(1.0));
-        Sla { ok_rate, ttft, tpot: None, e2e: None, min_tokens_per_second: None }
-    }
-
-    fn workload(load: Load) -> Workload {
-        Workload {
-            input_tokens: 1500,
-            output_tokens: 50,
-            load,
-            hold: Hold::For(seconds(0.2)),
-            prompt: PromptSource::Random,
-            shared_prefix: 0,
-            seed: 7,
-        }
-    }
-
     fn taught(engine: SimEngine, load: Load) -> StandIn {
-        taught_under(engine, &workload(load), &[sla()])
+        taught_under(engine, &workload(load, 1500, 50, 0.2), &[sla(0.95, 1.0)])
     }
 
     /// A stand-in that learns from first tokens of 1 and of 6 requests, and from a level of 4.
@@ -331,7 +314,7 @@ mod tests {
         let seen = probes.iter().zip(0..).map(|((level, until), probe)| {
             let concurrency = Concurrency::new(*level).unwrap();
             let trial = Trial { workload, slas, concurrency, until, number: (0, probe) };
-            Seen::new(trial.observe(&trial.measure(session)), None)
+            Seen::new(Observation::of_trial(&trial, &trial.measure(session)), None)
         });
         stand_in.learn(&seen.collect::<Vec<_>>());
         stand_in
@@ -363,7 +346,7 @@ mod tests {
 
     #[test]
     fn failures_make_levels_of_a_sustained_load_differ_by_as_much_as_they_do() {
-        let failing = SimEngine { error_rate: Share::new(0.1).unwrap(), ..engine() };
+        let failing = SimEngine { error_rate: share(0.1), ..engine() };
         let churn = |engine, load| taught(engine, load).sway(40, 0, 0.95).churn;
         assert_eq!((churn(engine(), Load::Sustained), churn(failing, Load::Burst)), (0.0, 0.0));
         let stand_in = taught(failing, Load::Sustained);
@@ -382,8 +365,8 @@ mod tests {
     fn a_level_may_be_slower_by_more_than_its_pace() {
         // Prompts take about as long as they are held: one that comes a little later is decoded beside others for much longer.
         let stretch = |engine: SimEngine, tpot: f64| {
-            let workload = workload(Load::Burst);
-            let tpot = [Sla { tpot: Some(seconds(tpot)), ..sla() }];
+            let workload = workload(Load::Burst, 1500, 50, 0.2);
+            let tpot = [Sla { tpot: Some(seconds(tpot)), ..sla(0.95, 1.0) }];
             taught_under(engine, &workload, &tpot).sway(10, 0, 0.5).stretch
         };
         let noisy = SimEngine { step_noise: 0.05, probe_drift: 0.03, ..engine() };

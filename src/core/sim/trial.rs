@@ -4,7 +4,6 @@ use super::SimSession;
 use crate::experiment::Workload;
 use crate::load::LoadPlan;
 use crate::protocol::{Measured, ProbeAsk, PromptAsk};
-use crate::search::Observation;
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
 use crate::watch::{Advice, Until, Watch};
@@ -37,11 +36,6 @@ impl Trial<'_> {
     /// Makes it to the end.
     pub fn measure_to_the_end(&self, session: SimSession) -> Measured {
         session.probe(&self.ask(), &mut |_| Advice::GoOn)
-    }
-
-    /// What a search is told of it.
-    pub fn observe(&self, measured: &Measured) -> Observation {
-        Observation::new(self.workload, self.slas, self.concurrency, self.until, measured)
     }
 
     /// The load that it puts on the engine.

@@ -4,25 +4,17 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::Status;
+use super::testing::{seconds, share, sla, workload};
 use crate::experiment::{Resolution, SearchSettings, Strategy as SearchStrategy, Workload};
-use crate::load::{Hold, Load};
-use crate::protocol::PromptSource;
+use crate::load::Load;
 use crate::rehearse::Climb;
 use crate::sim::{SimEngine, SimSession, true_ceilings};
 use crate::sla::{Sla, TokensPerSecond};
-use crate::units::{Concurrency, Seconds, Share};
+use crate::units::{Concurrency, Seconds};
 
 mod luck;
 
 const CAP: u32 = 400;
-
-fn seconds(value: f64) -> Seconds {
-    Seconds::new(value).unwrap()
-}
-
-fn share(value: f64) -> Share {
-    Share::new(value).unwrap()
-}
 
 fn settings(resolution: Resolution, start: u32) -> SearchSettings {
     SearchSettings {
@@ -49,22 +41,6 @@ fn engine() -> SimEngine {
 
 fn noisy() -> SimEngine {
     SimEngine { step_noise: 0.05, probe_drift: 0.03, ..engine() }
-}
-
-fn workload(load: Load, input_tokens: u32, output_tokens: u32, hold: f64) -> Workload {
-    Workload {
-        input_tokens,
-        output_tokens,
-        load,
-        hold: Hold::For(seconds(hold)),
-        prompt: PromptSource::Random,
-        shared_prefix: 0,
-        seed: 7,
-    }
-}
-
-fn sla(ok_rate: f64, ttft: f64) -> Sla {
-    Sla { ok_rate: share(ok_rate), ttft: seconds(ttft), tpot: None, e2e: None, min_tokens_per_second: None }
 }
 
 fn climb(engine: SimEngine, workload: &Workload, settings: &SearchSettings, slas: &[Sla], seed: u64) -> Climb {
