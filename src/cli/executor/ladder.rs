@@ -7,11 +7,12 @@ use ceiling_core::load::LoadPlan;
 use ceiling_core::plan::{EngineGroup, Ladder, Plan};
 use ceiling_core::protocol::{Event, ProbeAsk, PromptAsk, Resolved};
 use ceiling_core::record::{Entry, FailureKind, Probe, Replay, Taken};
-use ceiling_core::search::{self, Answer, Observation, Search, Status, Step};
+use ceiling_core::search::{self, Answer, Observation, Status, Step};
 use ceiling_core::units::{Concurrency, Seconds};
 use ceiling_core::watch::Watch;
 use futures_util::future::OptionFuture;
 
+use super::searching::Searching;
 use super::session::{Session, SessionError};
 use super::telemetry::{Recorder, Subject};
 use super::{Happening, Surroundings};
@@ -21,7 +22,7 @@ pub struct LadderTask {
     /// Index into the plan's ladders.
     pub ladder: usize,
     /// What is known so far; nothing before an engine has said what it is like.
-    pub search: Option<Box<dyn Search>>,
+    pub search: Option<Searching>,
     /// What its probes showed in an earlier part of the run.
     pub seen: Vec<Observation>,
     /// Number of its next probe.
@@ -41,7 +42,7 @@ impl LadderTask {
     pub fn answers(&self, plan: &Plan) -> Vec<Answer> {
         let unknown = Answer { status: Status::Undecided, highest_pass: None, lowest_fail: None, confidence: None };
         let cells = plan.ladders[self.ladder].cells.len();
-        self.search.as_ref().map_or_else(|| vec![unknown; cells], |search| search.answers())
+        self.search.as_ref().map_or_else(|| vec![unknown; cells], Searching::answers)
     }
 }
 
@@ -104,12 +105,9 @@ async fn search_ladder(
 ) -> Result<End> {
     let ladder = &plan.ladders[task.ladder];
     let slas = plan.slas(task.ladder);
-    let begin = || {
-        let mut search = search::search(&ladder.search, &slas, &ladder.workload, engine.resolved);
-        task.seen.drain(..).for_each(|observation| search.observe(observation));
-        search
-    };
+    let begin = || Searching::new(search::search(&ladder.search, &slas, &ladder.workload, engine.resolved));
     let search = task.search.get_or_insert_with(begin);
+    search.observe(std::mem::take(&mut task.seen)).await;
     let mut guard = Guard::default();
     while let Step::Probe { concurrency, until } = search.next() {
         let number = task.next_number;
@@ -132,12 +130,12 @@ async fn search_ladder(
         let taken = Taken { number, concurrency, until: until.clone() };
         let mut probe = Probe::judge(ladder, &slas, engine.resolved, taken, measured, telemetry);
         probe.counts = guard.counts(&probe);
-        if probe.counts {
-            search.observe(Observation::new(&ladder.workload, &slas, concurrency, &until, &probe.measured));
-        }
+        let observation = || Observation::new(&ladder.workload, &slas, concurrency, &until, &probe.measured);
+        let observations = probe.counts.then(observation).into_iter().collect();
         (around.show)(Happening::ProbeDone { ladder, probe: &probe });
         (around.record)(Entry::Probed(Box::new(probe)))?;
         task.next_number += 1;
+        search.observe(observations).await;
         if let Some(reason) = guard.gives_up() {
             return Ok(End::Failed(SessionError { kind: FailureKind::Engine, reason, engine_lives: true }));
         }

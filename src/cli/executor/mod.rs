@@ -19,6 +19,7 @@ mod ladder;
 mod log_tail;
 mod preflight;
 mod processes;
+mod searching;
 mod session;
 mod slots;
 mod telemetry;
