@@ -7,6 +7,11 @@ pub fn normal_below(value: f64) -> f64 {
     Normal::standard().cdf(value)
 }
 
+/// The value that a standard normal variable is below with this probability.
+pub fn normal_quantile(probability: f64) -> f64 {
+    Normal::standard().inverse_cdf(probability)
+}
+
 /// Midpoints of `count` equally likely slices of what a variance may be, as factors on its estimate with this many
 /// degrees of freedom, ascending. Infinite without a degree of freedom: one value says nothing of its own spread.
 ///
@@ -29,8 +34,7 @@ pub struct Slice {
 /// The slices of the standard normal distribution between these probabilities of a higher value, which ascend from 0 to 1:
 /// the highest comes first.
 pub fn normal_slices(tails: &[f64]) -> Vec<Slice> {
-    let normal = Normal::standard();
-    let slice = |ends: &[f64]| Slice { z: -normal.inverse_cdf((ends[0] + ends[1]) / 2.0), weight: ends[1] - ends[0] };
+    let slice = |ends: &[f64]| Slice { z: -normal_quantile((ends[0] + ends[1]) / 2.0), weight: ends[1] - ends[0] };
     tails.windows(2).map(slice).collect()
 }
 

@@ -4,7 +4,7 @@
 //! before too few requests are ok) is normal around its estimate; over all of them it is a [`Posterior`], a mixture. With
 //! one split of the variance that mixture is Student's t; with all of them it is wider where the split is in doubt.
 
-use crate::stats::normal_below;
+use crate::stats::{normal_below, normal_quantile};
 
 /// One way the machine may be.
 #[derive(Clone, Copy, Debug)]
@@ -104,10 +104,14 @@ impl Posterior {
 
     /// The value that the margin exceeds with this probability.
     pub fn exceeded_with(&self, probability: f64) -> f64 {
-        let reach = |sign: f64| self.parts.iter().map(move |part| part.mean + sign * FAR * part.error);
-        let mut low = reach(-1.0).fold(f64::INFINITY, f64::min).max(-WIDE);
-        let mut high = reach(1.0).fold(f64::NEG_INFINITY, f64::max).min(WIDE);
-        while high - low > PRECISE {
+        // It lies among those that its parts exceed with it.
+        let z = normal_quantile(1.0 - probability);
+        let of_parts = || self.parts.iter().map(|part| part.mean + z * part.error);
+        let mut low = of_parts().fold(f64::INFINITY, f64::min).max(-WIDE);
+        let mut high = of_parts().fold(f64::NEG_INFINITY, f64::max).min(WIDE);
+        let least_error = self.parts.iter().map(|part| part.error).fold(f64::INFINITY, f64::min);
+        let precision = PRECISE.max(least_error * ERROR_PRECISION);
+        while high - low > precision {
             let middle = (low + high) / 2.0;
             if self.at_least(middle) >= probability { low = middle } else { high = middle }
         }
@@ -115,12 +119,11 @@ impl Posterior {
     }
 }
 
-/// Standard errors beyond which there is nothing to look for.
-const FAR: f64 = 5.0;
 /// Margins are logarithms: none beyond this matters.
 const WIDE: f64 = 8.0;
-/// And none finer than this.
+/// And none finer than this, or than this part of the least error.
 const PRECISE: f64 = 1e-4;
+const ERROR_PRECISION: f64 = 1.0 / 64.0;
 
 #[cfg(test)]
 mod tests {
@@ -133,6 +136,18 @@ mod tests {
         assert!((posterior.exceeded_with(0.975) - (0.5 - 0.196)).abs() < 2e-4);
         assert!((posterior.exceeded_with(0.025) - (0.5 + 0.196)).abs() < 2e-4);
         assert!((posterior.at_least(0.5) - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_may_be_one_of_two_is_exceeded_by_what_both_together_exceed() {
+        let mut posterior = Posterior::default();
+        posterior.add(0.25, 0.0, 0.02);
+        posterior.add(0.75, 1.0, 0.1);
+        for probability in [0.05, 0.5, 0.74, 0.76, 0.975] {
+            let value = posterior.exceeded_with(probability);
+            let (least, most) = (posterior.at_least(value + 4e-4), posterior.at_least(value));
+            assert!(least < probability && probability <= most, "{probability}: {least} to {most} at {value}");
+        }
     }
 
     #[test]

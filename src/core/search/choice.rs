@@ -38,7 +38,7 @@ const BEND_NEAR: f64 = 0.5;
 /// A choice, given all probes so far.
 pub(super) struct Choice<'a> {
     evidence: &'a Evidence,
-    machine: Machine,
+    machine: &'a Machine,
     spending: Spending,
     /// By SLA.
     sights: Vec<Sight<'a>>,
@@ -46,9 +46,8 @@ pub(super) struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     /// After these probes.
-    pub fn of(evidence: &'a Evidence) -> Self {
-        let machine = evidence.machine();
-        let sights: Vec<Sight> = (0..evidence.slas.len()).map(|sla| evidence.sight(&machine, sla)).collect();
+    pub fn of(evidence: &'a Evidence, machine: &'a Machine) -> Self {
+        let sights: Vec<Sight> = (0..evidence.slas.len()).map(|sla| evidence.sight(machine, sla)).collect();
         Self { evidence, machine, spending: evidence.spending(&sights), sights }
     }
 
@@ -105,7 +104,7 @@ impl<'a> Choice<'a> {
 
     /// What to do next for one SLA.
     fn next_for(&self, sla: usize, bracket: &Bracket) -> Next {
-        let (evidence, machine, sight) = (self.evidence, &self.machine, &self.sights[sla]);
+        let (evidence, machine, sight) = (self.evidence, self.machine, &self.sights[sla]);
         let forecast = &sight.forecast;
         let cap = evidence.cap();
         if bracket.pass == Some(cap) || bracket.fail == Some(1) {
@@ -215,7 +214,7 @@ impl<'a> Choice<'a> {
         let (evidence, sight) = (self.evidence, &self.sights[sla]);
         let level = sight.forecast.ceiling.clamp(PACE_LEAST, evidence.cap().max(PACE_LEAST));
         let is_cheap = self.spending.is_affordable(evidence.first_tokens_s(level), evidence.load);
-        let is_asked = !evidence.takes_as_shown(&self.machine) && !evidence.would_have_failed(sla);
+        let is_asked = !evidence.takes_as_shown(self.machine) && !evidence.would_have_failed(sla);
         (is_asked && is_cheap).then_some(level.min(evidence.cap()))
     }
 

@@ -3,7 +3,7 @@
 //! A burst is served in order, so one probe shows when each rank is served, and that hardly depends on how many wait
 //! behind. The prediction only chooses the next level: what is published has been probed.
 
-use super::level::{MARGIN, MARGIN_PRECISION, Machine, margin};
+use super::level::Machine;
 use super::steps::steps;
 use crate::stats::Slice;
 
@@ -15,10 +15,9 @@ const APART: f64 = 1.3;
 /// When the engine is done with so many prompts, in the middle of its luck.
 #[derive(Clone, Debug)]
 pub(super) struct Curve {
-    /// Bursts that one step served whole, all smaller than the first of the steps.
-    sizes: Vec<Mark>,
-    /// Ends of steps. A prompt that is part done counts as a part.
-    steps: Vec<Mark>,
+    /// Ascending: bursts that one step served whole, all smaller than the first of the steps, and ends of steps. A prompt that is
+    /// part done counts as a part.
+    marks: Vec<Mark>,
     /// Logarithm of the time of each first token.
     times: Vec<f64>,
     /// How it goes on beyond the last step.
@@ -43,8 +42,8 @@ struct Mark {
 /// How many prompts are done after so many seconds, beyond what was seen.
 #[derive(Clone, Copy, Debug)]
 enum Onwards {
-    /// None: nothing was seen.
-    Nothing,
+    /// Nothing was seen.
+    Unknown,
     /// As many more in each second as this, from here.
     Straight { from: Mark, per_second: f64 },
     /// After a n + b n² seconds n, since each takes longer than the one before: more sequences run.
@@ -58,11 +57,19 @@ impl Mark {
         Self { done, time, seconds: time.exp() }
     }
 
-    /// On the line from here to there.
+    /// What is done by then on the line from here to there.
     fn towards(&self, to: &Self, seconds: f64) -> f64 {
         self.done + (seconds - self.seconds) / (to.seconds - self.seconds) * (to.done - self.done)
     }
+
+    /// In how many seconds so much is done on that line.
+    fn seconds_towards(&self, to: &Self, done: f64) -> f64 {
+        self.seconds + (done - self.done) / (to.done - self.done) * (to.seconds - self.seconds)
+    }
 }
+
+/// Where all begins.
+const START: Mark = Mark { done: 0.0, time: f64::NEG_INFINITY, seconds: 0.0 };
 
 impl Curve {
     /// From the first-token times of one probe, ascending, `slower` than the middle by this logarithm.
@@ -70,64 +77,71 @@ impl Curve {
     /// `prompts_per_step` is the engine's token budget in prompts, where it is known.
     pub fn new(times: &[f64], slower: f64, complete: bool, prompts_per_step: Option<f64>, certain: bool) -> Self {
         let ends = steps(times);
-        let mut steps: Vec<Mark> = ends.iter().map(|end| Mark::new(end.done as f64, end.time.ln() - slower)).collect();
+        let mut marks: Vec<Mark> = ends.iter().map(|end| Mark::new(end.done as f64, end.time.ln() - slower)).collect();
         let times: Vec<f64> = times.iter().map(|time| time.ln() - slower).collect();
         if let Some(per_step) = prompts_per_step {
-            let last = steps.len();
-            for (index, step) in steps.iter_mut().enumerate() {
+            let last = marks.len();
+            for (index, step) in marks.iter_mut().enumerate() {
                 // The budget may have done a part of the next prompt as well.
                 if !(complete && index + 1 == last) {
                     step.done = ((index + 1) as f64 * per_step).clamp(step.done, step.done + 0.99);
                 }
             }
         }
-        let onwards = Onwards::after(&steps, None, complete, certain);
-        Self { sizes: Vec::new(), steps, times, onwards, complete, waited: f64::NEG_INFINITY, certain }
+        let onwards = Onwards::after(&marks, None, complete, certain);
+        Self { marks, times, onwards, complete, waited: f64::NEG_INFINITY, certain }
     }
 
     /// The same of a probe that was left after so many seconds with prompts still to be done. Where that is many steps after the
     /// last of them, the engine had no room for the next.
     pub fn left_after(mut self, seconds: f64, slower: f64) -> Self {
-        let (count, last) = (self.steps.len() as f64, self.steps.last().map_or(0.0, |step| (step.time + slower).exp()));
+        let (count, last) = (self.marks.len() as f64, self.marks.last().map_or(0.0, |step| (step.time + slower).exp()));
         if !self.complete && seconds - last > IDLE_STEPS * last / count.max(1.0) {
             self.waited = seconds.ln() - slower;
         }
         self
     }
 
-    /// The same with bursts of which one step served each whole, ascending in size, and the logarithm of its time: they show how
-    /// a step grows with what is in it. Where there is chance, they must be far apart to show it.
+    /// The same, when nothing else is to be added to it, with bursts of which one step served each whole, ascending in size, and the
+    /// logarithm of its time: they show how a step grows with what is in it. Where there is chance, they must be far apart to show it.
     pub fn with_sizes(mut self, sizes: impl Iterator<Item = (f64, f64)>) -> Self {
-        let Some(first) = self.steps.first().copied() else { return self };
+        let Some(first) = self.marks.first().copied() else { return self };
         let apart = if self.certain { 1.0 } else { APART };
         let is_before = |size: &Mark, next: &Mark| size.done * apart < next.done && size.time < next.time;
+        let mut marks: Vec<Mark> = Vec::new();
         for size in sizes.map(|(done, time)| Mark::new(done, time)).filter(|size| is_before(size, &first)) {
-            if self.sizes.last().is_none_or(|last| is_before(last, &size)) {
-                self.sizes.push(size);
+            if marks.last().is_none_or(|last| is_before(last, &size)) {
+                marks.push(size);
             }
         }
-        self.onwards = Onwards::after(&self.steps, self.sizes.last(), self.complete, self.certain);
+        self.onwards = Onwards::after(&self.marks, marks.last(), self.complete, self.certain);
+        marks.append(&mut self.marks);
+        self.marks = marks;
         self
     }
 
     /// The number of prompts that are done within this time, as a logarithm; beyond what was seen by the last slope.
     pub fn done_by(&self, time: f64) -> f64 {
-        let next = self.steps.partition_point(|step| step.time <= time);
-        match next {
-            0 => self.steps.first().map_or(1.0, |step| self.within_first(step, time)),
-            _ if next < self.steps.len() => self.steps[next - 1].towards(&self.steps[next], time.exp()),
-            _ if time <= self.waited => self.times.len() as f64,
-            _ => self.onwards.done_by(time),
+        let next = self.marks.partition_point(|mark| mark.time <= time);
+        match self.marks.get(next) {
+            Some(mark) => self.before(next).towards(mark, time.exp()),
+            None if time <= self.waited => self.times.len() as f64,
+            None => self.onwards.done_by(time),
         }
     }
 
-    /// Within the first step, on the line between the sizes on either side; below the smallest as much as its part of it.
-    fn within_first(&self, step: &Mark, time: f64) -> f64 {
-        let next = self.sizes.partition_point(|size| size.time <= time);
-        let to = self.sizes.get(next).unwrap_or(step);
-        let from =
-            next.checked_sub(1).map_or(Mark { done: 0.0, time: f64::NEG_INFINITY, seconds: 0.0 }, |at| self.sizes[at]);
-        if to.seconds > from.seconds { from.towards(to, time.exp()) } else { from.done }
+    /// When so many prompts are done, as a logarithm.
+    fn done_at(&self, done: f64) -> f64 {
+        let done = done - HAIR;
+        let next = self.marks.partition_point(|mark| mark.done < done);
+        match self.marks.get(next) {
+            Some(mark) => self.before(next).seconds_towards(mark, done).ln(),
+            None => self.onwards.done_at(done).max(self.before(next).time).max(self.waited),
+        }
+    }
+
+    fn before(&self, mark: usize) -> &Mark {
+        mark.checked_sub(1).map_or(&START, |before| &self.marks[before])
     }
 
     /// The highest level up to `cap` at which a share of `needed` gets its first token within `limit`, a logarithm of
@@ -142,15 +156,14 @@ impl Curve {
         pass
     }
 
-    /// By which factor, as a logarithm, everything could become slower before fewer than `needed` of a burst of this size
-    /// get their first token within `limit`.
-    pub fn margin(&self, machine: &Machine, level: u32, limit: f64, needed: f64, spread: f64) -> f64 {
-        let holds =
-            |slices, spread: f64, slower: f64| self.share(self.served(slices, limit - slower, spread), level) >= needed;
-        let one = machine.slices(0.0);
-        let alone = margin(one, 0.0, (-MARGIN, MARGIN), |slower| holds(one, 0.0, slower));
-        let slices = machine.slices(spread);
-        margin(slices, spread, (alone, alone + MARGIN_PRECISION), |slower| holds(slices, spread, slower))
+    /// When each request of a burst of this size gets its first token: logarithms of seconds, ascending.
+    pub fn burst(&self, level: u32) -> Vec<f64> {
+        let seen = self.times.len().min(level as usize);
+        let last = self.times.last().copied().unwrap_or(f64::NEG_INFINITY);
+        let beyond = (seen as u32 + 1..=level).map(|rank| self.done_at(f64::from(rank)).max(last));
+        // Its last step may be shorter than that of a larger one.
+        let all = self.done_at(f64::from(level));
+        self.times[..seen].iter().copied().chain(beyond).map(|time| time.min(all)).collect()
     }
 
     /// What is done within the limit in each of these slices of the machine, the slowest first.
@@ -158,8 +171,7 @@ impl Curve {
         slices.iter().map(move |slice| {
             let time = limit - slice.z * spread + 1e-9;
             let whole = self.times.partition_point(|first| *first <= time);
-            // A hair short of a prompt is how it was rounded.
-            Served { whole, done: self.done_by(time) + 1e-6, weight: slice.weight }
+            Served { whole, done: self.done_by(time) + HAIR, weight: slice.weight }
         })
     }
 
@@ -180,6 +192,9 @@ impl Curve {
     }
 }
 
+/// What is short of a prompt by less is how it was rounded.
+const HAIR: f64 = 1e-6;
+
 /// What is served within a limit.
 #[derive(Clone, Copy, Debug)]
 struct Served {
@@ -196,7 +211,7 @@ impl Onwards {
     fn after(steps: &[Mark], size: Option<&Mark>, complete: bool, certain: bool) -> Self {
         // The engine's last step with prompts is a short one, which tells little of those to come.
         let full = if complete && steps.len() > 2 { steps.len() - 1 } else { steps.len() };
-        let Some(last) = steps[..full].last().copied() else { return Self::Nothing };
+        let Some(last) = steps[..full].last().copied() else { return Self::Unknown };
         let half = steps[(full - 1) / 2];
         if half.done >= last.done {
             return match size.filter(|_| complete) {
@@ -219,10 +234,26 @@ impl Onwards {
 
     fn done_by(&self, time: f64) -> f64 {
         match *self {
-            Self::Nothing => 0.0,
+            // One prompt is always worth a try.
+            Self::Unknown => 1.0,
             Self::Straight { from, per_second } => from.done + (time.exp() - from.seconds) * per_second,
             Self::Bent { a, b } => ((a * a + 4.0 * b * time.exp()).sqrt() - a) / (2.0 * b),
             Self::Power { from, power } => from.done * ((time - from.time) * power).exp(),
+        }
+    }
+
+    fn done_at(&self, done: f64) -> f64 {
+        match *self {
+            Self::Unknown => {
+                if done <= 1.0 {
+                    f64::NEG_INFINITY
+                } else {
+                    f64::INFINITY
+                }
+            }
+            Self::Straight { from, per_second } => (from.seconds + (done - from.done) / per_second).ln(),
+            Self::Bent { a, b } => (a * done + b * done * done).ln(),
+            Self::Power { from, power } => from.time + (done / from.done).ln() / power,
         }
     }
 }
@@ -258,6 +289,31 @@ mod tests {
         for prompts in [6.0, 10.0, 25.0, 40.0, 60.0] {
             let done = curve.done_by(step(prompts).1);
             assert!((done - prompts).abs() < 1e-6, "{done} of {prompts}");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_served_when_its_share_says_so() {
+        let step = |prompts: f64| (prompts, (0.02 + 0.002 * prompts).ln());
+        let in_steps: Vec<f64> = (1..=24u32).map(|rank| f64::from(rank.div_ceil(4)) * 0.4).collect();
+        let curves = [
+            curve(true),
+            curve(false).left_after(5.0, 0.0),
+            Curve::new(&in_steps, 0.1, true, Some(4.4), false),
+            Curve::new(&in_steps, 0.0, false, Some(4.4), true),
+            Curve::new(&[0.1; 40], 0.0, true, Some(100.0), true).with_sizes([step(5.0), step(10.0)].into_iter()),
+        ];
+        let slice = [Slice { z: 0.0, weight: 1.0 }];
+        for curve in &curves {
+            for level in [1, 3, 5, 20, 24, 25, 60] {
+                let burst = curve.burst(level);
+                assert!(burst.len() == level as usize && burst.is_sorted(), "{level} of {curve:?}: {burst:?}");
+                for limit in (1..200).map(|limit| (f64::from(limit) * 0.0431).ln()) {
+                    let served = burst.partition_point(|time| *time <= limit) as f64 / f64::from(level);
+                    let share = curve.share(curve.served(&slice, limit, 0.0), level);
+                    assert!((served - share).abs() < 1e-9, "{level} by {limit} of {curve:?}: {served} for {share}");
+                }
+            }
         }
     }
 }

@@ -107,7 +107,7 @@ impl Evidence {
     pub fn machine(&self) -> Machine {
         let openings: Vec<Opening> = self.seen.iter().map(|seen| seen.compared(u32::MAX)).collect();
         let pace = Pace::of(&openings, self.prompts_per_step).filter(|_| !self.stand_in.is_exact());
-        Machine::new(pace, self.stand_in.churns(), self.seen.len())
+        Machine::new(pace, self.stand_in.churns(), &self.seen)
     }
 
     /// What an SLA asks of its levels.
@@ -150,20 +150,20 @@ impl Evidence {
     /// The levels that say something of an SLA.
     fn levels<'a>(
         &'a self,
-        machine: &Machine,
+        machine: &'a Machine,
         sla: usize,
         judged: Judged,
         needed: &Needed,
     ) -> BTreeMap<u32, Level<'a>> {
         let mut levels = BTreeMap::new();
         // A probe that was stopped for the sake of another SLA says nothing of this one.
-        let says = |seen: &&Seen| seen.probe.load == self.load && seen.decides(sla, &self.slas[sla]);
-        for seen in self.seen.iter().filter(says) {
+        let says = |(_, seen): &(usize, &Seen)| seen.probe.load == self.load && seen.decides(sla, &self.slas[sla]);
+        for (probe, seen) in self.seen.iter().enumerate().filter(says) {
             let under = &seen.probe.under[sla];
             if under.total() > 0 {
                 let level = seen.concurrency();
                 let sway = || self.sway(level, sla, judged, needed);
-                let standing = machine.standing(seen, judged);
+                let standing = machine.standing(probe, judged);
                 levels.entry(level).or_insert_with(|| Level::new(level, judged, sway())).add(under, standing);
             }
         }
@@ -179,7 +179,7 @@ impl Evidence {
     }
 
     /// What all probes say of one SLA.
-    pub fn sight(&self, machine: &Machine, sla: usize) -> Sight<'_> {
+    pub fn sight<'a>(&'a self, machine: &'a Machine, sla: usize) -> Sight<'a> {
         let judged = self.judged(sla);
         let needed = self.needed(machine, sla, judged);
         let levels = self.levels(machine, sla, judged, &needed);

@@ -1,12 +1,11 @@
 //! Where the ceiling of an SLA is likely to be.
 
 use std::collections::BTreeMap;
-use std::slice;
 
-use super::belief::Sway;
+use super::belief::{Standing, Sway};
 use super::curve::Curve;
 use super::edge::Grain;
-use super::level::{Level, Machine, Unknown};
+use super::level::{Level, Machine, Unknown, margin_of};
 use super::offsets::Offsets;
 use super::pace::{Judged, Pace};
 use super::seen::{Needed, Seen};
@@ -77,14 +76,15 @@ impl Outlook<'_> {
             return Forecast { ceiling: middle, low: 0, high: self.cap + 1, blind: 1.0 };
         };
         let at = middle.max(1);
+        let used: Vec<f64> = curve.burst(at).into_iter().map(|time| time - limit).collect();
         let margin = |needed: f64| {
-            let margin = |spread| curve.margin(self.machine, at, limit, needed, spread);
-            self.machine.posterior(at, Sway::PACE, &[pace.middle(at)], margin)
+            let margin = |spread| margin_of(&used, self.machine, needed, spread);
+            self.machine.posterior(at, Sway::PACE, &[&pace.middle(at)], margin)
         };
         let least = margin(self.needed.strict).exceeded_with(1.0 - self.miss);
         let most = margin(self.needed.lax).exceeded_with(self.miss);
         // What is left of the margin at the ceiling itself is no part of the uncertainty.
-        let own = curve.margin(self.machine, at, limit, likely, self.machine.spread(at)).max(0.0);
+        let own = margin_of(&used, self.machine, likely, self.machine.spread(at)).max(0.0);
         let low = ceiling(&curve, limit + (least - own).min(0.0), at);
         let high = ceiling(&curve, limit + (most - own).max(0.0), at).saturating_add(1);
         Forecast { ceiling: middle, low: low.min(middle), high: high.max(middle + 1), blind: 1.0 }
@@ -139,11 +139,12 @@ impl Outlook<'_> {
             return Forecast { blind, ..around(ceiling) };
         };
         // A probe will stand about as the nearest one does.
-        let standing = levels[nearest].standing();
+        let calm = Standing::default();
+        let standing = levels[nearest].standing().unwrap_or(&calm);
         let reaches = |level: u32, needed: f64, probability: f64| {
             let sway = sway(level);
             let margin = |spread| foretold(level, needed, sway.stretch * spread) + sway.stretch * standing.slower;
-            let posterior = self.machine.posterior(level, sway, slice::from_ref(&standing), margin);
+            let posterior = self.machine.posterior(level, sway, &[standing], margin);
             posterior.at_least(-offsets.at(level)) >= probability
         };
         let edge =

@@ -30,8 +30,14 @@ impl Guided {
     pub fn new(settings: SearchSettings, slas: &[Sla], workload: &Workload, engine: &Resolved) -> Self {
         let evidence = Evidence::new(settings, slas, workload, engine);
         let mut guided = Self { evidence, brackets: Vec::new(), step: Step::Done };
-        (guided.brackets, guided.step) = Choice::of(&guided.evidence).make();
+        guided.choose();
         guided
+    }
+
+    /// Draws every bracket anew, and chooses the next step.
+    fn choose(&mut self) {
+        let machine = self.evidence.machine();
+        (self.brackets, self.step) = Choice::of(&self.evidence, &machine).make();
     }
 }
 
@@ -42,7 +48,7 @@ impl Search for Guided {
 
     fn observe(&mut self, observation: Observation) {
         self.evidence.add(observation);
-        (self.brackets, self.step) = Choice::of(&self.evidence).make();
+        self.choose();
     }
 
     fn answers(&self) -> Vec<Answer> {

@@ -16,7 +16,9 @@ pub(super) struct Level<'a> {
     pub concurrency: u32,
     judged: Judged,
     sway: Sway,
-    probes: Vec<(&'a UnderSla, Standing)>,
+    probes: Vec<&'a UnderSla>,
+    /// How each of them stands.
+    standings: Vec<&'a Standing>,
 }
 
 /// What is shared by all levels of a ladder.
@@ -25,14 +27,19 @@ pub(super) struct Machine {
     pub pace: Option<Pace>,
     /// Whether probes of a level differ for another reason than its pace (see [`Sway::churn`]).
     churns: bool,
-    /// Probes that were made, whether or not they showed its pace.
-    probes: usize,
+    /// Of each probe, how it stands where its first tokens are judged, and where what came later is.
+    standings: Vec<[Standing; 2]>,
     slices: Vec<Slice>,
 }
 
 impl Machine {
-    pub fn new(pace: Option<Pace>, churns: bool, probes: usize) -> Self {
-        Self { pace, churns, probes, slices: normal_slices(&TAILS) }
+    pub fn new(pace: Option<Pace>, churns: bool, seen: &[Seen]) -> Self {
+        let standing = |seen: &Seen, judged: Judged| match &pace {
+            Some(pace) => seen.standing(pace, judged, u32::MAX),
+            None => Standing { slower: 0.0, views: vec![View::default()] },
+        };
+        let both = |seen: &Seen| [Judged::FirstTokens, Judged::Later].map(|judged| standing(seen, judged));
+        Self { standings: seen.iter().map(both).collect(), pace, churns, slices: normal_slices(&TAILS) }
     }
 
     /// Whether it shows no spread at all.
@@ -59,15 +66,15 @@ impl Machine {
         self.beliefs().iter().map(|belief| belief.weight * belief.spread(rank)).sum()
     }
 
-    /// How a probe stands.
-    pub fn standing(&self, seen: &Seen, judged: Judged) -> Standing {
-        let unknown = || Standing { slower: 0.0, views: vec![View::default()] };
-        self.pace.as_ref().map_or_else(unknown, |pace| seen.standing(pace, judged, u32::MAX))
+    /// How a probe stands, by its place among all.
+    pub fn standing(&self, probe: usize, judged: Judged) -> &Standing {
+        let [first_tokens, later] = &self.standings[probe];
+        if judged == Judged::FirstTokens { first_tokens } else { later }
     }
 
     /// Whether nothing came in time in any of a few probes: what they show is taken as it is.
     fn is_mute(&self) -> bool {
-        self.pace.is_none() && self.probes >= 2
+        self.pace.is_none() && self.standings.len() >= 2
     }
 
     /// Probes that stand for all those of a machine of this spread, the slowest first: each is slower than the middle by
@@ -83,7 +90,7 @@ impl Machine {
         &self,
         concurrency: u32,
         sway: Sway,
-        standings: &[Standing],
+        standings: &[&Standing],
         margin: impl Fn(f64) -> f64,
     ) -> Posterior {
         let beliefs = self.beliefs();
@@ -126,16 +133,17 @@ pub(super) enum Unknown {
 
 impl<'a> Level<'a> {
     pub fn new(concurrency: u32, judged: Judged, sway: Sway) -> Self {
-        Self { concurrency, judged, sway, probes: Vec::new() }
+        Self { concurrency, judged, sway, probes: Vec::new(), standings: Vec::new() }
     }
 
-    pub fn add(&mut self, under: &'a UnderSla, standing: Standing) {
-        self.probes.push((under, standing));
+    pub fn add(&mut self, under: &'a UnderSla, standing: &'a Standing) {
+        self.probes.push(under);
+        self.standings.push(standing);
     }
 
     /// How one of its probes stands.
-    pub fn standing(&self) -> Standing {
-        self.probes.first().map(|(_, standing)| standing.clone()).unwrap_or_default()
+    pub fn standing(&self) -> Option<&'a Standing> {
+        self.standings.first().copied()
     }
 
     /// The share of ok requests in the long run if everything took `exp(slower)` times as long, on a machine of this
@@ -156,7 +164,7 @@ impl<'a> Level<'a> {
     }
 
     fn told(&self, unknown: Unknown) -> impl Iterator<Item = Told<'_>> {
-        self.probes.iter().map(move |(under, standing)| {
+        self.probes.iter().zip(&self.standings).map(move |(under, standing)| {
             let (used, left) = match self.judged {
                 Judged::FirstTokens => (under.half(Half::First), 0),
                 Judged::Later => (under.used.as_slice(), under.unknown),
@@ -168,9 +176,8 @@ impl<'a> Level<'a> {
 
     /// What is believed of that factor.
     pub fn posterior(&self, machine: &Machine, needed: f64, unknown: Unknown) -> Posterior {
-        let standings: Vec<Standing> = self.probes.iter().map(|(_, standing)| standing.clone()).collect();
-        machine
-            .posterior(self.concurrency, self.sway, &standings, |spread| self.margin(machine, needed, spread, unknown))
+        let margin = |spread| self.margin(machine, needed, spread, unknown);
+        machine.posterior(self.concurrency, self.sway, &self.standings, margin)
     }
 
     /// How sure it is that at least `strict` are ok in the long run, and that fewer than `lax` are.
@@ -190,8 +197,7 @@ impl<'a> Level<'a> {
     /// How far, as a logarithm, the middle of the machine may be off at the very most, and its greatest spread.
     fn farthest(&self, machine: &Machine) -> (f64, f64) {
         let views = |belief: &Belief| {
-            let of = |(_, standing): &(&UnderSla, Standing)| standing.views.get(belief.view).copied();
-            let views = self.probes.iter().filter_map(of);
+            let views = self.standings.iter().filter_map(|standing| standing.views.get(belief.view).copied());
             let off = |view: View| {
                 let pace = view.offset.abs() + FAR * (belief.scale * (view.shared + view.own)).sqrt();
                 self.sway.stretch * pace + FAR * self.sway.churn
@@ -214,6 +220,13 @@ struct Told<'a> {
     maybe: u32,
     /// How much slower than the middle the machine was.
     slower: f64,
+}
+
+/// As [`Level::margin`], of a probe of which this is what each request used up, ascending, and that was no slower than the middle.
+pub(super) fn margin_of(used: &[f64], machine: &Machine, needed: f64, spread: f64) -> f64 {
+    let told = Told { used, left: 0, maybe: 0, slower: 0.0 };
+    let (alone, slices) = (told.margin(needed), machine.slices(spread));
+    margin(slices, spread, (alone, alone), |slower| told.share(slices, slower, spread) >= needed)
 }
 
 /// As [`Level::margin`], of one probe on a machine without spread.
@@ -268,11 +281,12 @@ impl Told<'_> {
 ///
 /// `alone` are the least and the greatest that it would be for one probe without spread: what holds for each slice alone holds
 /// for all together.
-pub(super) fn margin(slices: &[Slice], spread: f64, alone: (f64, f64), holds: impl Fn(f64) -> bool) -> f64 {
+fn margin(slices: &[Slice], spread: f64, alone: (f64, f64), holds: impl Fn(f64) -> bool) -> f64 {
     let off = |slice: Option<&Slice>| slice.map_or(0.0, |slice| slice.z * spread);
     let mut low = (alone.0 - off(slices.first())).clamp(-MARGIN, MARGIN);
     let mut high = (alone.1 - off(slices.last())).clamp(-MARGIN, MARGIN);
-    while high - low > MARGIN_PRECISION {
+    let precision = MARGIN_PRECISION.max(spread * SPREAD_PRECISION);
+    while high - low > precision {
         let middle = (low + high) / 2.0;
         if holds(middle) { low = middle } else { high = middle }
     }
@@ -290,5 +304,6 @@ const TAILS: [f64; 26] = [
 const FAR: f64 = 5.0;
 /// Margins beyond this are all alike.
 pub(super) const MARGIN: f64 = 2.0;
-/// Margins nearer than this are alike as well.
-pub(super) const MARGIN_PRECISION: f64 = 1e-4;
+/// Margins nearer than this are alike as well, and those nearer than this part of the spread: slices are farther apart.
+const MARGIN_PRECISION: f64 = 1e-4;
+const SPREAD_PRECISION: f64 = 1.0 / 64.0;

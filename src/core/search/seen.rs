@@ -16,6 +16,8 @@ pub(super) struct Seen {
     pub stall: Option<Stall>,
     /// Times of its first tokens as they would have been without the stall.
     opening: Vec<f64>,
+    /// How many of them are of full steps (see [`Observation::full_steps`]).
+    full: usize,
 }
 
 impl Seen {
@@ -23,7 +25,7 @@ impl Seen {
     pub fn new(probe: Observation, admitted: Option<u32>) -> Self {
         let stall = Stall::of(&probe.opening, admitted);
         let opening = stall.map_or_else(|| probe.opening.clone(), |stall| stall.take_out(&probe.opening));
-        Self { probe, stall, opening }
+        Self { full: probe.full_steps(), probe, stall, opening }
     }
 
     /// Takes another probe into account: where one of two served as many requests much sooner, the other stalled.
@@ -52,7 +54,7 @@ impl Seen {
 
     /// Those of full steps.
     pub fn full_steps(&self) -> &[f64] {
-        &self.opening[..self.probe.full_steps()]
+        &self.opening[..self.full]
     }
 
     /// What the pace compares of it; by no more than its first `ranks` first tokens where it had full steps.

@@ -234,8 +234,8 @@ impl Fared {
     fn margin(&mut self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, node: Node) -> f64 {
         let Self { draws, margins, .. } = self;
         *margins.entry((sla, needed.to_bits(), node)).or_insert_with(|| {
-            let mut level = Level::new(concurrency, Judged::Later, Sway::PACE);
-            draws.iter().for_each(|under| level.add(&under[sla], Standing::default()));
+            let (mut level, calm) = (Level::new(concurrency, Judged::Later, Sway::PACE), Standing::default());
+            draws.iter().for_each(|under| level.add(&under[sla], &calm));
             level.margin(machine, needed, node.spread(), Unknown::Failed)
         })
     }
