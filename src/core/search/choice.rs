@@ -25,7 +25,7 @@ const PACE_PART: f64 = 8.0;
 /// And one that is to narrow a bracket which would be published as wide as it is, this much.
 const NARROWING_PART: f64 = 3.0;
 /// Least requests of a pace probe.
-const PACE_LEAST: u32 = 10;
+const PACE_LEAST: u32 = 5;
 /// How much farther out, as a part of it, an upper bound is probed so that it is the lower bound of a laxer SLA too.
 const SHARED: f64 = 0.04;
 /// Bounds that are foretold farther apart than by this part of the ceiling are not probed before the curve has been seen.
