@@ -9,6 +9,10 @@ pub(super) enum Grain {
     Fiftieth,
 }
 
+/// How far on it is looked for first, as a part of where that is, and at last.
+const FIRST_STRIDE: f64 = 0.06;
+const LAST_STRIDE: f64 = 1.0;
+
 impl Grain {
     /// The nearest level that is not above this one.
     pub fn below(self, level: u32) -> u32 {
@@ -21,18 +25,20 @@ impl Grain {
     /// The highest level up to `cap` that holds, where all below it do, and the next, which does not; looked for from `start` on.
     pub fn edge(self, start: u32, cap: u32, holds: impl Fn(u32) -> bool) -> (u32, u32) {
         let (mut pass, mut fail) = (0, cap.saturating_add(1));
-        let mut level = start.clamp(1, cap);
+        let (mut level, mut stride) = (start.clamp(1, cap), FIRST_STRIDE);
         while level > pass && level < fail {
             if holds(level) {
                 pass = level;
             } else {
                 fail = level;
             }
+            // It is mostly close to where it is looked for.
             level = match (pass, fail) {
-                (pass, fail) if fail > cap => (pass + pass / 2 + 1).min(cap),
-                (0, fail) => fail - (fail / 3).max(1),
+                (pass, fail) if fail > cap => pass.saturating_add((f64::from(pass) * stride) as u32 + 1).min(cap),
+                (0, fail) => ((f64::from(fail) / (1.0 + stride)) as u32).min(fail - 1),
                 (pass, fail) => pass + (fail - pass) / 2,
             };
+            stride = (2.0 * stride).min(LAST_STRIDE);
             level = self.below(level);
         }
         (pass, fail)
