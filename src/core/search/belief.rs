@@ -106,9 +106,9 @@ impl Posterior {
     pub fn exceeded_with(&self, probability: f64) -> f64 {
         // It lies among those that its parts exceed with it.
         let z = normal_quantile(1.0 - probability);
-        let of_parts = || self.parts.iter().map(|part| part.mean + z * part.error);
-        let mut low = of_parts().fold(f64::INFINITY, f64::min).max(-WIDE);
-        let mut high = of_parts().fold(f64::NEG_INFINITY, f64::max).min(WIDE);
+        let of_parts = || self.parts.iter().map(|part| (part.mean + z * part.error).clamp(-WIDE, WIDE));
+        let mut low = of_parts().fold(WIDE, f64::min);
+        let mut high = of_parts().fold(-WIDE, f64::max);
         let least_error = self.parts.iter().map(|part| part.error).fold(f64::INFINITY, f64::min);
         let precision = PRECISE.max(least_error * ERROR_PRECISION);
         while high - low > precision {

@@ -12,19 +12,24 @@ pub(super) struct Capacity {
     /// The level from which on it is full, so that more requests wait for others to leave. Under a sustained load it is so too
     /// where every step is full of prompts: each request lives for as many steps as it has tokens to put out.
     pub full: Option<u32>,
+    /// As many as it has room for when they have put nothing out yet: beyond it, some of a burst wait for others to leave.
+    pub prompts: Option<u32>,
 }
 
 impl Capacity {
     /// For requests of this workload.
     pub fn new(workload: &Workload, engine: &Resolved) -> Self {
         let (input, output) = (u64::from(workload.input_tokens), u64::from(workload.output_tokens));
-        let of = |tokens: u64| u32::try_from(tokens / (input + output).max(1)).unwrap_or(u32::MAX);
+        let each = |tokens: u64, each: u64| u32::try_from(tokens / each.max(1)).unwrap_or(u32::MAX);
+        let of = |tokens: u64| each(tokens, input + output);
         let admitted = engine.max_num_seqs.into_iter().chain(engine.kv_cache_tokens.map(of)).min();
+        let of_prompts = engine.kv_cache_tokens.map(|tokens| each(tokens, input));
         let by_steps = match workload.load {
             Load::Burst => None,
             Load::Sustained => engine.max_num_batched_tokens.map(|budget| of(output * u64::from(budget))),
         };
-        Self { admitted, full: admitted.into_iter().chain(by_steps).min() }
+        let prompts = engine.max_num_seqs.into_iter().chain(of_prompts).min();
+        Self { admitted, full: admitted.into_iter().chain(by_steps).min(), prompts }
     }
 }
 
@@ -46,19 +51,19 @@ mod tests {
             shared_prefix: 0,
             seed: 7,
         };
-        // Sequences, KV cache and budget in tokens, and what is full of a burst and of a sustained load.
+        // Sequences, KV cache and budget in tokens, and what is full of a burst, of prompts, and of a sustained load.
         let table = [
-            (Some(256), Some(64_000), Some(2048), Some(64), Some(64)),
-            (Some(256), Some(900_000), Some(2048), Some(256), Some(204)),
-            (Some(256), None, Some(8192), Some(256), Some(256)),
-            (None, None, Some(2048), None, Some(204)),
-            (None, None, None, None, None),
+            (Some(256), Some(64_000), Some(2048), Some(64), Some(71), Some(64)),
+            (Some(256), Some(900_000), Some(2048), Some(256), Some(256), Some(204)),
+            (Some(256), None, Some(8192), Some(256), Some(256), Some(256)),
+            (None, None, Some(2048), None, None, Some(204)),
+            (None, None, None, None, None, None),
         ];
-        for (max_num_seqs, kv_cache_tokens, max_num_batched_tokens, burst, sustained) in table {
+        for (max_num_seqs, kv_cache_tokens, max_num_batched_tokens, burst, prompts, sustained) in table {
             let engine = Resolved { max_num_seqs, kv_cache_tokens, max_num_batched_tokens, ..Resolved::default() };
             let full = |load| Capacity::new(&workload(load), &engine);
-            assert_eq!(full(Load::Burst), Capacity { admitted: burst, full: burst }, "{engine:?}");
-            assert_eq!(full(Load::Sustained), Capacity { admitted: burst, full: sustained }, "{engine:?}");
+            assert_eq!(full(Load::Burst), Capacity { admitted: burst, full: burst, prompts }, "{engine:?}");
+            assert_eq!(full(Load::Sustained), Capacity { admitted: burst, full: sustained, prompts }, "{engine:?}");
         }
     }
 }

@@ -20,6 +20,8 @@ const RAMP: f64 = 6.0;
 /// Full steps of a burst from which the curve can be foretold, and how far.
 const STEPS_TO_FORETELL: usize = 4;
 const FORETOLD: f64 = 12.0;
+/// A level that shows how a full engine goes on is larger than what fills it by this part.
+const BEYOND: f64 = 0.2;
 /// A pace probe is this much smaller than the ceiling that it serves.
 const PACE_PART: f64 = 8.0;
 /// And one that is to narrow a bracket which would be published as wide as it is, this much.
@@ -93,13 +95,19 @@ impl<'a> Choice<'a> {
 
     /// The next level of the ramp, where this one is too far off to be foretold.
     fn ramp(&self, level: u32) -> Option<u32> {
-        let steps = self.evidence.seen.iter().map(|seen| seen.full_steps().len()).max().unwrap_or(0);
-        let outlasted = self.evidence.seen.iter().any(|seen| !seen.probe.is_complete());
-        let highest = self.evidence.seen.iter().map(Seen::concurrency).max().unwrap_or(1);
+        let evidence = self.evidence;
+        let steps = evidence.seen.iter().map(|seen| seen.full_steps().len()).max().unwrap_or(0);
+        let outlasted = evidence.seen.iter().any(|seen| !seen.probe.is_complete());
+        let highest = evidence.seen.iter().map(Seen::concurrency).max().unwrap_or(1);
         let reach = if steps < STEPS_TO_FORETELL { 1.0 } else { FORETOLD };
-        let foretold = f64::from(level) <= f64::from(highest) * reach;
-        (!outlasted && !foretold && highest < self.evidence.cap())
-            .then(|| ((f64::from(highest) * RAMP) as u32).min(level.max(highest + 1)).min(self.evidence.cap()))
+        let next = (f64::from(highest) * RAMP) as u32;
+        // How a full engine goes on, no probe below shows: requests may have to wait for others to leave.
+        let full =
+            evidence.capacity.prompts.filter(|full| evidence.load == Load::Burst && (highest..level).contains(full));
+        let beyond = full.map(|full| full + part(full, BEYOND).max(1)).filter(|beyond| reach > 1.0 || next > *beyond);
+        let foretold = full.is_none() && f64::from(level) <= f64::from(highest) * reach;
+        (!outlasted && !foretold && highest < evidence.cap())
+            .then(|| beyond.unwrap_or(next).min(level.max(highest + 1)).min(evidence.cap()))
     }
 
     /// What to do next for one SLA.

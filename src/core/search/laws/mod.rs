@@ -178,6 +178,21 @@ fn a_ceiling_at_which_the_engine_runs_full_is_not_crept_up_to() {
 }
 
 #[test]
+fn a_cache_that_is_full_is_found_before_the_pace_is_measured() {
+    let full = SimEngine { kv_cache_tokens: 200_000, ..noisy() };
+    let workload = workload(Load::Burst, 5000, 5000, 30.0);
+    let slas = [sla(0.95, 20.0), sla(0.99, 20.0)];
+    let trials = Trials::run(full, &workload, relative(0.05), &slas, 100);
+    // Forty prompts would fill it: 39 do, with what they put out meanwhile, and two of 41 may come late.
+    assert_eq!(trials.truths, [41, 39].map(Concurrency::new));
+    for sla in 0..slas.len() {
+        assert!(trials.coverage(sla) >= 0.95, "{sla}: {}", trials.coverage(sla));
+    }
+    // With a pace of 24 bursts for a ceiling that was foretold from below, it took 1.7.
+    assert!(trials.certificate_ratio() <= 1.5, "{}", trials.certificate_ratio());
+}
+
+#[test]
 fn a_sustained_load_has_the_same_ceiling_when_it_is_held_twice_as_long() {
     let slas = [sla(0.95, 1.0)];
     let ceiling = |hold: f64| {
