@@ -29,11 +29,7 @@ impl Searching {
     pub async fn observe(&self, observations: Vec<Observation>) {
         let search = self.clone();
         let thought = spawn_blocking(move || observations.into_iter().for_each(|seen| search.search().observe(seen)));
-        if let Err(error) = thought.await
-            && let Ok(panic) = error.try_into_panic()
-        {
-            std::panic::resume_unwind(panic);
-        }
+        thought.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
     }
 
     fn search(&self) -> MutexGuard<'_, Box<dyn Search>> {
@@ -45,6 +41,7 @@ impl Searching {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
 
     use ceiling_core::load::Load;
     use ceiling_core::units::{Concurrency, Seconds};
@@ -60,7 +57,7 @@ mod tests {
         }
 
         fn observe(&mut self, _: Observation) {
-            self.0.recv().expect("to be told");
+            self.0.recv_timeout(Duration::from_secs(60)).expect("to be told");
             self.1 += 1;
         }
 
@@ -87,7 +84,7 @@ mod tests {
     async fn others_go_on_while_a_search_thinks() {
         let (tell, told) = channel();
         let searching = Searching::new(Box::new(Slow(told, 0)));
-        // Were it to think here, nobody would ever tell it to go on.
+        // Were it to think here, nobody would tell it to go on.
         let other = async { (0..2).for_each(|_| tell.send(()).unwrap()) };
         tokio::join!(searching.observe(vec![observation(), observation()]), other);
         assert_eq!((searching.next(), searching.answers().len()), (Step::Done, 2));

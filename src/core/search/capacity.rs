@@ -20,37 +20,29 @@ impl Capacity {
     /// For requests of this workload.
     pub fn new(workload: &Workload, engine: &Resolved) -> Self {
         let (input, output) = (u64::from(workload.input_tokens), u64::from(workload.output_tokens));
-        let each = |tokens: u64, each: u64| u32::try_from(tokens / each.max(1)).unwrap_or(u32::MAX);
-        let of = |tokens: u64| each(tokens, input + output);
-        let admitted = engine.max_num_seqs.into_iter().chain(engine.kv_cache_tokens.map(of)).min();
-        let of_prompts = engine.kv_cache_tokens.map(|tokens| each(tokens, input));
+        let parts = |tokens: u64, each: u64| u32::try_from(tokens / each.max(1)).unwrap_or(u32::MAX);
+        let room = |each: u64| {
+            let in_cache = engine.kv_cache_tokens.map(|tokens| parts(tokens, each));
+            engine.max_num_seqs.into_iter().chain(in_cache).min()
+        };
+        let admitted = room(input + output);
         let by_steps = match workload.load {
             Load::Burst => None,
-            Load::Sustained => engine.max_num_batched_tokens.map(|budget| of(output * u64::from(budget))),
+            Load::Sustained => {
+                engine.max_num_batched_tokens.map(|budget| parts(output * u64::from(budget), input + output))
+            }
         };
-        let prompts = engine.max_num_seqs.into_iter().chain(of_prompts).min();
-        Self { admitted, full: admitted.into_iter().chain(by_steps).min(), prompts }
+        Self { admitted, full: admitted.into_iter().chain(by_steps).min(), prompts: room(input) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Hold;
-    use crate::protocol::PromptSource;
-    use crate::units::Seconds;
+    use crate::search::testing::workload;
 
     #[test]
     fn what_runs_out_first_fills_an_engine() {
-        let workload = |load| Workload {
-            input_tokens: 900,
-            output_tokens: 100,
-            load,
-            hold: Hold::For(Seconds::ZERO),
-            prompt: PromptSource::Random,
-            shared_prefix: 0,
-            seed: 7,
-        };
         // Sequences, KV cache and budget in tokens, and what is full of a burst, of prompts, and of a sustained load.
         let table = [
             (Some(256), Some(64_000), Some(2048), Some(64), Some(71), Some(64)),
@@ -61,7 +53,7 @@ mod tests {
         ];
         for (max_num_seqs, kv_cache_tokens, max_num_batched_tokens, burst, prompts, sustained) in table {
             let engine = Resolved { max_num_seqs, kv_cache_tokens, max_num_batched_tokens, ..Resolved::default() };
-            let full = |load| Capacity::new(&workload(load), &engine);
+            let full = |load| Capacity::new(&workload(load, 900, 100, 0.0), &engine);
             assert_eq!(full(Load::Burst), Capacity { admitted: burst, full: burst, prompts }, "{engine:?}");
             assert_eq!(full(Load::Sustained), Capacity { admitted: burst, full: sustained, prompts }, "{engine:?}");
         }

@@ -99,12 +99,13 @@ impl<'a> Choice<'a> {
         let steps = evidence.seen.iter().map(|seen| seen.full_steps().len()).max().unwrap_or(0);
         let outlasted = evidence.seen.iter().any(|seen| !seen.probe.is_complete());
         let highest = evidence.seen.iter().map(Seen::concurrency).max().unwrap_or(1);
-        let reach = if steps < STEPS_TO_FORETELL { 1.0 } else { FORETOLD };
+        let shows_pace = steps >= STEPS_TO_FORETELL;
+        let reach = if shows_pace { FORETOLD } else { 1.0 };
         let next = (f64::from(highest) * RAMP) as u32;
         // How a full engine goes on, no probe below shows: requests may have to wait for others to leave.
         let full =
             evidence.capacity.prompts.filter(|full| evidence.load == Load::Burst && (highest..level).contains(full));
-        let beyond = full.map(|full| full + part(full, BEYOND).max(1)).filter(|beyond| reach > 1.0 || next > *beyond);
+        let beyond = full.map(|full| full + part(full, BEYOND).max(1)).filter(|beyond| shows_pace || next > *beyond);
         let foretold = full.is_none() && f64::from(level) <= f64::from(highest) * reach;
         (!outlasted && !foretold && highest < evidence.cap())
             .then(|| beyond.unwrap_or(next).min(level.max(highest + 1)).min(evidence.cap()))

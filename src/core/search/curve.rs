@@ -147,11 +147,11 @@ impl Curve {
     /// The highest level up to `cap` at which a share of `needed` gets its first token within `limit`, a logarithm of
     /// seconds, on a machine of this spread.
     pub fn ceiling(&self, machine: &Machine, limit: f64, needed: f64, spread: f64, cap: u32) -> u32 {
-        let served: Vec<Served> = self.served(machine.slices(spread), limit, spread).collect();
+        let served = self.served(machine.slices(spread), limit, spread);
         let (mut pass, mut fail) = (0, cap.saturating_add(1));
         while fail - pass > 1 {
             let level = pass + (fail - pass) / 2;
-            if self.share(served.iter().copied(), level) >= needed { pass = level } else { fail = level }
+            if self.share(&served, level) >= needed { pass = level } else { fail = level }
         }
         pass
     }
@@ -167,19 +167,20 @@ impl Curve {
     }
 
     /// What is done within the limit in each of these slices of the machine, the slowest first.
-    fn served(&self, slices: &[Slice], limit: f64, spread: f64) -> impl Iterator<Item = Served> {
-        slices.iter().map(move |slice| {
+    fn served(&self, slices: &[Slice], limit: f64, spread: f64) -> Vec<Served> {
+        let served = |slice: &Slice| {
             let time = limit - slice.z * spread + 1e-9;
             let whole = self.times.partition_point(|first| *first <= time);
             Served { whole, done: self.done_by(time) + HAIR, weight: slice.weight }
-        })
+        };
+        slices.iter().map(served).collect()
     }
 
     /// The share of a burst of this size that is served in these slices.
-    fn share(&self, served: impl Iterator<Item = Served>, level: u32) -> f64 {
+    fn share(&self, served: &[Served], level: u32) -> f64 {
         let wanted = f64::from(level);
         let (mut ok, mut left) = (0.0, 1.0);
-        for Served { whole, done, weight } in served {
+        for &Served { whole, done, weight } in served {
             if whole >= level as usize || done >= wanted {
                 // So are the others, which are quicker.
                 return ok + left;
@@ -310,7 +311,7 @@ mod tests {
                 assert!(burst.len() == level as usize && burst.is_sorted(), "{level} of {curve:?}: {burst:?}");
                 for limit in (1..200).map(|limit| (f64::from(limit) * 0.0431).ln()) {
                     let served = burst.partition_point(|time| *time <= limit) as f64 / f64::from(level);
-                    let share = curve.share(curve.served(&slice, limit, 0.0), level);
+                    let share = curve.share(&curve.served(&slice, limit, 0.0), level);
                     assert!((served - share).abs() < 1e-9, "{level} by {limit} of {curve:?}: {served} for {share}");
                 }
             }

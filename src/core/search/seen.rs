@@ -167,13 +167,12 @@ fn stalls(seen: &[Seen], sla: &Sla, miss: f64) -> Loss {
 mod tests {
     use super::*;
     use crate::load::Load;
-    use crate::search::UnderSla;
+    use crate::search::{UnderSla, testing};
     use crate::sla::Tally;
-    use crate::units::{Concurrency, Seconds, Share};
+    use crate::units::{Concurrency, Seconds};
 
     fn sla(ok_rate: f64) -> Sla {
-        let (ok_rate, ttft) = (Share::new(ok_rate).unwrap(), Seconds::new(3.0).unwrap());
-        Sla { ok_rate, ttft, tpot: None, e2e: None, min_tokens_per_second: None }
+        testing::sla(ok_rate, 3.0)
     }
 
     /// A burst of 20 requests a tenth of a second apart, of which the engine fails some; the last ten come later by so
