@@ -14,11 +14,11 @@ use super::level::{Level, MARGIN, Machine, Unknown, alone};
 use super::observation::{Observation, UnderSla};
 use super::pace::Judged;
 use super::seen::{Seen, likely_errors};
-use super::times::{Row, Times};
+use super::times::{EXACT, Row, Times, UNKNOWNS};
 use crate::experiment::Workload;
-use crate::load::{Hold, Load};
+use crate::load::{Hold, Load, LoadPlan};
 use crate::protocol::Resolved;
-use crate::sim::{BurstWork, SimEngine, SimSession, Trial, Work};
+use crate::sim::{BurstWork, Leaves, SimEngine, SimSession, Trial, Work};
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
@@ -32,6 +32,8 @@ pub(super) struct StandIn {
     limits: SimEngine,
     times: Option<Times>,
     exact: bool,
+    /// What was measured is known to be no work of an engine without chance.
+    by_chance: bool,
     /// The share of requests that it fails, where it matters to the others which these are: they change which share a step.
     fails: Share,
     /// Of each probe.
@@ -83,6 +85,7 @@ impl StandIn {
             limits,
             times: None,
             exact: false,
+            by_chance: false,
             fails: Share::NONE,
             rows: Vec::new(),
             fared: RefCell::default(),
@@ -91,16 +94,18 @@ impl StandIn {
 
     /// Brings it up to these probes, unless it is near to what they say already.
     pub fn learn(&mut self, seen: &[Seen]) {
+        let known = self.times.filter(|_| self.exact);
         for seen in &seen[self.rows.len()..] {
-            self.rows.push(self.rows_of(seen));
+            self.rows.push(self.rows_of(seen, known));
         }
-        let calm = self.rows.iter().zip(seen).filter(|(_, seen)| seen.stall.is_none());
-        let rows: Vec<Row> = calm.flat_map(|(rows, _)| rows).copied().collect();
-        let Some(times) = Times::of(&rows) else { return };
+        let rows = calm(&self.rows, seen);
+        let Some(mut times) = Times::of(&rows) else { return };
         let failed = likely_errors(seen);
-        self.exact = failed == 0.0
-            && Times::are_overdetermined(&rows)
-            && rows.iter().all(|row| (times.of_row(row) - 1.0).abs() < EXACT);
+        self.exact = failed == 0.0 && self.is_overdetermined(&rows) && times.explain(&rows);
+        if failed == 0.0 && !self.exact && !self.by_chance {
+            times = self.look_beyond_holds(times, seen);
+        }
+        let rows = calm(&self.rows, seen);
         let tolerance = if self.exact { EXACT } else { SIMILAR };
         let is_near = |old: Times| rows.iter().all(|row| (old.of_row(row) / times.of_row(row) - 1.0).abs() < tolerance);
         let others_differ = self.workload.load == Load::Sustained || self.slas.iter().any(Sla::limits_later);
@@ -114,6 +119,14 @@ impl StandIn {
         self.fared.borrow_mut().clear();
     }
 
+    /// Whether these rows tell more than they have unknowns. All must be told from each other where requests decode for long; in a burst
+    /// what decodes beside prompts comes with as many of their tokens at any level, and so does what puts out one token.
+    fn is_overdetermined(&self, rows: &[Row]) -> bool {
+        let decodes = self.workload.load == Load::Sustained && self.workload.output_tokens > 1;
+        let told = Times::told_by(rows);
+        rows.len() > told && (told == UNKNOWNS || !decodes)
+    }
+
     /// Whether enough was measured.
     pub fn is_known(&self) -> bool {
         self.times.is_some()
@@ -125,26 +138,51 @@ impl StandIn {
         self.exact
     }
 
+    /// These times, or those that explain to the last digit also what came after the first requests were held. When that was on the
+    /// engine's clock is known once its times are.
+    fn look_beyond_holds(&mut self, times: Times, seen: &[Seen]) -> Times {
+        let mut mended = times;
+        for _ in 0..ROUNDS {
+            let by_probe: Vec<Vec<Row>> = seen.iter().map(|seen| self.rows_of(seen, Some(mended))).collect();
+            let rows = calm(&by_probe, seen);
+            let Some(next) = Times::of(&rows) else { break };
+            let is_told = self.is_overdetermined(&rows);
+            self.exact = is_told && next.explain(&rows);
+            self.by_chance = is_told && !self.exact;
+            if self.exact {
+                self.rows = by_probe;
+                return next;
+            }
+            mended = next;
+        }
+        times
+    }
+
     /// Steps, sequences and prompt tokens in a second of the probe: until some of its first tokens, and from the first of them
-    /// until that request was left, which is decoding for the most part.
-    fn rows_of(&self, seen: &Seen) -> Vec<Row> {
+    /// until that request was left, which is decoding for the most part. Up to where the first request of a burst was held, where
+    /// the times are not `known` from which it follows when that was.
+    fn rows_of(&self, seen: &Seen, known: Option<Times>) -> Vec<Row> {
         let Workload { input_tokens, output_tokens, .. } = self.workload;
         let (tokens, until) = seen.probe.streamed.unwrap_or_default();
-        let work = BurstWork::of(&self.limits, input_tokens, output_tokens, seen.concurrency(), tokens);
-        // Those of a burst are aborted once they were held.
-        let left = match (seen.probe.load, self.workload.hold) {
-            (Load::Burst, Hold::For(hold)) => seen.opening().first().map_or(0.0, |first| first + hold.get()),
-            _ => f64::INFINITY,
+        let asked = if seen.probe.first_tokens_only { Until::FirstTokens } else { Until::Decided(Vec::new()) };
+        let plan = LoadPlan::new(&self.workload, &self.slas, seen.probe.concurrency, &asked);
+        let first = seen.opening().first().copied().unwrap_or_default();
+        let (leaves, left) = match (plan.load, plan.hold, known) {
+            (Load::Sustained, ..) => (Leaves::Replaced, f64::INFINITY),
+            (Load::Burst, Hold::UntilFinished, _) => (Leaves::Finished, f64::INFINITY),
+            (Load::Burst, Hold::For(hold), Some(_)) => (Leaves::Held(hold), f64::INFINITY),
+            (Load::Burst, Hold::For(hold), None) => (Leaves::Finished, first + hold.get()),
         };
+        let (engine, sizes) = (self.engine_of(known), (input_tokens, output_tokens));
+        let work = BurstWork::of(&engine, sizes, seen.concurrency(), tokens, leaves);
         let shown = seen.opening().partition_point(|at| *at <= left);
-        let known = work.first_tokens.len().min(shown);
-        let Some(first) = known.checked_sub(1).map(|_| (work.first_tokens[0], seen.opening()[0])) else {
-            return Vec::new();
-        };
-        let ranks = [0, known / 2, known - 1];
-        let opening = work.first_tokens[..known].iter().copied().zip(seen.opening().iter().copied()).enumerate();
-        let opening = opening.filter(|(rank, _)| ranks.contains(rank)).map(|(_, row)| row);
-        let streamed = work.streamed.map(|work| (work - first.0, until - first.1));
+        let count = work.first_tokens.len().min(shown);
+        let Some(begun) = work.first_tokens.first().filter(|_| count > 0) else { return Vec::new() };
+        let mut ranks = vec![0, count / 2, count - 1];
+        // Those of one step say the same.
+        ranks.dedup_by_key(|rank| work.first_tokens[*rank]);
+        let opening = ranks.into_iter().map(|rank| (work.first_tokens[rank], seen.opening()[rank]));
+        let streamed = work.streamed.map(|work| (work - *begun, until - first));
         let row = |(work, seconds): (Work, f64)| {
             [work.steps / seconds, work.sequences / seconds, work.prompt_tokens / seconds]
         };
@@ -218,7 +256,12 @@ impl StandIn {
     }
 
     fn engine(&self, slower: f64) -> SimEngine {
-        let Some(times) = self.times.map(|times| times.slower(slower)) else { return self.limits };
+        self.engine_of(self.times.map(|times| times.slower(slower)))
+    }
+
+    /// An engine whose work takes these times.
+    fn engine_of(&self, times: Option<Times>) -> SimEngine {
+        let Some(times) = times else { return self.limits };
         SimEngine {
             prefill_tokens_per_second: 1.0 / times.prompt_token.max(LEAST),
             decode_step: Seconds::new(times.step).unwrap_or(Seconds::ZERO),
@@ -227,6 +270,12 @@ impl StandIn {
             ..self.limits
         }
     }
+}
+
+/// All rows of probes that did not stall.
+fn calm(rows: &[Vec<Row>], seen: &[Seen]) -> Vec<Row> {
+    let calm = rows.iter().zip(seen).filter(|(_, seen)| seen.stall.is_none());
+    calm.flat_map(|(rows, _)| rows).copied().collect()
 }
 
 impl Fared {
@@ -270,8 +319,8 @@ impl Node {
     }
 }
 
-/// Parts of what was measured that are how times were rounded.
-const EXACT: f64 = 1e-7;
+/// How often what a probe shows beyond its holds is brought into line with when that was.
+const ROUNDS: usize = 3;
 /// Part by which a stand-in may be off: where it is brought into line with the levels that were probed, its shape is what counts.
 const SIMILAR: f64 = 0.1;
 /// And by which part the share of requests that it fails may be off.
@@ -308,9 +357,13 @@ mod tests {
 
     /// A stand-in that learns from first tokens of 1 and of 6 requests, and from a level of 4.
     fn taught_under(engine: SimEngine, workload: &Workload, slas: &[Sla]) -> StandIn {
+        let probes = [(1, Until::FirstTokens), (6, Until::FirstTokens), (4, Until::Decided(vec![0]))];
+        taught_by(&probes, engine, workload, slas)
+    }
+
+    fn taught_by(probes: &[(u32, Until)], engine: SimEngine, workload: &Workload, slas: &[Sla]) -> StandIn {
         let session = SimSession::new(engine, 3);
         let mut stand_in = StandIn::new(workload, slas, &session.resolved());
-        let probes = [(1, Until::FirstTokens), (6, Until::FirstTokens), (4, Until::Decided(vec![0]))];
         let seen = probes.iter().zip(0..).map(|((level, until), probe)| {
             let concurrency = Concurrency::new(*level).unwrap();
             let trial = Trial { workload, slas, concurrency, until, number: (0, probe) };
@@ -330,6 +383,22 @@ mod tests {
                 assert!((known / truth - 1.0).abs() < 1e-6, "{known} for {truth}");
             }
         }
+    }
+
+    #[test]
+    fn what_came_after_the_first_were_held_tells_as_much() {
+        // Held for less than a step: up to then, all of a burst is one step.
+        let workload = workload(Load::Burst, 1500, 50, 0.01);
+        let learn = |engine: SimEngine, sizes: &[u32]| {
+            let probes: Vec<(u32, Until)> = sizes.iter().map(|size| (*size, Until::FirstTokens)).collect();
+            let stand_in = taught_by(&probes, engine, &workload, &[sla(0.95, 1.0)]);
+            (stand_in.exact, stand_in.by_chance)
+        };
+        assert_eq!(learn(engine(), &[1]), (false, false), "more unknowns than moments");
+        assert_eq!(learn(engine(), &[1, 6]), (true, false));
+        assert_eq!(learn(engine(), &[1, 6, 20]), (true, false));
+        let noisy = SimEngine { step_noise: 0.01, ..engine() };
+        assert_eq!(learn(noisy, &[1, 6]), (false, true));
     }
 
     #[test]

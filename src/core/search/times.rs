@@ -1,7 +1,9 @@
 //! What the engine's work takes, from what took how long.
 
 /// Steps, sequences and prompt tokens that took a second together.
-pub(super) type Row = [f64; 3];
+pub(super) type Row = [f64; UNKNOWNS];
+/// Steps, sequences and prompt tokens.
+pub(super) const UNKNOWNS: usize = 3;
 
 /// What work takes, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,19 +13,20 @@ pub(super) struct Times {
     pub prompt_token: f64,
 }
 
+/// Parts of what was measured that are how times were rounded.
+pub(super) const EXACT: f64 = 1e-7;
+
 impl Times {
     /// Those that explain the rows best, none of them negative; `None` where there are no rows.
     ///
-    /// The least squares of three unknowns that may not be negative are those of one of the subsets of them.
+    /// The least squares of three unknowns that may not be negative are those of one of the subsets of them. Where several explain all
+    /// there is, since work of one kind came with as much of another each time, prompt tokens are taken to be what takes time.
     pub fn of(rows: &[Row]) -> Option<Self> {
-        let subsets: [&[usize]; 7] = [&[0, 1, 2], &[0, 2], &[1, 2], &[0, 1], &[2], &[0], &[1]];
-        let solved = subsets.iter().filter_map(|columns| least_squares(rows, columns));
+        let solved = SUBSETS.iter().filter_map(|columns| least_squares(rows, columns));
         let fits = solved.filter(|times| times.iter().all(|time| *time >= 0.0));
-        let misfit = |times: &[f64; 3]| -> f64 {
-            rows.iter().map(|row| (row.iter().zip(times).map(|(a, b)| a * b).sum::<f64>() - 1.0).powi(2)).sum()
-        };
-        let [step, sequence, prompt_token] = fits.min_by(|a, b| misfit(a).total_cmp(&misfit(b)))?;
-        Some(Self { step, sequence, prompt_token })
+        let fits = fits.map(|[step, sequence, prompt_token]| Self { step, sequence, prompt_token });
+        let misfit = |times: &Self| rows.iter().map(|row| times.misfit(row).powi(2)).sum::<f64>().max(EXACT.powi(2));
+        fits.min_by(|a, b| misfit(a).total_cmp(&misfit(b)))
     }
 
     /// Of a machine that is slower by this logarithm.
@@ -32,16 +35,29 @@ impl Times {
         Self { step: step * by.exp(), sequence: sequence * by.exp(), prompt_token: prompt_token * by.exp() }
     }
 
-    /// Whether these rows tell all of them, and are more than that takes.
-    pub fn are_overdetermined(rows: &[Row]) -> bool {
-        rows.len() > 3 && least_squares(rows, &[0, 1, 2]).is_some()
+    /// How many of the unknowns these rows tell from each other.
+    pub fn told_by(rows: &[Row]) -> usize {
+        let told = SUBSETS.iter().filter(|columns| least_squares(rows, columns).is_some());
+        told.map(|columns| columns.len()).max().unwrap_or(0)
+    }
+
+    /// Whether they explain these rows to the last digit.
+    pub fn explain(&self, rows: &[Row]) -> bool {
+        rows.iter().all(|row| self.misfit(row).abs() < EXACT)
     }
 
     /// What they make of a row: 1, where they explain it.
     pub fn of_row(&self, row: &Row) -> f64 {
         row[0] * self.step + row[1] * self.sequence + row[2] * self.prompt_token
     }
+
+    fn misfit(&self, row: &Row) -> f64 {
+        self.of_row(row) - 1.0
+    }
 }
+
+/// Columns of rows: those with prompt tokens first.
+const SUBSETS: [&[usize]; 7] = [&[0, 1, 2], &[0, 2], &[1, 2], &[2], &[0, 1], &[0], &[1]];
 
 /// What of these columns adds up to 1 in each row, by least squares; `None` where the columns do not differ.
 fn least_squares(rows: &[Row], columns: &[usize]) -> Option<[f64; 3]> {
@@ -93,5 +109,17 @@ mod tests {
         let times = Times::of(&bent).unwrap();
         assert!(times.step >= 0.0 && times.sequence >= 0.0 && times.prompt_token >= 0.0);
         assert_eq!(Times::of(&[]), None);
+    }
+
+    #[test]
+    fn where_work_of_one_kind_always_came_with_another_prompts_take_the_time() {
+        // Whole prompts of 100 tokens, a step for each burst: 20 ms, and a millisecond for each prompt.
+        let row = |prompts: f64| [1.0, prompts, 100.0 * prompts].map(|work| work / (0.02 + 0.001 * prompts));
+        let rows = [1.0, 4.0, 9.0].map(row);
+        assert_eq!(Times::told_by(&rows), 2);
+        let times = Times::of(&rows).unwrap();
+        assert!(times.explain(&rows), "{times:?}");
+        assert!((times.step - 0.02).abs() < 1e-9 && times.sequence == 0.0, "{times:?}");
+        assert!(!times.explain(&[row(5.0), row(5.0).map(|work| work * 1.001)]));
     }
 }

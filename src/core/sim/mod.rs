@@ -24,7 +24,7 @@ mod work;
 pub use session::SimSession;
 pub use trial::Trial;
 pub use truth::true_ceilings;
-pub use work::{BurstWork, Work};
+pub use work::{BurstWork, Leaves, Work};
 
 use serde::{Deserialize, Serialize};
 
@@ -77,5 +77,12 @@ impl SimEngine {
             stall_rate: Share::NONE,
             stall: Seconds::ZERO,
         }
+    }
+
+    /// What a step takes in seconds, luck apart.
+    fn step_s(&self, batch: scheduler::Batch) -> f64 {
+        self.decode_step.get()
+            + self.decode_step_per_sequence.get() * f64::from(batch.sequences)
+            + f64::from(batch.prefill_tokens) / self.prefill_tokens_per_second
     }
 }

@@ -139,11 +139,7 @@ impl<'a> Probe<'a> {
     /// Lets time pass until the step has ended; what falls due meanwhile is done meanwhile.
     fn step(&mut self, batch: Batch) {
         self.note_peaks();
-        let tokens = f64::from(batch.prefill_tokens);
-        let calm = self.engine.decode_step.get()
-            + self.engine.decode_step_per_sequence.get() * f64::from(batch.sequences)
-            + tokens / self.engine.prefill_tokens_per_second;
-        let mut seconds = calm * self.luck.step();
+        let mut seconds = self.engine.step_s(batch) * self.luck.step();
         let skipped = self.alike(batch, seconds) - 1;
         if skipped > 0 {
             self.scheduler.repeat(skipped);

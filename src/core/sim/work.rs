@@ -3,10 +3,12 @@
 //! Which requests a step computes does not depend on how long steps take, as long as nobody leaves. The time of a step is linear in
 //! what is in it, so times of tokens tell what each part of the work takes.
 
+use std::collections::VecDeque;
 use std::ops::Sub;
 
 use super::SimEngine;
 use super::scheduler::{Batch, Outcome, Scheduler, Sizes};
+use crate::units::Seconds;
 
 /// What was computed by some moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -22,34 +24,70 @@ pub struct Work {
 /// The work that a burst of requests makes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BurstWork {
-    /// Until each first token, in the order in which they come. It ends where the first request does.
+    /// Until each first token, in the order in which they come.
     pub first_tokens: Vec<Work>,
     /// Until the first request has put out as many tokens as were asked for.
     pub streamed: Option<Work>,
 }
 
+/// When a request of a burst leaves the engine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Leaves {
+    /// When it is finished.
+    Finished,
+    /// When it is finished, or so long after its first token. How long that is on the engine's clock is taken from the times of its work.
+    Held(Seconds),
+    /// When it is finished, and then another takes its place: what is told ends there.
+    Replaced,
+}
+
 impl BurstWork {
     /// Of so many requests at once, until each has its first token and the first of them so many `tokens`.
-    pub fn of(engine: &SimEngine, input_tokens: u32, output_tokens: u32, requests: u32, tokens: u32) -> Self {
+    pub fn of(
+        engine: &SimEngine,
+        (input_tokens, output_tokens): (u32, u32),
+        requests: u32,
+        tokens: u32,
+        leaves: Leaves,
+    ) -> Self {
         let mut scheduler = Scheduler::new(engine, Sizes { input: input_tokens, output: output_tokens });
         (0..requests).for_each(|_| scheduler.submit(false));
         let (mut work, mut done, mut outcomes) = (Work::default(), Self::default(), Vec::new());
+        let (mut now, mut due, mut shown) = (0.0, VecDeque::new(), vec![false; requests as usize]);
         while done.first_tokens.len() < requests as usize || (done.streamed.is_none() && tokens > 0) {
             let Some(batch) = scheduler.begin() else { break };
+            let next_due = |due: &VecDeque<(f64, u32)>| due.front().map_or(f64::INFINITY, |(at, _)| *at);
+            let seconds = engine.step_s(batch);
             let left = u64::from(tokens.saturating_sub(scheduler.tokens(0)).max(1));
-            let alike = if scheduler.is_decoding(0) { batch.alike.min(left) } else { batch.alike };
+            let before_due = (((next_due(&due) - now) / seconds).ceil() as u64).max(1);
+            let alike = if scheduler.is_decoding(0) { batch.alike.min(left) } else { batch.alike }.min(before_due);
             if alike > 1 {
                 scheduler.repeat(alike - 1);
+            }
+            now += seconds * alike as f64;
+            // Those that leave during a step are computed in it.
+            while next_due(&due) < now {
+                due.pop_front().into_iter().for_each(|(_, index)| scheduler.abort(index));
             }
             scheduler.finish();
             work.add(batch, alike);
             scheduler.take_outcomes(&mut outcomes);
-            let first = |outcome: &&Outcome| matches!(outcome, Outcome::Prefilled(_));
-            done.first_tokens.extend(outcomes.iter().filter(first).map(|_| work));
+            for outcome in &outcomes {
+                // One that was preempted goes on with a later one.
+                if let Outcome::Prefilled(index) = *outcome
+                    && !std::mem::replace(&mut shown[index as usize], true)
+                {
+                    done.first_tokens.push(work);
+                    if let Leaves::Held(hold) = leaves {
+                        due.push_back((now + hold.get(), index));
+                    }
+                }
+            }
             if scheduler.tokens(0) == tokens {
                 done.streamed = done.streamed.or(Some(work));
             }
-            if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Finished(_) | Outcome::Failed(_))) {
+            let gone = |outcome: &Outcome| matches!(outcome, Outcome::Finished(_) | Outcome::Failed(_));
+            if leaves == Leaves::Replaced && outcomes.iter().any(gone) {
                 break;
             }
         }
@@ -111,18 +149,26 @@ mod tests {
             };
             let patience = Seconds::new(1e3).unwrap();
             let concurrency = Concurrency::new(requests).unwrap();
-            let load = LoadPlan { load: Load::Burst, concurrency, hold: Hold::UntilFinished, patience };
-            let source = PromptSource::Random;
-            let prompts = PromptAsk { source, input_tokens, shared_prefix: 0, stream: 0, probe: 0 };
-            let ask = ProbeAsk { load, prompts, output_tokens, silence: Seconds::ZERO };
-            let measured = SimSession::new(engine, 0).probe(&ask, &mut |_| Advice::GoOn);
-
+            let measured = |hold: Hold| {
+                let load = LoadPlan { load: Load::Burst, concurrency, hold, patience };
+                let source = PromptSource::Random;
+                let prompts = PromptAsk { source, input_tokens, shared_prefix: 0, stream: 0, probe: 0 };
+                let ask = ProbeAsk { load, prompts, output_tokens, silence: Seconds::ZERO };
+                SimSession::new(engine, 0).probe(&ask, &mut |_| Advice::GoOn).requests
+            };
             let seconds = |work: &Work| 7e-3 * work.steps + 40e-6 * work.sequences + work.prompt_tokens / 30_000.0;
             let near = |work: &Work, at: Option<Seconds>| (seconds(work) - at.unwrap().get()).abs() < 1e-9;
-            let work = BurstWork::of(&engine, input_tokens, output_tokens, requests, output_tokens);
-            let firsts = || work.first_tokens.iter().zip(&measured.requests);
-            assert!(firsts().count() > 0 && firsts().all(|(work, request)| near(work, request.first_s)), "{work:?}");
-            assert!(near(&work.streamed.unwrap(), measured.requests[0].last_s), "{work:?}");
+            // Held for less than a step, for some of them, and to the end.
+            for hold in [3e-3, 0.06].map(|hold| Some(Seconds::new(hold).unwrap())).into_iter().chain([None]) {
+                let requests = measured(hold.map_or(Hold::UntilFinished, Hold::For));
+                let leaves = hold.map_or(Leaves::Finished, Leaves::Held);
+                let tokens = requests[0].tokens;
+                let work = BurstWork::of(&engine, (input_tokens, output_tokens), requests.len() as u32, tokens, leaves);
+                assert_eq!(work.first_tokens.len(), requests.len(), "{hold:?}");
+                let mut firsts = work.first_tokens.iter().zip(&requests);
+                assert!(firsts.all(|(work, request)| near(work, request.first_s)), "{hold:?}: {work:?}");
+                assert!(near(&work.streamed.unwrap(), requests[0].last_s), "{hold:?}: {work:?}");
+            }
         }
     }
 }
