@@ -7,8 +7,6 @@ use super::level::Machine;
 use super::steps::steps;
 use crate::stats::Slice;
 
-/// Steps without a first token after which an engine is taken to have no room.
-const IDLE_STEPS: f64 = 3.0;
 /// Sizes nearer to each other than by this factor differ by what is chance.
 const APART: f64 = 1.3;
 
@@ -24,7 +22,8 @@ pub(super) struct Curve {
     onwards: Onwards,
     /// All prompts of the burst are done at the end of the last step.
     complete: bool,
-    /// Where the engine had no room for the others, the logarithm of the time until which none of them had its first token.
+    /// The logarithm of the time until which none of the others had its first token: they came in a step that took longer, or the engine
+    /// had no room for them.
     waited: f64,
     /// The times are free of chance: how they bend is no accident.
     certain: bool,
@@ -74,7 +73,7 @@ const START: Mark = Mark { done: 0.0, time: f64::NEG_INFINITY, seconds: 0.0 };
 impl Curve {
     /// From the first-token times of one probe, ascending, `slower` than the middle by this logarithm.
     ///
-    /// `prompts_per_step` is the engine's token budget in prompts, where it is known.
+    /// `prompts_per_step` are the most that a step of the engine holds, where that is known.
     pub fn new(times: &[f64], slower: f64, complete: bool, prompts_per_step: Option<f64>, certain: bool) -> Self {
         let ends = steps(times);
         let mut marks: Vec<Mark> = ends.iter().map(|end| Mark::new(end.done as f64, end.time.ln() - slower)).collect();
@@ -92,11 +91,9 @@ impl Curve {
         Self { marks, times, onwards, complete, waited: f64::NEG_INFINITY, certain }
     }
 
-    /// The same of a probe that was left after so many seconds with prompts still to be done. Where that is many steps after the
-    /// last of them, the engine had no room for the next.
+    /// The same of a probe that was left after so many seconds: whoever had no first token by then was not served.
     pub fn left_after(mut self, seconds: f64, slower: f64) -> Self {
-        let (count, last) = (self.marks.len() as f64, self.marks.last().map_or(0.0, |step| (step.time + slower).exp()));
-        if !self.complete && seconds - last > IDLE_STEPS * last / count.max(1.0) {
+        if !self.complete {
             self.waited = seconds.ln() - slower;
         }
         self
@@ -270,15 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_without_room_serves_nobody_while_it_is_waited_for() {
+    fn whoever_is_waited_for_in_vain_is_not_served() {
         let done_by = |curve: &Curve, seconds: f64| curve.done_by(seconds.ln());
         assert!((done_by(&curve(false), 4.0) - 40.0).abs() < 1e-6);
-        let full = curve(false).left_after(5.0, 0.0);
-        assert!((done_by(&full, 4.0) - 20.0).abs() < 1e-6);
-        assert!((done_by(&full, 1.0) - 10.0).abs() < 1e-6);
-        assert!((done_by(&full, 6.0) - 60.0).abs() < 1e-6);
-        // One that is left in its next step may have room.
-        assert!((done_by(&curve(false).left_after(2.1, 0.0), 2.1) - 21.0).abs() < 1e-6);
+        let left = curve(false).left_after(5.0, 0.0);
+        for (seconds, done) in [(1.0, 10.0), (4.0, 20.0), (5.0, 20.0), (6.0, 60.0)] {
+            assert!((done_by(&left, seconds) - done).abs() < 1e-6, "{seconds}");
+        }
+        assert!((done_by(&curve(true).left_after(5.0, 0.0), 4.0) - 40.0).abs() < 1e-6, "all are served");
     }
 
     #[test]
