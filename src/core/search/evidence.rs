@@ -38,7 +38,7 @@ pub(super) struct Evidence {
     pub settings: SearchSettings,
     pub slas: Vec<Sla>,
     pub load: Load,
-    /// The engine's token budget in prompts, where it is known.
+    /// Most prompts in a step of the engine, where that is known: as many as its token budget, its sequences and its KV cache hold.
     pub prompts_per_step: Option<f64>,
     pub capacity: Capacity,
     pub stand_in: StandIn,
@@ -69,13 +69,17 @@ impl Evidence {
     /// None yet.
     pub fn new(settings: SearchSettings, slas: &[Sla], workload: &Workload, engine: &Resolved) -> Self {
         let plan = LoadPlan::new(workload, slas, settings.start_concurrency, &Until::FirstTokens);
-        let prompts = |budget| f64::from(budget) / f64::from(workload.input_tokens.max(1));
+        let capacity = Capacity::new(workload, engine);
+        let prompts = |budget| {
+            let budgeted = f64::from(budget) / f64::from(workload.input_tokens.max(1));
+            capacity.prompts.map_or(budgeted, |prompts| budgeted.min(f64::from(prompts.max(1))))
+        };
         Self {
             settings,
             slas: slas.to_vec(),
             load: workload.load,
             prompts_per_step: engine.max_num_batched_tokens.map(prompts),
-            capacity: Capacity::new(workload, engine),
+            capacity,
             stand_in: StandIn::new(workload, slas, engine),
             seen: Vec::new(),
             hold_s: workload.hold.laid_down().get(),

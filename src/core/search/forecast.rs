@@ -47,7 +47,7 @@ pub(super) struct Outlook<'a> {
     /// The probability with which either bound may be wrong.
     pub miss: f64,
     pub cap: u32,
-    /// The engine's token budget in prompts, where it is known.
+    /// Most prompts in a step of the engine, where that is known.
     pub prompts_per_step: Option<f64>,
     pub sla: &'a Sla,
     pub sla_index: usize,
@@ -56,7 +56,7 @@ pub(super) struct Outlook<'a> {
 
 /// Margins up to this, as a logarithm, tell how far apart two engines are.
 const COMPARABLE: f64 = 1.9;
-/// So many levels below the ceiling of an engine that is known exactly are looked at one by one.
+/// So many levels below the ceiling of an engine that is known exactly are looked at one by one, those below them by a fiftieth.
 const DIPS: u32 = 64;
 impl Outlook<'_> {
     /// From the times of first tokens, of which a share must come within the limit.
@@ -119,9 +119,12 @@ impl Outlook<'_> {
         let holds = |level: u32| foretold_likely(level) + offsets.at(level) >= 0.0;
         let (mut ceiling, _) = grain.edge(grain.below(start), self.cap, holds);
         if self.stand_in.is_exact() {
-            // A level may fail below one that passes, where just as many end together.
-            let dip = (ceiling.saturating_sub(DIPS).max(1)..ceiling).find(|level| !holds(*level));
-            ceiling = dip.map_or(ceiling, |level| level - 1);
+            // A level may fail below one that passes, where just as many end together, or where more wait for a seat in vain.
+            let is_looked_at = |level: &u32| *level + DIPS >= ceiling || Grain::Fiftieth.below(*level) == *level;
+            if let Some(dip) = (1..ceiling).filter(is_looked_at).find(|level| !holds(*level)) {
+                let before = (1..dip).rev().find(is_looked_at).unwrap_or(0);
+                ceiling = (before + 1..dip).find(|level| !holds(*level)).unwrap_or(dip) - 1;
+            }
         }
         let apart = |level: &u32| (f64::from(*level) / f64::from(ceiling.max(1))).ln().abs();
         let nearest = levels.keys().min_by(|a, b| apart(a).total_cmp(&apart(b)));
