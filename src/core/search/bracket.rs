@@ -92,6 +92,11 @@ impl Bracket {
         width <= settings.resolution.width_at(pass) || self.settled && !self.says_nothing()
     }
 
+    /// Whether one of its bounds, or both, were not found.
+    pub fn lacks_a_bound(&self) -> bool {
+        self.pass.is_none() || self.fail.is_none()
+    }
+
     /// Whether its bounds are so far apart that it is no answer.
     pub fn says_nothing(&self) -> bool {
         let (Some(pass), Some(fail)) = (self.pass, self.fail) else { return false };

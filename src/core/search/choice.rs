@@ -200,7 +200,20 @@ impl<'a> Choice<'a> {
         // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
         // the upper one: it shows the curve, and is not held.
         let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
-        level.map_or(Next::Settled, Next::Level)
+        match level {
+            Some(level) => Next::Level(level),
+            // Where a bound is missing, what is not sure of the pace is all that keeps levels from being one.
+            None if bracket.lacks_a_bound() && self.is_pace_open() && !self.spending.is_all_spent() => {
+                Next::Pace(self.pace_level(ceiling))
+            }
+            None => Next::Settled,
+        }
+    }
+
+    /// Whether more bursts may tell more of the pace.
+    fn is_pace_open(&self) -> bool {
+        let few = self.machine.pace.as_ref().is_some_and(|pace| pace.probes() < PACE_PROBES);
+        few && !self.machine.has_steady_pace()
     }
 
     /// What to do of a bracket that is about as narrow as the spread allows, which is `least`: leave it, or learn more of the
@@ -212,9 +225,12 @@ impl<'a> Choice<'a> {
             return None;
         }
         let wide = fail - pass > evidence.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
-        let more = machine.pace.as_ref().is_some_and(|pace| pace.probes() < PACE_PROBES);
         let level = self.pace_level(bounds.ceiling).max((f64::from(bounds.ceiling) / NARROWING_PART) as u32);
-        Some(if wide && more && !self.spending.is_worthwhile_spent() { Next::Pace(level) } else { Next::Settled })
+        Some(if wide && self.is_pace_open() && !self.spending.is_worthwhile_spent() {
+            Next::Pace(level)
+        } else {
+            Next::Settled
+        })
     }
 
     /// A burst in which the engine may show that it fails more requests than an SLA allows, where so few were made that it need
@@ -239,6 +255,10 @@ impl<'a> Choice<'a> {
     /// A burst that costs little and shows the pace: it has enough full steps, or below a ceiling that one step serves the size
     /// of another that one step served.
     fn pace_level(&self, ceiling: u32) -> u32 {
+        if ceiling == 0 {
+            // Another like the one that is the upper bound.
+            return 1;
+        }
         let sizes = self.machine.pace.iter().flat_map(Pace::sizes).map(|(size, _)| size);
         if self.evidence.prompts_per_step.is_none_or(|prompts| f64::from(ceiling) < prompts) {
             let wanted = (f64::from(ceiling) / PACE_PART).max(f64::from(PACE_LEAST));

@@ -279,6 +279,44 @@ fn a_ceiling_within_one_step_is_not_taken_for_certain() {
 }
 
 #[test]
+fn a_step_holds_no_more_prompts_than_the_engine_has_seats() {
+    // By its token budget it would hold 20.
+    let seats = SimEngine { max_num_seqs: 9, max_num_batched_tokens: 16_384, ..noisy() };
+    let workload = workload(Load::Burst, 800, 4, 8.0);
+    let trials = Trials::run(seats, &workload, relative(0.05), &[sla(0.95, 3.0)], 100);
+    assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+    // One in seven, where times of ranks that several steps serve are taken to be those of one.
+    assert!(trials.ended(0, Status::Undecided) <= 0.05, "{}", trials.ended(0, Status::Undecided));
+}
+
+#[test]
+fn a_lower_bound_that_the_pace_keeps_from_standing_is_worked_on() {
+    // Three prompts to a step, of which the third comes too late.
+    let quick = SimEngine {
+        decode_step: seconds(10e-3),
+        decode_step_per_sequence: seconds(130e-6),
+        max_num_batched_tokens: 5342,
+        probe_drift: 0.03,
+        step_noise: 0.05,
+        ..SimEngine::unlimited(300_000.0)
+    };
+    let trials = Trials::run(quick, &workload(Load::Burst, 1754, 1, 2.0), relative(0.05), &[sla(0.99, 0.026)], 100);
+    assert_eq!(trials.truths, [Concurrency::new(2)]);
+    assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+    // Six in seven, where it is left missing.
+    assert!(trials.ended(0, Status::Undecided) <= 0.1, "{}", trials.ended(0, Status::Undecided));
+}
+
+#[test]
+fn without_chance_below_one_costs_no_more_than_two_probes_of_one() {
+    let slas = [sla(0.9, 0.05)];
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    let trials = Trials::run(engine(), &workload, Resolution::Requests(1), &slas, 1);
+    assert_eq!(trials.climbs[0].answers[0].status, Status::BelowOne);
+    assert!(trials.certificate_ratio() <= 2.0, "{}", trials.certificate_ratio());
+}
+
+#[test]
 fn without_chance_a_grid_costs_a_quarter_of_what_the_reference_spends_on_it() {
     let workload = workload(Load::Burst, 1500, 64, 0.5);
     let limits = [0.7, 1.4, 2.8, 5.6];
@@ -388,6 +426,8 @@ proptest! {
             prop_assert_eq!(answer.status, expected, "{:?}, true {:?}", answer, truth);
             prop_assert_eq!(answer.highest_pass, truth, "{:?}", answer);
         }
+        let ratio = found.certificate_ratio().unwrap_or(1.0);
+        prop_assert!(ratio <= 2.5 || slas.iter().any(Sla::limits_later), "{}", ratio);
     }
 }
 
