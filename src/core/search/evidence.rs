@@ -275,9 +275,14 @@ impl Evidence {
 
     /// What the probes so far have cost.
     pub fn spending(&self, sights: &[Sight]) -> Spending {
-        // A request that has put all of its tokens out is held no longer; none takes as long as the first.
-        let fastest = self.seen.iter().filter_map(|seen| seen.opening().first().copied()).fold(f64::INFINITY, f64::min);
-        let hold_s = self.hold_s.min(self.output_tokens * fastest);
+        // A request that has put all of its tokens out is held no longer. They come the quicker the fewer prompts are beside them.
+        let a_token = |seen: &Seen| {
+            let first = *seen.opening().first()?;
+            let streamed = seen.probe.streamed.filter(|(tokens, _)| *tokens > 1);
+            Some(streamed.map_or(first, |(tokens, until)| (until - first) / f64::from(tokens - 1)))
+        };
+        let token_s = self.seen.iter().filter_map(a_token).fold(f64::INFINITY, f64::min);
+        let hold_s = self.hold_s.min(self.output_tokens * token_s);
         let bounds = |(sla, sight): (usize, &Sight)| match sight.judged {
             // First tokens take the whole of the limit, and those that miss it are not held.
             Judged::FirstTokens => 2.0 * self.slas[sla].ttft.get() + hold_s,
