@@ -3,7 +3,7 @@
 //! `cargo bench -p ceiling-core --bench rehearse -- [--seeds N] [WORD]`: cases whose name holds WORD, all by default.
 //! `published` are those whose figures `docs/method.md` states; none of the method's constants was chosen on them. `random` are
 //! engines, workloads and limits drawn at random, to look for a kind of engine that the method does not suit; `later` are bursts on the
-//! same engines with limits on later tokens.
+//! same engines with limits on later tokens; `wide` are others, drawn from all that an engine may be, sensible or not.
 
 use std::sync::Arc;
 
@@ -251,6 +251,47 @@ fn random(count: usize) -> Vec<Case> {
     cases
 }
 
+/// Engines of the wider draw.
+const WIDE: usize = 300;
+
+/// Engines, workloads and limits from all that they may be: steps that hold many prompts or a part of one, few seats, little KV cache,
+/// answers of one token, requests held for less than a step, ceilings of one and of hundreds.
+fn wide(count: usize) -> Vec<Case> {
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    let mut cases = Vec::new();
+    for index in 0..count {
+        let mut between = |least: f64, most: f64| least * (most / least).powf(rng.random::<f64>());
+        let (prefill, input) = (between(2e3, 3e5), between(100.0, 3.2e4));
+        let engine = SimEngine {
+            prefill_tokens_per_second: prefill,
+            decode_step: seconds(between(5e-4, 5e-2)),
+            decode_step_per_sequence: seconds(between(1e-6, 5e-4)),
+            max_num_seqs: between(8.0, 2048.0) as u32,
+            max_num_batched_tokens: between(512.0, 32_768.0) as u32,
+            kv_cache_tokens: (input * between(10.0, 2000.0)) as u64 + 4096,
+            ..engine()
+        };
+        let ttft = between(4.0, 400.0) * input / prefill;
+        let (output, hold) = (between(1.0, 1000.0) as u32, between(0.2, 10.0));
+        let slas = grid(&[ttft], &[[0.9, 0.95, 0.99][index % 3]]);
+        let noises =
+            [("exact", 0.0, 0.0, Resolution::Requests(1)), ("drift 3%", 0.03, 0.05, Resolution::Relative(share(0.05)))];
+        for (noise, drift, step, resolution) in noises {
+            let engine = SimEngine { probe_drift: drift, step_noise: step, ..engine };
+            for (kind, load) in [("burst", Load::Burst), ("sustained", Load::Sustained)] {
+                cases.push(Case {
+                    name: format!("wide {noise} {kind} {index}"),
+                    engine,
+                    workload: workload(load, input as u32, output, hold),
+                    slas: slas.clone(),
+                    resolution,
+                });
+            }
+        }
+    }
+    cases
+}
+
 fn workload(load: Load, input_tokens: u32, output_tokens: u32, hold: f64) -> Workload {
     Workload {
         input_tokens,
@@ -295,6 +336,7 @@ fn cases() -> Vec<Case> {
     ];
     let mut cases = published();
     cases.extend(random(RANDOM));
+    cases.extend(wide(WIDE));
     for (noise, drift, step, resolution) in noises {
         for (name, engine, input, output, hold) in engines {
             for (grid, slas) in &grids {

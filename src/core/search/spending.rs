@@ -16,6 +16,8 @@ const PACE_SPEND: f64 = 0.45;
 /// of the time of one probe at each bound; and before no more than the widest that is of use is asked for.
 const WORTHWHILE: f64 = 1.9;
 const AT_LAST: f64 = 2.0 * WORTHWHILE;
+/// And before failures that no request has met yet are looked for no longer.
+const GOOD_TO_KNOW: f64 = 2.15;
 /// And before it is left open whether failures and stalls are too many for any level.
 const DOUBT: f64 = 8.0;
 /// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
@@ -62,7 +64,7 @@ impl Spending {
     /// where bursts cost little beside it, as many are as the pace would be worth.
     pub fn is_affordable(&self, seconds: f64, load: Load) -> bool {
         let bursts = load == Load::Sustained && self.pace + seconds <= PACE_SPEND * self.certificate;
-        bursts || self.total + seconds <= WORTHWHILE * self.certificate
+        bursts || self.total + seconds <= GOOD_TO_KNOW * self.certificate
     }
 
     /// Whether no more is spent even on a bracket that is no answer.
