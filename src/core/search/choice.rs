@@ -7,7 +7,7 @@ use super::evidence::{Evidence, Sight};
 use super::level::Machine;
 use super::pace::Pace;
 use super::seen::Seen;
-use super::spending::{NARROW, PACE_PROBES, Spending, part};
+use super::spending::{NARROW, Spending, is_pace_open, part};
 use crate::load::Load;
 use crate::units::Concurrency;
 use crate::watch::Until;
@@ -203,17 +203,11 @@ impl<'a> Choice<'a> {
         match level {
             Some(level) => Next::Level(level),
             // Where a bound is missing, what is not sure of the pace is all that keeps levels from being one.
-            None if bracket.lacks_a_bound() && self.is_pace_open() && !self.spending.is_all_spent() => {
+            None if bracket.lacks_a_bound() && is_pace_open(self.machine) && !self.spending.is_all_spent() => {
                 Next::Pace(self.pace_level(ceiling))
             }
             None => Next::Settled,
         }
-    }
-
-    /// Whether more bursts may tell more of the pace.
-    fn is_pace_open(&self) -> bool {
-        let few = self.machine.pace.as_ref().is_some_and(|pace| pace.probes() < PACE_PROBES);
-        few && !self.machine.has_steady_pace()
     }
 
     /// What to do of a bracket that is about as narrow as the spread allows, which is `least`: leave it, or learn more of the
@@ -226,7 +220,7 @@ impl<'a> Choice<'a> {
         }
         let wide = fail - pass > evidence.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
         let level = self.pace_level(bounds.ceiling).max((f64::from(bounds.ceiling) / NARROWING_PART) as u32);
-        Some(if wide && self.is_pace_open() && !self.spending.is_worthwhile_spent() {
+        Some(if wide && is_pace_open(self.machine) && !self.spending.is_worthwhile_spent() {
             Next::Pace(level)
         } else {
             Next::Settled

@@ -58,6 +58,7 @@ pub(super) struct Outlook<'a> {
 const COMPARABLE: f64 = 1.9;
 /// So many levels below the ceiling of an engine that is known exactly are looked at one by one, those below them by a fiftieth.
 const DIPS: u32 = 64;
+
 impl Outlook<'_> {
     /// From the times of first tokens, of which a share must come within the limit.
     pub fn by_curve(&self) -> Forecast {

@@ -9,7 +9,7 @@ use crate::experiment::SearchSettings;
 use crate::load::Load;
 
 /// Most probes that the pace is worth.
-pub(super) const PACE_PROBES: usize = 24;
+const PACE_PROBES: usize = 24;
 /// Engine time that they may take, as a multiple of that of one probe at each bound.
 const PACE_SPEND: f64 = 0.45;
 /// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
@@ -79,13 +79,9 @@ impl Spending {
 
     /// Whether more probes of the pace would pay, where probes of this level differ so.
     pub fn is_pace_worthwhile(&self, machine: &Machine, level: u32, sway: Sway) -> bool {
-        let probes = machine.pace.as_ref().map_or(0, Pace::probes);
         let is_hidden = sway.stretch * machine.spread(level) <= sway.churn;
         machine.beliefs().is_empty()
-            || (probes < PACE_PROBES
-                && !machine.has_steady_pace()
-                && !is_hidden
-                && self.pace < PACE_SPEND * self.certificate)
+            || (is_pace_open(machine) && !is_hidden && self.pace < PACE_SPEND * self.certificate)
     }
 
     /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
@@ -97,6 +93,11 @@ impl Spending {
             _ => narrow,
         }
     }
+}
+
+/// Whether more bursts may tell more of the pace.
+pub(super) fn is_pace_open(machine: &Machine) -> bool {
+    machine.pace.as_ref().map_or(0, Pace::probes) < PACE_PROBES && !machine.has_steady_pace()
 }
 
 /// So much of a level.

@@ -13,9 +13,6 @@ pub(super) struct Times {
     pub prompt_token: f64,
 }
 
-/// Parts of what was measured that are how times were rounded.
-pub(super) const EXACT: f64 = 1e-7;
-
 impl Times {
     /// Those that explain the rows best, none of them negative; `None` where there are no rows.
     ///
@@ -90,6 +87,8 @@ fn least_squares(rows: &[Row], columns: &[usize]) -> Option<[f64; 3]> {
     Some(times)
 }
 
+/// Parts of what was measured that are how times were rounded.
+pub(super) const EXACT: f64 = 1e-7;
 /// Columns that differ by less than this part of them do not differ.
 const ALIKE: f64 = 1e-7;
 

@@ -1,7 +1,8 @@
-//! What an engine computes until the tokens of a burst come: work without a clock.
+//! What an engine computes until the tokens of a burst come: work, whatever it takes.
 //!
-//! Which requests a step computes does not depend on how long steps take, as long as nobody leaves. The time of a step is linear in
-//! what is in it, so times of tokens tell what each part of the work takes.
+//! Which requests a step computes does not depend on how long steps take, as long as none is aborted. The time of a step is linear in
+//! what is in it, so times of tokens tell what each part of the work takes. Where requests are held for a while and then aborted, those
+//! times tell in turn which steps they were in.
 
 use std::collections::VecDeque;
 use std::ops::Sub;
