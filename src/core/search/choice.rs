@@ -69,7 +69,10 @@ impl<'a> Choice<'a> {
         order.sort_by_key(|sla| self.sights[*sla].forecast.ceiling);
         for sla in order {
             match self.next_for(sla, &brackets[sla]) {
-                Next::Pace(level) => return (brackets, first_tokens(level)),
+                Next::Pace(level) => match self.held_instead(sla, level) {
+                    Some(start) => return (brackets, self.probe(sla, start)),
+                    None => return (brackets, first_tokens(level)),
+                },
                 Next::Level(level) => return (brackets, self.probe(sla, level)),
                 Next::Settled => brackets[sla].settled = true,
             }
@@ -91,6 +94,16 @@ impl<'a> Choice<'a> {
         };
         let which = self.sights.iter().enumerate().filter(near).map(|(other, _)| other).collect();
         Step::Probe { concurrency: Concurrency::new(level).unwrap_or(Concurrency::ONE), until: Until::Decided(which) }
+    }
+
+    /// A request to hold before a burst of first tokens is measured: it tells whether it may be later tokens that are missed, far below.
+    /// It comes once it costs less than the bursts until then, and this one.
+    fn held_instead(&self, sla: usize, burst: u32) -> Option<u32> {
+        let evidence = self.evidence;
+        let start = evidence.settings.start_concurrency.get();
+        let is_untried = evidence.is_unknown_later(sla) && evidence.tries(start) == 0;
+        let bursts_s = self.spending.total() + evidence.first_tokens_s(burst);
+        (is_untried && evidence.held_s(sla) < bursts_s).then_some(start)
     }
 
     /// The next level of the ramp, where this one is too far off to be foretold.
@@ -134,11 +147,7 @@ impl<'a> Choice<'a> {
             if machine.is_steady() { forecast.between(floor, top) } else { forecast.ceiling.clamp(floor, top - 1) };
         let certain = evidence.stand_in.is_exact();
         if let Some(level) = self.ramp(ceiling).filter(|_| !certain) {
-            // A request that is held tells whether it may be later tokens that are missed, far below this level.
-            let start = evidence.settings.start_concurrency.get();
-            let is_untried = evidence.is_unknown_later(sla) && evidence.tries(start) == 0;
-            let is_cheaper = is_untried && evidence.held_s(sla) < evidence.first_tokens_s(level);
-            return if is_cheaper { Next::Level(start) } else { Next::Pace(level) };
+            return Next::Pace(level);
         }
         // What was seen contradicts the forecast: the curve has another shape than what it was foretold from.
         let contradicted = !machine.is_steady() && (forecast.low >= top || forecast.high <= floor);

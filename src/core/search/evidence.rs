@@ -182,9 +182,22 @@ impl Evidence {
         }
     }
 
-    /// What all probes say of one SLA.
+    /// What all probes say of one SLA. Where no probe has come near to its limits on later tokens, they are judged all the same if they
+    /// are foretold to be missed where all first tokens are sure to be in time.
     pub fn sight<'a>(&'a self, machine: &'a Machine, sla: usize) -> Sight<'a> {
-        let judged = self.judged(sla);
+        let sight = self.sight_as(machine, sla, self.judged(sla));
+        let is_foretold =
+            sight.judged == Judged::FirstTokens && self.slas[sla].limits_later() && !self.is_unknown_later(sla);
+        if is_foretold {
+            let later = self.sight_as(machine, sla, Judged::Later);
+            if later.forecast.ceiling < sight.forecast.low {
+                return later;
+            }
+        }
+        sight
+    }
+
+    fn sight_as<'a>(&'a self, machine: &'a Machine, sla: usize, judged: Judged) -> Sight<'a> {
         let needed = self.needed(machine, sla, judged);
         let levels = self.levels(machine, sla, judged, &needed);
         let bracket = Bracket::of(&levels, machine, &needed, self.settings.confidence);
@@ -222,15 +235,16 @@ impl Evidence {
             return outlook.by_levels(levels, outlook.served_within(self.patience_s));
         }
         let by_curve = outlook.by_curve();
+        if judged == Judged::FirstTokens {
+            return by_curve;
+        }
         let slow_below = |level: &Level| {
             level.concurrency <= by_curve.ceiling && level.margin(machine, needed.likely, 0.0, Unknown::Failed) < 0.0
         };
         // Where it is not the first token that is missed, its curve does not tell the ceiling.
-        if judged == Judged::Later && levels.values().any(slow_below) {
-            outlook.by_levels(levels, outlook.served_within(self.patience_s))
-        } else {
-            by_curve
-        }
+        let by_levels = outlook.by_levels(levels, outlook.served_within(self.patience_s));
+        let is_slow = by_levels.ceiling < by_curve.low || levels.values().any(slow_below);
+        if is_slow { by_levels } else { by_curve }
     }
 
     /// Whether no burst has shown the curve of first tokens as far as this ceiling, or the limit.
@@ -286,7 +300,11 @@ impl Evidence {
         let bounds = |(sla, sight): (usize, &Sight)| match sight.judged {
             // First tokens take the whole of the limit, and those that miss it are not held.
             Judged::FirstTokens => 2.0 * self.slas[sla].ttft.get() + hold_s,
-            Judged::Later => 2.0 * (self.first_tokens_s(sight.forecast.ceiling) + self.held_s(sla)),
+            Judged::Later => {
+                // Nobody who keeps it is watched for longer than an E2E limit, whenever its first token came.
+                let longest = self.slas[sla].e2e.map_or(f64::INFINITY, Seconds::get);
+                2.0 * (self.first_tokens_s(sight.forecast.ceiling) + self.held_s(sla)).min(longest)
+            }
         };
         Spending::of(&self.seen, self.slas.len(), sights.iter().enumerate().map(bounds).sum())
     }

@@ -138,6 +138,27 @@ fn limits_on_later_tokens_of_a_burst_are_as_true_where_a_machine_drifts() {
 }
 
 #[test]
+fn limits_on_later_tokens_that_few_requests_keep_are_not_looked_for_among_many() {
+    // Forty first tokens would be in time; of more than a few requests the first ones wait too long for the prompts of the others.
+    let slow = SimEngine {
+        prefill_tokens_per_second: 7_700.0,
+        decode_step: seconds(1.3e-3),
+        max_num_batched_tokens: 1200,
+        ..noisy()
+    };
+    let tpot = Sla { tpot: Some(seconds(2.6e-3)), ..sla(0.95, 6.8) };
+    // Alone, a request of so many tokens takes longer.
+    let e2e = Sla { e2e: Some(seconds(2.5)), ..sla(0.95, 2.3) };
+    for (output, slas, truth, most) in [(48, [tpot], Concurrency::new(3), 2.9), (2000, [e2e], None, 2.2)] {
+        let trials = Trials::run(slow, &workload(Load::Burst, 430, output, 2.7), relative(0.05), &slas, 100);
+        assert_eq!(trials.truths, [truth]);
+        assert!(trials.coverage(0) >= 0.95, "{:?}: {}", slas[0], trials.coverage(0));
+        // Up to where first tokens would be in time, and down again, it took 34 and 4.3.
+        assert!(trials.certificate_ratio() <= most, "{:?}: {}", slas[0], trials.certificate_ratio());
+    }
+}
+
+#[test]
 fn a_quiet_machine_gets_the_resolution_that_was_asked_for() {
     let quiet = SimEngine { step_noise: 0.01, probe_drift: 0.002, ..engine() };
     let trials = Trials::run(quiet, &workload(Load::Burst, 1500, 64, 2.0), relative(0.02), &[sla(0.95, 6.0)], 100);
