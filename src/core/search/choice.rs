@@ -208,7 +208,8 @@ impl<'a> Choice<'a> {
         let above = || bounds.approach(Side::Above, high.min(evidence.cap()));
         // The side on which more is to be gained comes first; as long as the curve has not been seen that far, that is
         // the upper one: it shows the curve, and is not held.
-        let level = if low - floor >= top - high && !dark { below().or_else(above) } else { above().or_else(below) };
+        let is_below_first = low - floor >= top - high && !dark || evidence.is_unknown_later(sla);
+        let level = if is_below_first { below().or_else(above) } else { above().or_else(below) };
         match level {
             Some(level) => Next::Level(level),
             // Where a bound is missing, what is not sure of the pace is all that keeps levels from being one.

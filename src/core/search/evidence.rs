@@ -300,11 +300,11 @@ impl Evidence {
         let bounds = |(sla, sight): (usize, &Sight)| match sight.judged {
             // First tokens take the whole of the limit, and those that miss it are not held.
             Judged::FirstTokens => 2.0 * self.slas[sla].ttft.get() + hold_s,
-            Judged::Later => {
-                // Nobody who keeps it is watched for longer than an E2E limit, whenever its first token came.
-                let longest = self.slas[sla].e2e.map_or(f64::INFINITY, Seconds::get);
-                2.0 * (self.first_tokens_s(sight.forecast.ceiling) + self.held_s(sla)).min(longest)
+            Judged::Later if self.load == Load::Burst && self.stand_in.is_known() => {
+                let ceiling = sight.forecast.ceiling;
+                self.stand_in.seconds(ceiling.max(1)) + self.stand_in.seconds(ceiling + 1)
             }
+            Judged::Later => 2.0 * (self.first_tokens_s(sight.forecast.ceiling) + self.held_s(sla)),
         };
         Spending::of(&self.seen, self.slas.len(), sights.iter().enumerate().map(bounds).sum())
     }

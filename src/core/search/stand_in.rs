@@ -53,12 +53,20 @@ enum Extent {
 /// How a stand-in fares at one level.
 #[derive(Debug)]
 struct Fared {
-    /// In each of a few probes, by SLA.
-    draws: Vec<Vec<UnderSla>>,
+    draws: Vec<Draw>,
     /// The same on a machine that is quicker by [`APART`], and on one that is slower, where that tells more.
-    apart: Option<[Vec<Vec<UnderSla>>; 2]>,
+    apart: Option<[Vec<Draw>; 2]>,
     /// Margins that were asked for, by SLA, by the bits of the share that is needed, and by spread.
     margins: FxHashMap<(usize, u64, Node), f64>,
+}
+
+/// One probe of a level.
+#[derive(Debug)]
+struct Draw {
+    /// Engine time in seconds.
+    seconds: f64,
+    /// By SLA.
+    under: Vec<UnderSla>,
 }
 
 /// A spread for which margins are kept.
@@ -219,6 +227,12 @@ impl StandIn {
         Sway { churn: fared.churn(sla, needed), stretch: fared.stretch(sla, needed) }
     }
 
+    /// How long a probe of a level takes that is measured for all SLAs, in seconds.
+    pub fn seconds(&self, concurrency: u32) -> f64 {
+        let draws = &self.fared(concurrency).draws;
+        draws.iter().map(|draw| draw.seconds).sum::<f64>() / draws.len() as f64
+    }
+
     /// How it fares at a level, simulated when it is first asked for.
     fn fared(&self, concurrency: u32) -> RefMut<'_, Fared> {
         RefMut::map(self.fared.borrow_mut(), |fared| {
@@ -237,12 +251,12 @@ impl StandIn {
     }
 
     /// A few probes where some requests fail, or one, on a machine that is slower by this logarithm than the one measured.
-    fn draws(&self, concurrency: u32, slower: f64, extent: Extent) -> Vec<Vec<UnderSla>> {
+    fn draws(&self, concurrency: u32, slower: f64, extent: Extent) -> Vec<Draw> {
         let draws = if self.churns() { DRAWS } else { 1 };
         (0..draws).map(|draw| self.draw(concurrency, slower, extent, draw)).collect()
     }
 
-    fn draw(&self, concurrency: u32, slower: f64, extent: Extent, draw: u32) -> Vec<UnderSla> {
+    fn draw(&self, concurrency: u32, slower: f64, extent: Extent, draw: u32) -> Draw {
         let concurrency = Concurrency::new(concurrency).unwrap_or(Concurrency::ONE);
         let until = Until::Decided((0..self.slas.len()).collect());
         let (workload, slas) = (&self.workload, self.slas.as_slice());
@@ -252,7 +266,7 @@ impl StandIn {
             Extent::Decided => trial.measure(session),
             Extent::ToTheEnd => trial.measure_to_the_end(session),
         };
-        Observation::of_trial(&trial, &measured).under
+        Draw { seconds: measured.seconds.get(), under: Observation::of_trial(&trial, &measured).under }
     }
 
     fn engine(&self, slower: f64) -> SimEngine {
@@ -284,14 +298,14 @@ impl Fared {
         let Self { draws, margins, .. } = self;
         *margins.entry((sla, needed.to_bits(), node)).or_insert_with(|| {
             let (mut level, calm) = (Level::new(concurrency, Judged::Later, Sway::PACE), Standing::default());
-            draws.iter().for_each(|under| level.add(&under[sla], &calm));
+            draws.iter().for_each(|draw| level.add(&draw.under[sla], &calm));
             level.margin(machine, needed, node.spread(), Unknown::Failed)
         })
     }
 
     /// See [`Sway::churn`].
     fn churn(&self, sla: usize, needed: f64) -> f64 {
-        let alone = self.draws.iter().map(|under| alone(&under[sla], needed));
+        let alone = self.draws.iter().map(|draw| alone(&draw.under[sla], needed));
         let margins: Vec<f64> = alone.filter(|margin| margin.abs() < MARGIN).collect();
         let count = margins.len() as f64;
         let mean = margins.iter().sum::<f64>() / count;
@@ -302,7 +316,7 @@ impl Fared {
     /// See [`Sway::stretch`].
     fn stretch(&self, sla: usize, needed: f64) -> f64 {
         let Some([quicker, slower]) = &self.apart else { return 1.0 };
-        let of = |under: &Vec<UnderSla>| alone(&under[sla], needed);
+        let of = |draw: &Draw| alone(&draw.under[sla], needed);
         let both = quicker.iter().map(of).zip(slower.iter().map(of));
         let comparable = both.filter(|(quicker, slower)| quicker.abs().max(slower.abs()) < MARGIN);
         let stretches: Vec<f64> = comparable.map(|(quicker, slower)| (quicker - slower) / (2.0 * APART)).collect();
@@ -402,12 +416,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_level_costs_is_known_before_it_is_probed() {
+        let slas = [Sla { tpot: Some(seconds(0.02)), ..sla(0.95, 1.0) }];
+        let workload = workload(Load::Burst, 1500, 50, 0.2);
+        let stand_in = taught_under(engine(), &workload, &slas);
+        for level in [2, 10, 30] {
+            let (concurrency, until) = (Concurrency::new(level).unwrap(), Until::Decided(vec![0]));
+            let trial = Trial { workload: &workload, slas: &slas, concurrency, until: &until, number: (0, 9) };
+            let truth = trial.measure(SimSession::new(engine(), 3)).seconds.get();
+            assert!((stand_in.seconds(level) / truth - 1.0).abs() < 1e-6, "{level}: {truth}");
+        }
+    }
+
+    #[test]
     fn one_that_drifts_is_known_about_and_not_taken_for_exact() {
         let noisy = SimEngine { step_noise: 0.05, probe_drift: 0.03, ..engine() };
         let stand_in = taught(noisy, Load::Sustained);
         assert!(!stand_in.is_exact());
-        let foretold = stand_in.draw(40, 0.0, Extent::Decided, 0);
-        let truth = taught(engine(), Load::Sustained).draw(40, 0.0, Extent::Decided, 0);
+        let foretold = stand_in.draw(40, 0.0, Extent::Decided, 0).under;
+        let truth = taught(engine(), Load::Sustained).draw(40, 0.0, Extent::Decided, 0).under;
         let median = |under: &[UnderSla]| under[0].used[under[0].used.len() / 2];
         let off = (median(&foretold) - median(&truth)).abs();
         assert!(off < 0.25, "{off}: {stand_in:?}");
@@ -423,7 +450,7 @@ mod tests {
         let truth =
             StandIn { limits: failing, fails: failing.error_rate, times: None, ..taught(engine(), Load::Sustained) };
         let margins: Vec<f64> =
-            (0..200).map(|draw| alone(&truth.draw(40, 0.0, Extent::Decided, draw)[0], 0.95)).collect();
+            (0..200).map(|draw| alone(&truth.draw(40, 0.0, Extent::Decided, draw).under[0], 0.95)).collect();
         let mean = margins.iter().sum::<f64>() / 200.0;
         let spread = (margins.iter().map(|margin| (margin - mean).powi(2)).sum::<f64>() / 199.0).sqrt();
         let churn = stand_in.sway(40, 0, 0.95).churn;
