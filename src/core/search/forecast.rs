@@ -79,13 +79,13 @@ impl Outlook<'_> {
         let at = middle.max(1);
         let used: Vec<f64> = curve.burst(at).into_iter().map(|time| time - limit).collect();
         let margin = |needed: f64| {
-            let margin = |spread| margin_of(&used, self.machine, needed, spread);
+            let margin = |spread| margin_of(&used, 0, self.machine, needed, spread);
             self.machine.posterior(at, Sway::PACE, &[&pace.middle(at)], margin)
         };
         let least = margin(self.needed.strict).exceeded_with(1.0 - self.miss);
         let most = margin(self.needed.lax).exceeded_with(self.miss);
         // What is left of the margin at the ceiling itself is no part of the uncertainty.
-        let own = margin_of(&used, self.machine, likely, self.machine.spread(at)).max(0.0);
+        let own = margin_of(&used, 0, self.machine, likely, self.machine.spread(at)).max(0.0);
         let low = ceiling(&curve, limit + (least - own).min(0.0), at);
         let high = ceiling(&curve, limit + (most - own).max(0.0), at).saturating_add(1);
         Forecast { ceiling: middle, low: low.min(middle), high: high.max(middle + 1), blind: 1.0 }

@@ -222,9 +222,10 @@ struct Told<'a> {
     slower: f64,
 }
 
-/// As [`Level::margin`], of a probe of which this is what each request used up, ascending, and that was no slower than the middle.
-pub(super) fn margin_of(used: &[f64], machine: &Machine, needed: f64, spread: f64) -> f64 {
-    let told = Told { used, left: 0, maybe: 0, slower: 0.0 };
+/// As [`Level::margin`], of a probe of which this is what each request used up, ascending, and how many others are taken not to be ok,
+/// and that was no slower than the middle.
+pub(super) fn margin_of(used: &[f64], left: u32, machine: &Machine, needed: f64, spread: f64) -> f64 {
+    let told = Told { used, left, maybe: 0, slower: 0.0 };
     let (alone, slices) = (told.margin(needed), machine.slices(spread));
     margin(slices, spread, (alone, alone), |slower| told.share(slices, slower, spread) >= needed)
 }

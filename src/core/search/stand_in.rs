@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::belief::{Standing, Sway};
-use super::level::{Level, MARGIN, Machine, Unknown, alone};
+use super::belief::Sway;
+use super::level::{MARGIN, Machine, alone, margin_of};
 use super::observation::{Observation, UnderSla};
-use super::pace::Judged;
 use super::seen::{Seen, likely_errors};
 use super::times::{EXACT, Row, Times, UNKNOWNS};
 use crate::experiment::Workload;
@@ -54,6 +53,8 @@ enum Extent {
 #[derive(Debug)]
 struct Fared {
     draws: Vec<Draw>,
+    /// By SLA, what the requests of all draws used up, as if they had been of one.
+    pooled: Vec<Pooled>,
     /// The same on a machine that is quicker by [`APART`], and on one that is slower, where that tells more.
     apart: Option<[Vec<Draw>; 2]>,
     /// Margins that were asked for, by SLA, by the bits of the share that is needed, and by spread.
@@ -67,6 +68,14 @@ struct Draw {
     seconds: f64,
     /// By SLA.
     under: Vec<UnderSla>,
+}
+
+/// Requests of several probes under one SLA.
+#[derive(Debug)]
+struct Pooled {
+    /// As [`UnderSla::used`].
+    used: Vec<f64>,
+    unknown: u32,
 }
 
 /// A spread for which margins are kept.
@@ -201,8 +210,13 @@ impl StandIn {
     ///
     /// It is asked for again after every probe, with another spread each time: it lies on the line between the nearest spreads of a few.
     pub fn margin(&self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, spread: f64) -> f64 {
+        self.smooth(concurrency, |level| self.margin_at(machine, level, sla, needed, spread))
+    }
+
+    /// As [`Self::margin`], of a level that is simulated itself.
+    fn margin_at(&self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, spread: f64) -> f64 {
         let mut fared = self.fared(concurrency);
-        let mut margin = |node: Node| fared.margin(machine, concurrency, sla, needed, node);
+        let mut margin = |node: Node| fared.margin(machine, sla, needed, node);
         let power = spread.ln() / NODE_RATIO.ln();
         if power < LEAST_POWER {
             return margin(Node::None);
@@ -223,8 +237,21 @@ impl StandIn {
         if !self.is_known() {
             return Sway::PACE;
         }
-        let fared = self.fared(concurrency);
-        Sway { churn: fared.churn(sla, needed), stretch: fared.stretch(sla, needed) }
+        Sway {
+            churn: self.smooth(concurrency, |level| self.fared(level).churn(sla, needed)),
+            stretch: self.smooth(concurrency, |level| self.fared(level).stretch(sla, needed)),
+        }
+    }
+
+    /// What is foretold for a level, of which `at` tells it of levels that are simulated: where each of them takes many probes, it lies on
+    /// the line between a few.
+    fn smooth(&self, concurrency: u32, at: impl Fn(u32) -> f64) -> f64 {
+        let (low, high) = if self.churns() { around(concurrency) } else { (concurrency, concurrency) };
+        if low == concurrency {
+            return at(concurrency);
+        }
+        let part = f64::from(concurrency - low) / f64::from(high - low);
+        at(low) * (1.0 - part) + at(high) * part
     }
 
     /// How long a probe of a level takes that is measured for all SLAs, in seconds.
@@ -243,8 +270,10 @@ impl StandIn {
     fn probe(&self, concurrency: u32) -> Fared {
         let is_stretched = self.workload.load == Load::Burst && !self.exact;
         let at = |slower: f64| self.draws(concurrency, slower, Extent::ToTheEnd);
+        let draws = self.draws(concurrency, 0.0, Extent::Decided);
         Fared {
-            draws: self.draws(concurrency, 0.0, Extent::Decided),
+            pooled: (0..self.slas.len()).map(|sla| Pooled::of(&draws, sla)).collect(),
+            draws,
             apart: is_stretched.then(|| [-APART, APART].map(at)),
             margins: FxHashMap::default(),
         }
@@ -294,13 +323,11 @@ fn calm(rows: &[Vec<Row>], seen: &[Seen]) -> Vec<Row> {
 
 impl Fared {
     /// See [`StandIn::margin`].
-    fn margin(&mut self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, node: Node) -> f64 {
-        let Self { draws, margins, .. } = self;
-        *margins.entry((sla, needed.to_bits(), node)).or_insert_with(|| {
-            let (mut level, calm) = (Level::new(concurrency, Judged::Later, Sway::PACE), Standing::default());
-            draws.iter().for_each(|draw| level.add(&draw.under[sla], &calm));
-            level.margin(machine, needed, node.spread(), Unknown::Failed)
-        })
+    fn margin(&mut self, machine: &Machine, sla: usize, needed: f64, node: Node) -> f64 {
+        let Self { pooled, margins, .. } = self;
+        let Pooled { used, unknown } = &pooled[sla];
+        let margin = || margin_of(used, *unknown, machine, needed, node.spread());
+        *margins.entry((sla, needed.to_bits(), node)).or_insert_with(margin)
     }
 
     /// See [`Sway::churn`].
@@ -321,6 +348,22 @@ impl Fared {
         let comparable = both.filter(|(quicker, slower)| quicker.abs().max(slower.abs()) < MARGIN);
         let stretches: Vec<f64> = comparable.map(|(quicker, slower)| (quicker - slower) / (2.0 * APART)).collect();
         (stretches.iter().sum::<f64>() / stretches.len() as f64).max(1.0)
+    }
+}
+
+/// The levels on either side of this one, of those that are simulated where each takes many probes: about a twentieth apart.
+fn around(level: u32) -> (u32, u32) {
+    let stride = (level / 24).max(1).next_power_of_two();
+    let low = level - level % stride;
+    (low, low + stride)
+}
+
+impl Pooled {
+    fn of(draws: &[Draw], sla: usize) -> Self {
+        let under = || draws.iter().map(|draw| &draw.under[sla]);
+        let mut used: Vec<f64> = under().flat_map(|under| &under.used).copied().collect();
+        used.sort_by(f64::total_cmp);
+        Self { used, unknown: under().map(|under| under.unknown).sum() }
     }
 }
 
@@ -455,6 +498,22 @@ mod tests {
         let spread = (margins.iter().map(|margin| (margin - mean).powi(2)).sum::<f64>() / 199.0).sqrt();
         let churn = stand_in.sway(40, 0, 0.95).churn;
         assert!((0.5..2.0).contains(&(churn / spread)), "{churn} for {spread}");
+    }
+
+    #[test]
+    fn where_a_level_takes_many_probes_few_are_simulated_and_the_others_lie_between_them() {
+        let simulated = |engine: SimEngine| {
+            let stand_in = taught(engine, Load::Sustained);
+            let churns: Vec<f64> = (100..150).map(|level| stand_in.sway(level, 0, 0.95).churn).collect();
+            (stand_in.fared.borrow().len(), churns)
+        };
+        assert_eq!(simulated(engine()).0, 50);
+        let (count, churns) = simulated(SimEngine { error_rate: share(0.1), ..engine() });
+        // From 100 to 120 by fours, then by eights.
+        assert_eq!(count, 10);
+        let at = |level: usize| churns[level - 100];
+        assert!(at(104) > 0.0);
+        assert!((at(106) - (at(104) + at(108)) / 2.0).abs() < 1e-12, "{churns:?}");
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl<'a> Probe<'a> {
                 Outcome::Failed(index) => self.end(index, self.failure()),
                 Outcome::Prefilled(_) | Outcome::Finished(_) => {}
             }
-            self.act(Vec::new());
+            self.follow_up();
         }
     }
 
@@ -218,7 +218,7 @@ impl<'a> Probe<'a> {
                 Outcome::Failed(index) => self.end(index, self.failure()),
                 Outcome::Scheduled(_) | Outcome::Preempted(_) => {}
             }
-            self.act(Vec::new());
+            self.follow_up();
         }
         if !self.over {
             let acts = self.driver.tick(self.now());
@@ -267,6 +267,11 @@ impl<'a> Probe<'a> {
     /// Does these acts, those that are still to do, and what follows from them.
     fn act(&mut self, acts: Vec<Act>) {
         self.acts.extend(acts);
+        self.follow_up();
+    }
+
+    /// Does the acts that are still to do, and what follows from them.
+    fn follow_up(&mut self) {
         while let Some(act) = self.acts.pop_front().filter(|_| !self.over) {
             match act {
                 Act::Submit { judged } => self.submit(judged),
