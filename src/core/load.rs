@@ -74,7 +74,7 @@ pub struct LoadPlan {
     pub concurrency: Concurrency,
     /// How long a burst keeps each; for a sustained load, the least time that the window is open.
     pub hold: Hold,
-    /// How long after its submission a request is waited for: none can turn out ok later than that.
+    /// How long after its submission a request is waited for: none can turn out ok later than that (see [`Sla::patience`]).
     pub patience: Seconds,
 }
 

@@ -65,6 +65,9 @@ pub enum Outcome {
     Undetermined,
 }
 
+/// Part of a limit on the whole request for which those that miss it are waited for: more than most machines differ from probe to probe.
+const OVERTIME: f64 = 0.1;
+
 impl Sla {
     /// Whether whatever passes this SLA passes `other` as well: no limit of `other` is tighter.
     pub fn implies(&self, other: &Self) -> bool {
@@ -85,9 +88,16 @@ impl Sla {
             && fast
     }
 
-    /// Longest time from submission after which a request that has not shown itself ok never will.
-    pub fn patience(&self) -> Seconds {
+    /// How long after its submission a request that has not shown itself ok never will.
+    pub fn deadline(&self) -> Seconds {
         self.e2e.map_or(self.ttft, |e2e| e2e.max(self.ttft))
+    }
+
+    /// How long a request is waited for: until its deadline, and where that is the end of it somewhat longer, to see by how much it is
+    /// missed. Nothing else would tell: who is left in mid-stream might have ended a moment later.
+    pub fn patience(&self) -> Seconds {
+        let to_the_end = self.e2e.and_then(|e2e| Seconds::new(e2e.get() * (1.0 + OVERTIME)));
+        to_the_end.map_or(self.ttft, |to_the_end| to_the_end.max(self.ttft))
     }
 
     /// Whether it judges the whole request, so that requests are let finish.

@@ -95,7 +95,7 @@ fn ladder_seconds(plan: &Plan, ladder: &Ladder) -> f64 {
     }
     let slas = || ladder.cells.iter().map(|cell| plan.cells[*cell].sla);
     let tail = ladder.hold(&plan.cells).laid_down().get();
-    let limits: BTreeSet<Seconds> = slas().map(|sla| sla.patience()).collect();
+    let limits: BTreeSet<Seconds> = slas().map(|sla| sla.deadline()).collect();
     let probes = match ladder.search.strategy {
         Strategy::Guided => GUIDED_PROBES,
         Strategy::Bisect => {

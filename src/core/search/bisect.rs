@@ -150,7 +150,7 @@ mod tests {
 
     fn observation(concurrency: Concurrency, tallies: Vec<Tally>) -> Observation {
         let seconds = Seconds::new(1.0).unwrap();
-        let under = |tally| UnderSla { tally, used: Vec::new(), halves: None, errors: 0, unknown: 0 };
+        let under = |tally| UnderSla { tally, used: Vec::new(), sure: None, halves: None, errors: 0, unknown: 0 };
         let under = tallies.into_iter().map(under).collect();
         Observation {
             load: Load::Burst,

@@ -239,7 +239,7 @@ impl Evidence {
             return by_curve;
         }
         let slow_below = |level: &Level| {
-            level.concurrency <= by_curve.ceiling && level.margin(machine, needed.likely, 0.0, Unknown::Failed) < 0.0
+            level.concurrency <= by_curve.ceiling && level.margin(machine, needed.likely, 0.0, Unknown::Late) < 0.0
         };
         // Where it is not the first token that is missed, its curve does not tell the ceiling.
         let by_levels = outlook.by_levels(levels, outlook.served_within(self.patience_s));

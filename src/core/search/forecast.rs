@@ -100,7 +100,7 @@ impl Outlook<'_> {
         }
         let likely = self.needed.likely;
         let margin =
-            |level: &Level| level.margin(self.machine, likely, self.machine.spread(level.concurrency), Unknown::Failed);
+            |level: &Level| level.margin(self.machine, likely, self.machine.spread(level.concurrency), Unknown::Late);
         let measured: Vec<(u32, f64)> = levels.values().map(|level| (level.concurrency, margin(level))).collect();
         let foretold = |level: u32, needed: f64, spread: f64| {
             self.stand_in.margin(self.machine, level, self.sla_index, needed, spread)

@@ -124,10 +124,14 @@ fn between(xs: [f64; 3], ys: [f64; 3], x: f64) -> f64 {
     if width <= 0.0 { ys[from] } else { ys[from] + (ys[from + 1] - ys[from]) * (x - xs[from]) / width }
 }
 
-/// What may become of a request of which nothing can be said.
+/// What is taken to become of a request of which not all is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unknown {
+    /// It is ok where nothing can be said of it, and as little late as it may be where it was left late.
     Ok,
+    /// It fails where nothing can be said of it, and is as little late as it may be.
+    Late,
+    /// It fails, however quick the machine.
     Failed,
 }
 
@@ -165,9 +169,12 @@ impl<'a> Level<'a> {
 
     fn told(&self, unknown: Unknown) -> impl Iterator<Item = Told<'_>> {
         self.probes.iter().zip(&self.standings).map(move |(under, standing)| {
-            let (used, left) = match self.judged {
-                Judged::FirstTokens => (under.half(Half::First), 0),
-                Judged::Later => (under.used.as_slice(), under.unknown),
+            let (used, left) = match (self.judged, &under.sure) {
+                (Judged::FirstTokens, _) => (under.half(Half::First), 0),
+                (Judged::Later, Some(sure)) if unknown == Unknown::Failed => {
+                    (sure.as_slice(), under.total() - sure.len() as u32)
+                }
+                (Judged::Later, _) => (under.used.as_slice(), under.unknown),
             };
             let maybe = if unknown == Unknown::Ok { left } else { 0 };
             Told { used, left, maybe, slower: self.sway.stretch * standing.slower }

@@ -42,6 +42,9 @@ pub struct UnderSla {
     /// Of each request that the engine did not fail, the logarithm of the factor by which it used up its tightest
     /// limit, ascending: at most 0 where it kept all of them.
     pub used: Vec<f64>,
+    /// The same, where the whole request is limited, without those that were left before their end: of these it is the least that they
+    /// would have used up. Absent where there are none.
+    pub sure: Option<Vec<f64>>,
     /// The two halves of that, of an SLA that limits more than the first token.
     pub halves: Option<Halves>,
     /// Requests that the engine failed.
@@ -82,8 +85,7 @@ impl Observation {
         let first = measured.requests.iter().take(concurrency.get() as usize);
         let mut opening: Vec<f64> = first.filter_map(settled_at).collect();
         opening.sort_by(f64::total_cmp);
-        let under_sla =
-            |sla| UnderSla::new(&Judge { load, output_tokens: workload.output_tokens, sla }, &measured.requests);
+        let under_sla = |sla| UnderSla::new(&Judge { load, sla }, &measured.requests);
         let mut under: Vec<UnderSla> = Vec::with_capacity(slas.len());
         for sla in slas {
             // What a request uses up of its limits does not hang on how many must keep them.
@@ -145,7 +147,8 @@ impl UnderSla {
             Halves { first, later }
         });
         let errors = (judged().count() - answered().count()) as u32;
-        Self { tally: Tally::of(sla, requests), errors, unknown: parts.unknown, used: parts.ascending(load), halves }
+        let (unknown, sure) = (parts.unknown, parts.sure().filter(|_| sla.judges_the_end()));
+        Self { tally: Tally::of(sla, requests), errors, unknown, used: parts.ascending(load), sure, halves }
     }
 
     /// As [`UnderSla::used`], of one half alone: of the first token nothing is unknown under a burst; of what follows it there
@@ -174,6 +177,8 @@ impl UnderSla {
 #[derive(Default)]
 struct Parts {
     known: Vec<f64>,
+    /// Of those that were left late in mid-stream, the least that it would have been.
+    late: Vec<f64>,
     /// Of those that were never seen to come, the least that it was.
     at_least: Vec<f64>,
     unknown: u32,
@@ -189,16 +194,28 @@ impl Parts {
     fn add(&mut self, load: Load, used: Used) {
         match used {
             Used::Part(part) => self.known.push(part.ln()),
+            Used::Late(part) => self.late.push(part.ln()),
             Used::AtLeast(part) => self.at_least.push(part.ln()),
             Used::Waiting(part) if load == Load::Burst => self.at_least.push(part.ln()),
             Used::Waiting(_) | Used::Unknown => self.unknown += 1,
         }
     }
 
+    /// What is known, ascending, if that is not all.
+    fn sure(&self) -> Option<Vec<f64>> {
+        let is_all = self.late.is_empty() && self.at_least.is_empty();
+        (!is_all).then(|| {
+            let mut known = self.known.clone();
+            known.sort_by(f64::total_cmp);
+            known
+        })
+    }
+
     /// All that is known or can be told, ascending. A burst is served in order: requests that were still waiting when the
     /// probe ended are put where the line through those before them would have them come.
     fn ascending(self, load: Load) -> Vec<f64> {
-        let Self { known: mut used, at_least, .. } = self;
+        let Self { known: mut used, late, at_least, .. } = self;
+        used.extend(late);
         used.sort_by(f64::total_cmp);
         if load == Load::Burst && !used.is_empty() {
             let (known, last) = (used.len(), used[used.len() - 1]);
@@ -225,6 +242,8 @@ const BEYOND: f64 = 1.0 + f64::EPSILON;
 enum Used {
     /// This part, 1 being all of it.
     Part(f64),
+    /// At least this part, which is more than all of it: it was left in mid-stream.
+    Late(f64),
     /// At least this part, which is more than all of it: it was never seen to come.
     AtLeast(f64),
     /// It was left before its first token, when it had used up this part.
@@ -237,8 +256,6 @@ enum Used {
 #[derive(Clone, Copy)]
 struct Judge<'a> {
     load: Load,
-    /// Tokens that a request puts out if it is left to.
-    output_tokens: u32,
     sla: &'a Sla,
 }
 
@@ -246,8 +263,7 @@ impl Judge<'_> {
     /// How much of its tightest limit on what follows the first token a request used up, as far as it went.
     fn used_later(&self, request: &RequestRecord) -> Option<f64> {
         request.ttft()?;
-        let took = if self.is_too_old(request) { self.would_take(request) } else { request.age().get() };
-        let e2e = self.sla.e2e.map(|limit| took / limit.get().max(f64::MIN_POSITIVE));
+        let e2e = self.sla.e2e.map(|limit| request.age().get() / limit.get().max(f64::MIN_POSITIVE));
         let tpot = self.sla.tpot_limit().zip(request.tpot()).map(|(limit, tpot)| tpot / limit);
         e2e.into_iter().chain(tpot).reduce(f64::max)
     }
@@ -255,13 +271,6 @@ impl Judge<'_> {
     /// Whether it was left when it had missed its E2E limit.
     fn is_too_old(&self, request: &RequestRecord) -> bool {
         request.end == RequestEnd::Stopped && self.sla.e2e.is_some_and(|limit| request.age() >= limit)
-    }
-
-    /// How long it would have taken to its end, in seconds, had it gone on as until then. All are left at the same age: that alone
-    /// would make a limit that is missed by far look like one that is just missed.
-    fn would_take(&self, request: &RequestRecord) -> f64 {
-        let left = f64::from(self.output_tokens.saturating_sub(request.tokens));
-        request.age().get() + left * request.tpot().unwrap_or_default()
     }
 
     /// The same where no more could come of it: it ended by itself, its hold was over, or it was too old already when it was left.
@@ -289,6 +298,7 @@ impl Judge<'_> {
         match outcome {
             // Division rounds: what is ok stays within its limit, what failed stays beyond it.
             Outcome::Ok => Used::Part(part.min(1.0)),
+            Outcome::Failed if self.is_too_old(request) => Used::Late(part.max(BEYOND)),
             Outcome::Failed => Used::Part(part.max(BEYOND)),
             // It was left in mid-stream: under a limit on its first token alone, that token has told.
             Outcome::Undetermined if !sla.limits_later() => Used::Part(ttft),
@@ -324,18 +334,19 @@ mod tests {
 
     fn under(e2e: f64, requests: &[RequestRecord]) -> UnderSla {
         let sla = Sla { e2e: Seconds::new(e2e), ..sla(0.5, 1.5) };
-        UnderSla::new(&Judge { load: Load::Burst, output_tokens: 41, sla: &sla }, requests)
+        UnderSla::new(&Judge { load: Load::Burst, sla: &sla }, requests)
     }
 
     #[test]
-    fn a_limit_that_is_missed_by_far_does_not_look_like_one_that_is_just_missed() {
-        // After 11 of 41 tokens at 10 a second it would have taken 3 seconds more; after 40 of them a fortieth of one.
-        for (tokens, took) in [(11, 5.0), (40, 2.0 + 1.0 / 39.0)] {
-            let used = under(2.0, &[request(tokens, RequestEnd::Stopped)]).used;
-            assert!((used[0] - f64::ln(took / 2.0)).abs() < 1e-9, "{tokens}: {used:?}");
-        }
+    fn by_how_much_somebody_is_late_who_was_left_is_not_known() {
+        let (left, finished) = (request(11, RequestEnd::Stopped), request(41, RequestEnd::Finished));
+        let late = under(1.6, &[left.clone(), finished.clone()]);
+        let known = f64::ln(2.0 / 1.6);
+        assert!(late.used.iter().all(|used| (used - known).abs() < 1e-9), "{late:?}");
+        assert_eq!((late.sure.map(|sure| sure.len()), late.unknown), (Some(1), 0));
         // In time so far, it tells nothing.
-        assert_eq!(under(2.5, &[request(11, RequestEnd::Stopped)]).unknown, 1);
+        let in_time = under(2.5, &[left, finished]);
+        assert_eq!((in_time.sure, in_time.unknown), (None, 1));
     }
 
     #[test]

@@ -180,7 +180,7 @@ mod tests {
     fn seen(errors: u32, stall: f64) -> Seen {
         let opening = (1..=20u32).map(|rank| f64::from(rank) * 0.1 + if rank > 10 { stall } else { 0.0 }).collect();
         let used = vec![-1.0; (20 - errors) as usize];
-        let under = UnderSla { tally: Tally::default(), used, halves: None, errors, unknown: 0 };
+        let under = UnderSla { tally: Tally::default(), used, sure: None, halves: None, errors, unknown: 0 };
         let probe = Observation {
             load: Load::Burst,
             concurrency: Concurrency::new(20).unwrap(),

@@ -27,6 +27,8 @@ use crate::watch::Until;
 pub(super) struct StandIn {
     workload: Workload,
     slas: Vec<Sla>,
+    /// The same, waiting longer than they allow.
+    patient: Vec<Sla>,
     /// An engine with the limits of the measured one, and what its work takes as far as that is known.
     limits: SimEngine,
     times: Option<Times>,
@@ -46,7 +48,14 @@ pub(super) struct StandIn {
 enum Extent {
     /// As the search has probes made: until it can tell nothing more.
     Decided,
+    /// Until it is also known by how much those who miss a limit do.
     ToTheEnd,
+}
+
+/// The same limits, of somebody who waits twice as long for what they are to be kept by.
+fn patient(sla: &Sla) -> Sla {
+    let twice = |limit: Seconds| Seconds::new(2.0 * limit.get()).unwrap_or(limit);
+    Sla { ttft: twice(sla.ttft), e2e: sla.e2e.map(twice), ..*sla }
 }
 
 /// How a stand-in fares at one level.
@@ -99,6 +108,7 @@ impl StandIn {
         Self {
             workload: workload.clone(),
             slas: slas.to_vec(),
+            patient: slas.iter().map(patient).collect(),
             limits,
             times: None,
             exact: false,
@@ -293,7 +303,7 @@ impl StandIn {
         let session = SimSession::new(self.engine(slower), 0);
         let measured = match extent {
             Extent::Decided => trial.measure(session),
-            Extent::ToTheEnd => trial.measure_to_the_end(session),
+            Extent::ToTheEnd => Trial { slas: &self.patient, ..trial }.measure_to_the_end(session),
         };
         Draw { seconds: measured.seconds.get(), under: Observation::of_trial(&trial, &measured).under }
     }
