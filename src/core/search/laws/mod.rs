@@ -150,7 +150,7 @@ fn by_how_much_a_limit_on_the_whole_request_is_missed_is_not_guessed() {
     };
     let e2e = [Sla { e2e: Some(seconds(148.0)), ..sla(0.95, 147.0) }];
     let trials = Trials::run(waves, &workload(Load::Burst, 5_000, 216, 1.0), relative(0.05), &e2e, 200);
-    // Where it is taken to go on as until then, three in four brackets are true.
+    // Where it is taken to go on as until then, four in five brackets are true.
     assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
     assert!(trials.ended(0, Status::Found) >= 0.95, "{}", trials.ended(0, Status::Found));
 }
