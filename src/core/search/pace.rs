@@ -27,8 +27,10 @@ use super::belief::{Belief, Standing, View, noise};
 
 /// Ranks at which the curve is followed differ by at least this factor.
 const KNOT_RATIO: f64 = 1.15;
-/// Parts of the variance of the first step that drift may make up.
-const DRIFT_PARTS: [f64; 10] = [0.999, 0.9, 0.75, 0.55, 0.35, 0.2, 0.1, 0.04, 0.012, 0.003];
+/// Parts of the variance of the first step that drift may make up: up to where steps differ by a thousandth of what probes do. Were the
+/// noise overrated, the many ranks in which there is less of it would make the drift look small.
+const DRIFT_PARTS: [f64; 14] =
+    [0.999999, 0.99999, 0.9999, 0.999, 0.99, 0.9, 0.75, 0.55, 0.35, 0.2, 0.1, 0.04, 0.012, 0.003];
 /// Splits less likely than the likeliest by this factor are not kept.
 const UNLIKELY: f64 = 0.02;
 /// Values that the variance of each split may have.

@@ -126,6 +126,24 @@ fn a_machine_that_many_share_widens_the_brackets_and_keeps_them_true() {
 }
 
 #[test]
+fn a_machine_that_drifts_and_whose_steps_are_alike_shows_how_much_it_drifts() {
+    let fast = SimEngine {
+        prefill_tokens_per_second: 150_000.0,
+        decode_step: seconds(4e-3),
+        decode_step_per_sequence: seconds(10e-6),
+        max_num_seqs: 1024,
+        max_num_batched_tokens: 16_384,
+        kv_cache_tokens: 3_000_000,
+        step_noise: 0.001,
+        probe_drift: 0.1,
+        ..engine()
+    };
+    let trials = Trials::run(fast, &workload(Load::Burst, 6_000, 200, 3.0), relative(0.05), &[sla(0.99, 7.0)], 200);
+    // Where steps are taken to differ by a thirtieth of what probes do, two in three brackets are true.
+    assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+}
+
+#[test]
 fn limits_on_later_tokens_of_a_burst_are_as_true_where_a_machine_drifts() {
     let workload = workload(Load::Burst, 1500, 128, 2.0);
     let tpot = [Sla { tpot: Some(seconds(0.04)), ..sla(0.95, 4.0) }];
