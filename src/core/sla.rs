@@ -96,8 +96,8 @@ impl Sla {
     /// How long a request is waited for: until its deadline, and where that is the end of it somewhat longer, to see by how much it is
     /// missed. Nothing else would tell: who is left in mid-stream might have ended a moment later.
     pub fn patience(&self) -> Seconds {
-        let to_the_end = self.e2e.and_then(|e2e| Seconds::new(e2e.get() * (1.0 + OVERTIME)));
-        to_the_end.map_or(self.ttft, |to_the_end| to_the_end.max(self.ttft))
+        let longer = |e2e: Seconds| Seconds::new(e2e.get() * (1.0 + OVERTIME)).unwrap_or(e2e);
+        self.e2e.map_or(self.ttft, |e2e| longer(e2e).max(self.ttft))
     }
 
     /// Whether it judges the whole request, so that requests are let finish.
@@ -228,6 +228,16 @@ mod tests {
 
     fn sla(ttft: f64) -> Sla {
         Sla { ok_rate: Share::ALL, ttft: seconds(ttft), tpot: None, e2e: None, min_tokens_per_second: None }
+    }
+
+    #[test]
+    fn only_those_who_may_miss_the_end_are_waited_for_beyond_their_deadline() {
+        let both = |sla: Sla| (sla.deadline().get(), sla.patience().get());
+        assert_eq!(both(sla(3.0)), (3.0, 3.0));
+        for (e2e, deadline, patience) in [(10.0, 10.0, 11.0), (2.0, 3.0, 3.0), (f64::MAX, f64::MAX, f64::MAX)] {
+            let limited = Sla { e2e: Some(seconds(e2e)), ..sla(3.0) };
+            assert_eq!(both(limited), (deadline, patience));
+        }
     }
 
     #[test]

@@ -69,10 +69,10 @@ impl<'a> Choice<'a> {
         order.sort_by_key(|sla| self.sights[*sla].forecast.ceiling);
         for sla in order {
             match self.next_for(sla, &brackets[sla]) {
-                Next::Pace(level) => match self.held_instead(sla, level) {
-                    Some(start) => return (brackets, self.probe(sla, start)),
-                    None => return (brackets, first_tokens(level)),
-                },
+                Next::Pace(level) => {
+                    let held = self.held_instead(sla, level).map(|start| self.probe(sla, start));
+                    return (brackets, held.unwrap_or_else(|| first_tokens(level)));
+                }
                 Next::Level(level) => return (brackets, self.probe(sla, level)),
                 Next::Settled => brackets[sla].settled = true,
             }

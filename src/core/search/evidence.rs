@@ -186,15 +186,9 @@ impl Evidence {
     /// are foretold to be missed where all first tokens are sure to be in time.
     pub fn sight<'a>(&'a self, machine: &'a Machine, sla: usize) -> Sight<'a> {
         let sight = self.sight_as(machine, sla, self.judged(sla));
-        let is_foretold =
-            sight.judged == Judged::FirstTokens && self.slas[sla].limits_later() && !self.is_unknown_later(sla);
-        if is_foretold {
-            let later = self.sight_as(machine, sla, Judged::Later);
-            if later.forecast.ceiling < sight.forecast.low {
-                return later;
-            }
-        }
-        sight
+        let is_open = sight.judged == Judged::FirstTokens && self.slas[sla].limits_later();
+        let later = (is_open && !self.is_unknown_later(sla)).then(|| self.sight_as(machine, sla, Judged::Later));
+        later.filter(|later| later.forecast.ceiling < sight.forecast.low).unwrap_or(sight)
     }
 
     fn sight_as<'a>(&'a self, machine: &'a Machine, sla: usize, judged: Judged) -> Sight<'a> {

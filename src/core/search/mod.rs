@@ -13,6 +13,7 @@ mod choice;
 mod curve;
 mod edge;
 mod evidence;
+mod fared;
 mod forecast;
 mod guided;
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl UnderSla {
             Halves { first, later }
         });
         let errors = (judged().count() - answered().count()) as u32;
-        let (unknown, sure) = (parts.unknown, parts.sure().filter(|_| sla.judges_the_end()));
+        let (unknown, sure) = (parts.unknown, sla.judges_the_end().then(|| parts.sure()).flatten());
         Self { tally: Tally::of(sla, requests), errors, unknown, used: parts.ascending(load), sure, halves }
     }
 

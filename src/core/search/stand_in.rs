@@ -7,11 +7,10 @@
 use std::cell::{RefCell, RefMut};
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
-
 use super::belief::Sway;
-use super::level::{MARGIN, Machine, alone, margin_of};
-use super::observation::{Observation, UnderSla};
+use super::fared::{APART, Draw, Fared};
+use super::level::Machine;
+use super::observation::Observation;
 use super::seen::{Seen, likely_errors};
 use super::times::{EXACT, Row, Times, UNKNOWNS};
 use crate::experiment::Workload;
@@ -27,8 +26,6 @@ use crate::watch::Until;
 pub(super) struct StandIn {
     workload: Workload,
     slas: Vec<Sla>,
-    /// The same, waiting longer than they allow.
-    patient: Vec<Sla>,
     /// An engine with the limits of the measured one, and what its work takes as far as that is known.
     limits: SimEngine,
     times: Option<Times>,
@@ -52,49 +49,6 @@ enum Extent {
     ToTheEnd,
 }
 
-/// The same limits, of somebody who waits twice as long for what they are to be kept by.
-fn patient(sla: &Sla) -> Sla {
-    let twice = |limit: Seconds| Seconds::new(2.0 * limit.get()).unwrap_or(limit);
-    Sla { ttft: twice(sla.ttft), e2e: sla.e2e.map(twice), ..*sla }
-}
-
-/// How a stand-in fares at one level.
-#[derive(Debug)]
-struct Fared {
-    draws: Vec<Draw>,
-    /// By SLA, what the requests of all draws used up, as if they had been of one.
-    pooled: Vec<Pooled>,
-    /// The same on a machine that is quicker by [`APART`], and on one that is slower, where that tells more.
-    apart: Option<[Vec<Draw>; 2]>,
-    /// Margins that were asked for, by SLA, by the bits of the share that is needed, and by spread.
-    margins: FxHashMap<(usize, u64, Node), f64>,
-}
-
-/// One probe of a level.
-#[derive(Debug)]
-struct Draw {
-    /// Engine time in seconds.
-    seconds: f64,
-    /// By SLA.
-    under: Vec<UnderSla>,
-}
-
-/// Requests of several probes under one SLA.
-#[derive(Debug)]
-struct Pooled {
-    /// As [`UnderSla::used`].
-    used: Vec<f64>,
-    unknown: u32,
-}
-
-/// A spread for which margins are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Node {
-    None,
-    /// [`NODE_RATIO`] to this power.
-    Power(i32),
-}
-
 impl StandIn {
     /// For an engine that says so of itself, of which nothing was measured yet.
     pub fn new(workload: &Workload, slas: &[Sla], engine: &Resolved) -> Self {
@@ -108,7 +62,6 @@ impl StandIn {
         Self {
             workload: workload.clone(),
             slas: slas.to_vec(),
-            patient: slas.iter().map(patient).collect(),
             limits,
             times: None,
             exact: false,
@@ -217,24 +170,8 @@ impl StandIn {
     }
 
     /// The margin that is foretold for a level (see [`Level::margin`]), of a probe that is no slower than the machine is in the middle.
-    ///
-    /// It is asked for again after every probe, with another spread each time: it lies on the line between the nearest spreads of a few.
     pub fn margin(&self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, spread: f64) -> f64 {
-        self.smooth(concurrency, |level| self.margin_at(machine, level, sla, needed, spread))
-    }
-
-    /// As [`Self::margin`], of a level that is simulated itself.
-    fn margin_at(&self, machine: &Machine, concurrency: u32, sla: usize, needed: f64, spread: f64) -> f64 {
-        let mut fared = self.fared(concurrency);
-        let mut margin = |node: Node| fared.margin(machine, sla, needed, node);
-        let power = spread.ln() / NODE_RATIO.ln();
-        if power < LEAST_POWER {
-            return margin(Node::None);
-        }
-        let below = power.floor();
-        let (low, high) = (NODE_RATIO.powf(below), NODE_RATIO.powf(below + 1.0));
-        let part = (spread - low) / (high - low);
-        margin(Node::Power(below as i32)) * (1.0 - part) + margin(Node::Power(below as i32 + 1)) * part
+        self.smooth(concurrency, |level| self.fared(level).margin(machine, sla, needed, spread))
     }
 
     /// Whether probes of a level differ because the engine fails some of their requests.
@@ -266,8 +203,7 @@ impl StandIn {
 
     /// How long a probe of a level takes that is measured for all SLAs, in seconds.
     pub fn seconds(&self, concurrency: u32) -> f64 {
-        let draws = &self.fared(concurrency).draws;
-        draws.iter().map(|draw| draw.seconds).sum::<f64>() / draws.len() as f64
+        self.fared(concurrency).seconds()
     }
 
     /// How it fares at a level, simulated when it is first asked for.
@@ -280,13 +216,8 @@ impl StandIn {
     fn probe(&self, concurrency: u32) -> Fared {
         let is_stretched = self.workload.load == Load::Burst && !self.exact;
         let at = |slower: f64| self.draws(concurrency, slower, Extent::ToTheEnd);
-        let draws = self.draws(concurrency, 0.0, Extent::Decided);
-        Fared {
-            pooled: (0..self.slas.len()).map(|sla| Pooled::of(&draws, sla)).collect(),
-            draws,
-            apart: is_stretched.then(|| [-APART, APART].map(at)),
-            margins: FxHashMap::default(),
-        }
+        let apart = is_stretched.then(|| [-APART, APART].map(at));
+        Fared::new(self.draws(concurrency, 0.0, Extent::Decided), apart)
     }
 
     /// A few probes where some requests fail, or one, on a machine that is slower by this logarithm than the one measured.
@@ -303,7 +234,10 @@ impl StandIn {
         let session = SimSession::new(self.engine(slower), 0);
         let measured = match extent {
             Extent::Decided => trial.measure(session),
-            Extent::ToTheEnd => Trial { slas: &self.patient, ..trial }.measure_to_the_end(session),
+            Extent::ToTheEnd => {
+                let patient: Vec<Sla> = slas.iter().map(patient).collect();
+                Trial { slas: &patient, ..trial }.measure_to_the_end(session)
+            }
         };
         Draw { seconds: measured.seconds.get(), under: Observation::of_trial(&trial, &measured).under }
     }
@@ -331,34 +265,10 @@ fn calm(rows: &[Vec<Row>], seen: &[Seen]) -> Vec<Row> {
     calm.flat_map(|(rows, _)| rows).copied().collect()
 }
 
-impl Fared {
-    /// See [`StandIn::margin`].
-    fn margin(&mut self, machine: &Machine, sla: usize, needed: f64, node: Node) -> f64 {
-        let Self { pooled, margins, .. } = self;
-        let Pooled { used, unknown } = &pooled[sla];
-        let margin = || margin_of(used, *unknown, machine, needed, node.spread());
-        *margins.entry((sla, needed.to_bits(), node)).or_insert_with(margin)
-    }
-
-    /// See [`Sway::churn`].
-    fn churn(&self, sla: usize, needed: f64) -> f64 {
-        let alone = self.draws.iter().map(|draw| alone(&draw.under[sla], needed));
-        let margins: Vec<f64> = alone.filter(|margin| margin.abs() < MARGIN).collect();
-        let count = margins.len() as f64;
-        let mean = margins.iter().sum::<f64>() / count;
-        let squares: f64 = margins.iter().map(|margin| (margin - mean).powi(2)).sum();
-        if count < 2.0 { 0.0 } else { (squares / (count - 1.0)).sqrt() }
-    }
-
-    /// See [`Sway::stretch`].
-    fn stretch(&self, sla: usize, needed: f64) -> f64 {
-        let Some([quicker, slower]) = &self.apart else { return 1.0 };
-        let of = |draw: &Draw| alone(&draw.under[sla], needed);
-        let both = quicker.iter().map(of).zip(slower.iter().map(of));
-        let comparable = both.filter(|(quicker, slower)| quicker.abs().max(slower.abs()) < MARGIN);
-        let stretches: Vec<f64> = comparable.map(|(quicker, slower)| (quicker - slower) / (2.0 * APART)).collect();
-        (stretches.iter().sum::<f64>() / stretches.len() as f64).max(1.0)
-    }
+/// Limits under which a probe goes on for twice as long: only then is it known by how much those who miss the true ones do.
+fn patient(sla: &Sla) -> Sla {
+    let twice = |limit: Seconds| Seconds::new(2.0 * limit.get()).unwrap_or(limit);
+    Sla { ttft: twice(sla.ttft), e2e: sla.e2e.map(twice), ..*sla }
 }
 
 /// The levels on either side of this one, of those that are simulated where each takes many probes: about a twentieth apart.
@@ -368,43 +278,22 @@ fn around(level: u32) -> (u32, u32) {
     (low, low + stride)
 }
 
-impl Pooled {
-    fn of(draws: &[Draw], sla: usize) -> Self {
-        let under = || draws.iter().map(|draw| &draw.under[sla]);
-        let mut used: Vec<f64> = under().flat_map(|under| &under.used).copied().collect();
-        used.sort_by(f64::total_cmp);
-        Self { used, unknown: under().map(|under| under.unknown).sum() }
-    }
-}
-
-impl Node {
-    fn spread(self) -> f64 {
-        match self {
-            Self::None => 0.0,
-            Self::Power(power) => NODE_RATIO.powi(power),
-        }
-    }
-}
-
 /// How often what a probe shows beyond its holds is brought into line with when that was.
 const ROUNDS: usize = 3;
 /// Part by which a stand-in may be off: where it is brought into line with the levels that were probed, its shape is what counts.
 const SIMILAR: f64 = 0.1;
 /// And by which part the share of requests that it fails may be off.
 const SIMILAR_FAILS: f64 = 0.3;
-/// How much quicker and slower machines are, as a logarithm, that show how a level hangs on the pace.
-const APART: f64 = 0.03;
 /// Probes of a level that tell how much they differ.
 const DRAWS: u32 = 16;
-/// Factor between spreads for which margins are kept, and the power of it below which there is none.
-const NODE_RATIO: f64 = 1.5;
-const LEAST_POWER: f64 = -30.0;
 /// Least time of a prompt token, in seconds.
 const LEAST: f64 = 1e-12;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::level::alone;
+    use crate::search::observation::UnderSla;
     use crate::search::testing::{seconds, share, sla, workload};
 
     fn engine() -> SimEngine {
