@@ -315,3 +315,33 @@ pub(super) const MARGIN: f64 = 2.0;
 /// Margins nearer than this are alike as well, and those nearer than this part of the spread: slices are farther apart.
 const MARGIN_PRECISION: f64 = 1e-4;
 const SPREAD_PRECISION: f64 = 1.0 / 64.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sla::Tally;
+
+    #[test]
+    fn a_slow_probe_does_not_excuse_those_whose_end_was_not_seen() {
+        // One of two was left a hair late, by a machine that was slower than it is in the middle.
+        let under = |sure| UnderSla {
+            tally: Tally::default(),
+            used: vec![-0.3, 1e-6],
+            sure,
+            halves: None,
+            errors: 0,
+            unknown: 0,
+        };
+        let (machine, standing) = (Machine::new(None, false, &[]), Standing { slower: 0.2, views: Vec::new() });
+        let margin = |sure, unknown| {
+            let under = under(sure);
+            let mut level = Level::new(2, Judged::Later, Sway::PACE);
+            level.add(&under, &standing);
+            level.margin(&machine, 1.0, 0.0, unknown)
+        };
+        assert!(margin(None, Unknown::Failed) > 0.1, "known to have ended a hair late");
+        let left = || Some(vec![-0.3]);
+        assert!(margin(left(), Unknown::Ok) > 0.1 && margin(left(), Unknown::Late) > 0.1);
+        assert!(margin(left(), Unknown::Failed) <= -MARGIN);
+    }
+}

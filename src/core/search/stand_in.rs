@@ -45,7 +45,6 @@ pub(super) struct StandIn {
 enum Extent {
     /// As the search has probes made: until it can tell nothing more.
     Decided,
-    /// Until it is also known by how much those who miss a limit do.
     ToTheEnd,
 }
 
@@ -234,10 +233,7 @@ impl StandIn {
         let session = SimSession::new(self.engine(slower), 0);
         let measured = match extent {
             Extent::Decided => trial.measure(session),
-            Extent::ToTheEnd => {
-                let patient: Vec<Sla> = slas.iter().map(patient).collect();
-                Trial { slas: &patient, ..trial }.measure_to_the_end(session)
-            }
+            Extent::ToTheEnd => trial.measure_to_the_end(session),
         };
         Draw { seconds: measured.seconds.get(), under: Observation::of_trial(&trial, &measured).under }
     }
@@ -263,12 +259,6 @@ impl StandIn {
 fn calm(rows: &[Vec<Row>], seen: &[Seen]) -> Vec<Row> {
     let calm = rows.iter().zip(seen).filter(|(_, seen)| seen.stall.is_none());
     calm.flat_map(|(rows, _)| rows).copied().collect()
-}
-
-/// Limits under which a probe goes on for twice as long: only then is it known by how much those who miss the true ones do.
-fn patient(sla: &Sla) -> Sla {
-    let twice = |limit: Seconds| Seconds::new(2.0 * limit.get()).unwrap_or(limit);
-    Sla { ttft: twice(sla.ttft), e2e: sla.e2e.map(twice), ..*sla }
 }
 
 /// The levels on either side of this one, of those that are simulated where each takes many probes: about a twentieth apart.

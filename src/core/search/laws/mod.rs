@@ -363,6 +363,20 @@ fn a_lower_bound_that_the_pace_keeps_from_standing_is_worked_on() {
 }
 
 #[test]
+fn without_chance_a_burst_under_a_limit_on_later_tokens_costs_hardly_more_than_its_certificate() {
+    let slow = SimEngine {
+        prefill_tokens_per_second: 6_500.0,
+        decode_step: seconds(16.4e-3),
+        max_num_batched_tokens: 1547,
+        ..engine()
+    };
+    let tpot = [Sla { tpot: Some(seconds(0.0775)), ..sla(0.95, 8.3) }];
+    let trials = Trials::run(slow, &workload(Load::Burst, 2750, 23, 4.1), relative(0.05), &tpot, 1);
+    assert_eq!(trials.climbs[0].answers[0].ceiling(), trials.truths[0]);
+    assert!(trials.certificate_ratio() <= 2.0, "{}", trials.certificate_ratio());
+}
+
+#[test]
 fn without_chance_below_one_costs_no_more_than_two_probes_of_one() {
     let slas = [sla(0.9, 0.05)];
     let workload = workload(Load::Burst, 1500, 64, 2.0);
