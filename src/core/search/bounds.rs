@@ -1,9 +1,7 @@
 //! Where to probe for a bound.
 
-use super::bracket::FEW;
 use super::evidence::{Evidence, Sight};
 use super::level::{Machine, Unknown};
-use super::spending::{NARROW_AT_LAST, part};
 
 /// How far apart, as a logarithm, levels are of which one that stays open tells where else to probe.
 const NEIGHBOUR: f64 = 0.25;
@@ -28,6 +26,8 @@ pub(super) struct Bounds<'a> {
     pub top: u32,
     /// Where the ceiling is likely to be.
     pub ceiling: u32,
+    /// A bracket wider than this is worth a probe that takes anything off it.
+    pub wide: u32,
 }
 
 /// On which side of the ceiling a bound is looked for.
@@ -86,7 +86,7 @@ impl Bounds<'_> {
     /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to
     /// the ceiling stay open; `None` where that gains little over the bound that stands.
     pub fn approach(&self, side: Side, aim: u32) -> Option<u32> {
-        let &Self { evidence, machine, sight, floor, top, ceiling } = self;
+        let &Self { evidence, machine, sight, floor, top, ceiling, wide } = self;
         let (mut target, mut open) = (aim, 0.0);
         for (tried, level) in sight.levels.range(floor + 1..top.max(floor + 1)) {
             let other_side = (*tried > ceiling) == (side == Side::Below);
@@ -113,9 +113,8 @@ impl Bounds<'_> {
             return (wanted > 0 && evidence.tries(target) < TRIES).then_some(target);
         }
         let both = floor > 0 && top <= evidence.cap();
-        let wide = top - floor > part(floor, NARROW_AT_LAST).max(FEW);
         let least = match () {
-            () if machine.is_steady() || wide => 0.0,
+            () if machine.is_steady() || top - floor > wide => 0.0,
             () if both => (NARROWING * f64::from(top - floor)).max(GAIN * f64::from(wanted)),
             () => GAIN * f64::from(wanted),
         };

@@ -12,7 +12,7 @@ use crate::units::{Concurrency, Share};
 /// Requests between the bounds that are as good as none.
 pub(super) const FEW: u32 = 4;
 /// Widest bracket, as a part of its lower bound, that is still an answer.
-const WIDEST: f64 = 1.0;
+pub(super) const WIDEST: f64 = 1.0;
 
 /// What is known of one SLA.
 #[derive(Clone, Copy, Debug, Default)]

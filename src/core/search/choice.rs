@@ -167,13 +167,14 @@ impl<'a> Choice<'a> {
                 return Next::Level(level);
             }
         }
-        self.narrow(sla, bracket, &Bounds { evidence, machine, sight, floor, top, ceiling })
+        let wide = self.spending.wide(floor);
+        self.narrow(sla, bracket, &Bounds { evidence, machine, sight, floor, top, ceiling, wide })
     }
 
     /// What to do next where the ceiling is foretold between two levels: learn more of the machine, probe a bound, or
     /// leave it.
     fn narrow(&self, sla: usize, bracket: &Bracket, bounds: &Bounds) -> Next {
-        let &Bounds { evidence, machine, sight, floor, top, ceiling } = bounds;
+        let &Bounds { evidence, machine, sight, floor, top, ceiling, .. } = bounds;
         let (low, high) = bounds.foretold();
         let sure = high - low <= evidence.settings.resolution.width_at(low.max(1));
         if !sure && self.spending.is_pace_worthwhile(machine, ceiling, sight.sway) {

@@ -1,7 +1,7 @@
 //! What the probes of a ladder have cost, and what more of them are worth.
 
 use super::belief::Sway;
-use super::bracket::FEW;
+use super::bracket::{FEW, WIDEST};
 use super::level::Machine;
 use super::pace::Pace;
 use super::seen::Seen;
@@ -24,7 +24,7 @@ const DOUBT: f64 = 8.0;
 /// while, is one of this part of the ceiling; nor, once it has cost twice that, one of this.
 const ENOUGH: f64 = 1.15;
 pub(super) const NARROW: f64 = 0.1;
-pub(super) const NARROW_AT_LAST: f64 = 0.25;
+const NARROW_AT_LAST: f64 = 0.25;
 
 /// Engine time in seconds.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,11 @@ impl Spending {
             cost if cost > WORTHWHILE => narrow.max(part(pass, NARROW)).max(FEW),
             _ => narrow,
         }
+    }
+
+    /// The widest bracket of which a probe must take off more than a little to be worth it.
+    pub fn wide(&self, pass: u32) -> u32 {
+        part(pass, if self.is_worthwhile_spent() { WIDEST } else { NARROW_AT_LAST }).max(FEW)
     }
 }
 
