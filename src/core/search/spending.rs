@@ -9,7 +9,7 @@ use crate::experiment::SearchSettings;
 use crate::load::Load;
 
 /// Most probes that the pace is worth.
-const PACE_PROBES: usize = 24;
+const PACE_PROBES: usize = 16;
 /// Engine time that they may take, as a multiple of that of one probe at each bound.
 const PACE_SPEND: f64 = 0.45;
 /// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
