@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use ceiling_core::audit::Audit;
 use ceiling_core::record::Probe;
+use ceiling_core::request::RequestRecord;
 use ceiling_core::search::{Answer, Status};
-use ceiling_core::sla::Tally;
+use ceiling_core::sla::{Sla, Tally};
 use ceiling_core::telemetry::Telemetry;
+use ceiling_core::units::Seconds;
+use ceiling_core::watch::Until;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::executor::Happening;
@@ -92,11 +95,10 @@ impl Progress {
                 let news = format!("{}; first tokens {first_tokens}/{}, ended {ended}", live.probe, live.in_flight);
                 self.now(&news, false);
             }
-            Happening::ProbeDone { ladder, probe } => {
-                let tallies = probe.tallies.iter().map(tally).collect::<Vec<_>>().join(" ");
+            Happening::ProbeDone { ladder, slas, probe } => {
                 let (level, seconds) = (probe.concurrency, probe.measured.seconds.get());
-                let note = note(probe);
-                self.line(&format!("{}: {level} in flight, {seconds:.2} s: ok {tallies}{note}", ladder.id));
+                let (showed, note) = (showed(slas, probe), note(probe));
+                self.line(&format!("{}: {level} in flight, {seconds:.2} s: {showed}{note}", ladder.id));
             }
             Happening::LadderDone { ladder, answers } => {
                 self.line(&format!("{}: done: {}", ladder.id, brackets(answers)));
@@ -154,6 +156,34 @@ impl Progress {
             bar.inc(cells as u64);
         }
     }
+}
+
+/// What a probe was made for: how many were ok under the limits of each SLA, or when first tokens came.
+fn showed(slas: &[Sla], probe: &Probe) -> String {
+    if probe.until == Until::FirstTokens {
+        let times = probe.measured.requests.iter().filter_map(RequestRecord::ttft);
+        let last = times.map(Seconds::get).reduce(f64::max);
+        return last.map_or("no first token".to_owned(), |last| format!("first tokens within {last:.2} s"));
+    }
+    let mut shown: Vec<String> = Vec::new();
+    for (sla, of) in slas.iter().zip(&probe.tallies) {
+        // SLAs that differ in their ok rate only have the same requests ok.
+        let text = format!("{} in {}", tally(of), limits(sla));
+        if !shown.contains(&text) {
+            shown.push(text);
+        }
+    }
+    format!("ok {}", shown.join(", "))
+}
+
+/// `500ms`, and the further limits where there are some.
+fn limits(sla: &Sla) -> String {
+    let further = [
+        sla.tpot.map(|limit| format!(" with TPOT {limit}")),
+        sla.e2e.map(|limit| format!(" with E2E {limit}")),
+        sla.min_tokens_per_second.map(|limit| format!(" with {} tokens/s", limit.get())),
+    ];
+    sla.ttft.to_string() + &further.into_iter().flatten().collect::<String>()
 }
 
 /// `9/10`, and how many are undetermined where some are.

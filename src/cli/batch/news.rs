@@ -79,6 +79,7 @@ impl Tail {
 fn show(plan: &Plan, entry: &Entry, progress: &Progress) {
     let group_of = |key: &Key| plan.groups.iter().find(|group| group.key == *key);
     let ladder_of = |key: &Key| plan.ladders.iter().find(|ladder| ladder.key == *key);
+    let slas;
     let happening = match entry {
         Entry::Loaded { group, resolved, seconds } => {
             group_of(group).map(|group| Happening::EngineLoaded { group, resolved, seconds: *seconds })
@@ -89,7 +90,11 @@ fn show(plan: &Plan, entry: &Entry, progress: &Progress) {
         Entry::EngineFailed { group, failure } => {
             group_of(group).map(|group| Happening::EngineFailed { group, failure, tries_again: false })
         }
-        Entry::Probed(probe) => ladder_of(&probe.ladder).map(|ladder| Happening::ProbeDone { ladder, probe }),
+        Entry::Probed(probe) => {
+            let ladder = plan.ladders.iter().position(|ladder| ladder.key == probe.ladder);
+            slas = ladder.map(|ladder| plan.slas(ladder)).unwrap_or_default();
+            ladder.map(|ladder| Happening::ProbeDone { ladder: &plan.ladders[ladder], slas: &slas, probe })
+        }
         Entry::Answered { ladder, answers, .. } => {
             ladder_of(ladder).map(|ladder| Happening::LadderDone { ladder, answers })
         }

@@ -4,6 +4,7 @@ use ceiling_core::plan::{EngineGroup, Ladder};
 use ceiling_core::protocol::Resolved;
 use ceiling_core::record::{Failure, Probe};
 use ceiling_core::search::Answer;
+use ceiling_core::sla::Sla;
 use ceiling_core::units::{Concurrency, Seconds};
 
 /// One thing that goes on.
@@ -25,8 +26,8 @@ pub enum Happening<'a> {
     ProbeStarted { ladder: &'a Ladder, number: u32, concurrency: Concurrency, answers: &'a [Answer] },
     /// A probe goes on: judged requests that have their first token, and that have ended.
     ProbeGoesOn { first_tokens: u32, ended: u32 },
-    /// A probe is over.
-    ProbeDone { ladder: &'a Ladder, probe: &'a Probe },
+    /// A probe is over: what it says of each SLA of the ladder.
+    ProbeDone { ladder: &'a Ladder, slas: &'a [Sla], probe: &'a Probe },
     /// A ladder is over.
     LadderDone { ladder: &'a Ladder, answers: &'a [Answer] },
     /// A ladder is not measured, or not to its end, since that would take too long.

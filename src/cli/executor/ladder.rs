@@ -132,7 +132,7 @@ async fn search_ladder(
         probe.counts = guard.counts(&probe);
         let observation = || Observation::new(&ladder.workload, &slas, concurrency, &until, &probe.measured);
         let observations = probe.counts.then(observation).into_iter().collect();
-        (around.show)(Happening::ProbeDone { ladder, probe: &probe });
+        (around.show)(Happening::ProbeDone { ladder, slas: &slas, probe: &probe });
         (around.record)(Entry::Probed(Box::new(probe)))?;
         task.next_number += 1;
         search.observe(observations).await;
