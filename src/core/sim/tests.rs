@@ -82,6 +82,35 @@ fn a_limit_within_which_nothing_comes_has_no_ceiling() {
 }
 
 #[test]
+fn a_level_that_fails_below_others_that_pass_ends_the_ceiling_where_there_is_noise_too() {
+    let noisy = SimEngine {
+        prefill_tokens_per_second: 77_000.0,
+        decode_step: seconds(0.05),
+        decode_step_per_sequence: seconds(123e-6),
+        max_num_seqs: 560,
+        max_num_batched_tokens: 18_500,
+        kv_cache_tokens: 386_000,
+        step_noise: 0.05,
+        probe_drift: 0.03,
+        ..SimEngine::unlimited(1.0)
+    };
+    let workload = Workload {
+        input_tokens: 5200,
+        output_tokens: 334,
+        load: Load::Sustained,
+        hold: Hold::For(seconds(0.363)),
+        prompt: PromptSource::Random,
+        shared_prefix: 0,
+        seed: 0,
+    };
+    let ok_rate = Share::new(0.95).unwrap();
+    let sla = Sla { ok_rate, ttft: seconds(0.2855), tpot: None, e2e: None, min_tokens_per_second: None };
+    // Of seven requests, two come into the same step more often than of eight or nine: 84% are ok, and 98% of those.
+    let cap = Concurrency::new(9).unwrap();
+    assert_eq!(true_ceilings(noisy, &workload, &[sla], cap), [Concurrency::new(6)]);
+}
+
+#[test]
 fn decoding_takes_its_tokens_off_the_prompts_budget() {
     // 999 tokens of the second prompt fit beside the one that decodes; its last one takes a step more.
     let measured = measure(engine(), &ask(Load::Burst, 2, 1000, 100));

@@ -2,7 +2,8 @@
 //!
 //! R(N) is the share of ok requests in all of many repeated probes of N in flight. Without chance one probe of each level
 //! tells it exactly, and every level up to the ceiling is probed. With chance the same many repetitions are made at each
-//! level that matters, and R(N) is taken to fall with N.
+//! level that matters: R(N) is followed to where it falls below the rate, and where it may do so at lower levels too, each of
+//! them is looked at as often as it takes to be sure.
 
 use rayon::prelude::*;
 
@@ -17,6 +18,9 @@ use crate::watch::Until;
 /// Repetitions for a first look and for the answer.
 const ROUGH: u32 = 64;
 const FINE: u32 = 2000;
+/// Repetitions after which a level may be told from the rate, if it is off by more than this many standard errors.
+const GLANCES: [u32; 2] = [16, 128];
+const SURE: f64 = 4.0;
 /// Probes whose luck is no search's luck.
 const STREAM: u64 = 0x7275_7468;
 
@@ -95,7 +99,34 @@ impl Truth<'_> {
             let level = pass + (fail - pass) / 2;
             if self.passes(sla, level, FINE) { pass = level } else { fail = level }
         }
-        pass
+        if self.falls_only() {
+            return pass;
+        }
+        let dip = (1..pass).into_par_iter().find_first(|level| !self.holds(sla, *level));
+        dip.map_or(pass, |dip| dip - 1)
+    }
+
+    /// Whether R(N) falls with N wherever it is below 1: in a burst the first tokens of those that were there before come no sooner with one
+    /// more, which comes last. Otherwise it hangs on which requests share a step and end together.
+    fn falls_only(&self) -> bool {
+        self.workload.load == Load::Burst && !self.slas.iter().any(Sla::limits_later)
+    }
+
+    /// The same as [`Self::passes`], with as few repetitions as tell.
+    fn holds(&self, sla: usize, level: u32) -> bool {
+        let Some(concurrency) = Concurrency::new(level) else { return true };
+        let rate = self.slas[sla].ok_rate.get();
+        let only = Truth { slas: &self.slas[sla..=sla], ..*self };
+        let share = |repetition| only.requests(concurrency, repetition)[0].share();
+        let told = GLANCES.iter().find_map(|&repetitions| {
+            let shares: Vec<f64> = (0..repetitions).into_par_iter().map(share).collect();
+            let count = f64::from(repetitions);
+            let mean = shares.iter().sum::<f64>() / count;
+            let variance = shares.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / (count - 1.0);
+            let off = mean - rate;
+            (off.abs() > SURE * (variance / count).sqrt() + 1e-9).then_some(off > 0.0)
+        });
+        told.unwrap_or_else(|| self.passes(sla, level, FINE))
     }
 
     fn passes(&self, sla: usize, level: u32, repetitions: u32) -> bool {
@@ -109,7 +140,7 @@ impl Truth<'_> {
     /// The requests of one probe under each SLA.
     fn requests(&self, level: Concurrency, repetition: u32) -> Vec<Requests> {
         // A simulated request that has its first token is not failed later: its hold need not be waited for.
-        let short = self.workload.load == Load::Burst && !self.slas.iter().any(Sla::limits_later);
+        let short = self.falls_only();
         let until = if short { Until::FirstTokens } else { Until::Decided(Vec::new()) };
         let (workload, slas, number) = (self.workload, self.slas, (STREAM, repetition));
         let trial = Trial { workload, slas, concurrency: level, until: &until, number };
@@ -134,9 +165,13 @@ struct Requests {
 }
 
 impl Requests {
+    fn share(self) -> f64 {
+        self.ok as f64 / self.all.max(1) as f64
+    }
+
     /// Whether enough of them are ok.
     fn keeps(self, sla: &Sla) -> bool {
-        self.ok as f64 / self.all.max(1) as f64 >= sla.ok_rate.get() - 1e-9
+        self.share() >= sla.ok_rate.get() - 1e-9
     }
 }
 
