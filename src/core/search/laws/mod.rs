@@ -126,6 +126,15 @@ fn a_machine_that_many_share_widens_the_brackets_and_keeps_them_true() {
 }
 
 #[test]
+fn a_bracket_that_stays_wide_is_not_narrowed_little_by_little() {
+    let shared = SimEngine { step_noise: 0.2, probe_drift: 0.1, ..engine() };
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    let trials = Trials::run(shared, &workload, relative(0.05), &[sla(0.99, 4.0)], 200);
+    assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+    assert!(trials.certificate_ratio() <= 3.1, "{}", trials.certificate_ratio());
+}
+
+#[test]
 fn a_machine_that_drifts_and_whose_steps_are_alike_shows_how_much_it_drifts() {
     let fast = SimEngine {
         prefill_tokens_per_second: 150_000.0,
