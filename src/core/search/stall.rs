@@ -49,9 +49,12 @@ impl Stall {
             return None;
         }
         let begins = std::iter::once((0, 0.0)).chain(ends.iter().map(|end| (end.done, end.time)));
-        let longest =
-            begins.zip(&ends).max_by(|((_, a), end), ((_, b), other)| (end.time - a).total_cmp(&(other.time - b)));
-        Some(Self { after: longest.map_or(0, |((done, _), _)| done), seconds: took - quickest })
+        let gaps = begins.zip(&ends).map(|((done, begin), end)| (done, end.time - begin));
+        let longer = took - quickest;
+        // The others may have been slow without a stall: the step that stalled keeps its part of what they take.
+        let least = quickest / ends.len() as f64;
+        let stall = |(after, gap): (usize, f64)| Self { after, seconds: longer.min(gap - least) };
+        Some(gaps.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Self { after: 0, seconds: longer }, stall))
     }
 
     /// The times as they would have been without it.
@@ -70,6 +73,8 @@ impl Stall {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn even(count: usize) -> Vec<f64> {
@@ -94,6 +99,30 @@ mod tests {
         assert_eq!(Stall::beside(&[], 6.1, 0.1), Some(Stall { after: 0, seconds: 6.0 }));
         assert_eq!(Stall::beside(&[0.7], 0.7, 0.1), None);
         assert_eq!(Stall::beside(&even(20), 2.0, 0.1), None);
+    }
+
+    #[test]
+    fn what_is_taken_out_is_no_longer_than_the_step_that_stalled() {
+        let times = [2.4, 2.6, 2.75];
+        let stall = Stall::beside(&times, 2.75, 0.3).unwrap();
+        assert_eq!(stall.after, 0);
+        let mended = stall.take_out(&times);
+        assert!((mended[0] - 0.1).abs() < 1e-9 && mended.is_sorted(), "{mended:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn first_tokens_come_in_order_and_after_their_submission_whatever_is_taken_out(
+            gaps in prop::collection::vec(1e-4..5.0f64, 1..12),
+            quicker in 1e-4..1.0f64,
+        ) {
+            let times: Vec<f64> = gaps.iter().scan(0.0, |time, gap| { *time += gap; Some(*time) }).collect();
+            let took = times[times.len() - 1];
+            for stall in [Stall::of(&times, None), Stall::beside(&times, took, took * quicker)].into_iter().flatten() {
+                let mended = stall.take_out(&times);
+                prop_assert!(stall.seconds > 0.0 && mended[0] > 0.0 && mended.is_sorted(), "{:?}: {:?}", stall, mended);
+            }
+        }
     }
 
     #[test]

@@ -92,6 +92,21 @@ fn a_simulated_run_says_so_and_validates() {
 }
 
 #[test]
+fn who_looks_on_reads_what_each_probe_was_for() {
+    let place = Workplace::new();
+    place.write("sim.toml", &SIMULATED.replace("[0.95]", "[0.9, 0.95]"));
+    let output = place.run(&["run", "sim.toml"]);
+    let said = stderr(&output);
+    assert!(said.lines().any(|line| line.contains(" in flight, ") && line.contains("first tokens within ")), "{said}");
+    let judged: Vec<&str> = said.lines().filter(|line| line.contains(": ok ")).collect();
+    assert!(!judged.is_empty(), "{said}");
+    for line in judged {
+        // Once for both ok rates.
+        assert_eq!((line.matches(" in 1s").count(), line.matches(" in 3s").count()), (1, 1), "{line}");
+    }
+}
+
+#[test]
 fn results_that_cannot_be_looked_into_are_not_taken_for_none() {
     let place = simulated();
     let listed = |code: i32, says: &str| {
