@@ -16,6 +16,7 @@ use ceiling_core::watch::Until;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::executor::Happening;
+use crate::report::table;
 
 /// Where the news goes.
 pub struct Progress {
@@ -178,12 +179,8 @@ fn showed(slas: &[Sla], probe: &Probe) -> String {
 
 /// `500ms`, and the further limits where there are some.
 fn limits(sla: &Sla) -> String {
-    let further = [
-        sla.tpot.map(|limit| format!(" with TPOT {limit}")),
-        sla.e2e.map(|limit| format!(" with E2E {limit}")),
-        sla.min_tokens_per_second.map(|limit| format!(" with {} tokens/s", limit.get())),
-    ];
-    sla.ttft.to_string() + &further.into_iter().flatten().collect::<String>()
+    let further = table::further_limits(sla).into_iter().map(|limit| format!(" with {limit}"));
+    sla.ttft.to_string() + &further.collect::<String>()
 }
 
 /// `9/10`, and how many are undetermined where some are.

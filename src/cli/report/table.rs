@@ -3,6 +3,7 @@
 use ceiling_core::attribution::LimitedBy;
 use ceiling_core::record::{CellRecord, Run};
 use ceiling_core::search::Status;
+use ceiling_core::sla::Sla;
 use ceiling_core::units::Concurrency;
 
 use super::csv::{Ladders, axes, plain};
@@ -46,7 +47,7 @@ pub fn grid(run: &Run) -> Option<Table> {
 pub fn table(run: &Run) -> Table {
     let axes = axes(run);
     let ladders = Ladders::of(run);
-    let has_further_limits = run.cells.iter().any(|cell| further_limits(cell).is_some());
+    let has_further_limits = run.cells.iter().any(|cell| !further_limits(&cell.sla).is_empty());
     let has_reasons = run.cells.iter().any(|cell| cell.limited_by.is_some());
     let mut head: Vec<String> = axes.iter().map(|axis| short(axis).to_owned()).collect();
     head.extend(["ok rate", "TTFT limit"].map(str::to_owned));
@@ -60,7 +61,7 @@ pub fn table(run: &Run) -> Table {
         let mut row: Vec<String> =
             axes.iter().map(|axis| cell.axes.get(axis).map_or_else(String::new, plain)).collect();
         row.extend([percent(cell.sla.ok_rate.get()), cell.sla.ttft.to_string()]);
-        row.extend(has_further_limits.then(|| further_limits(cell).unwrap_or_default()));
+        row.extend(has_further_limits.then(|| further_limits(&cell.sla).join(", ")));
         row.extend([ceiling(cell), bracket(cell)]);
         row.extend(has_reasons.then(|| cell.limited_by.map_or_else(String::new, |limit| limit.to_string())));
         row.extend([seconds(ttft.and_then(|ttft| ttft.p50_s)), seconds(ttft.and_then(|ttft| ttft.p99_s))]);
@@ -118,15 +119,13 @@ pub fn figures(by: &LimitedBy) -> String {
 }
 
 /// The limits of an SLA beside that on TTFT.
-pub fn further_limits(cell: &CellRecord) -> Option<String> {
-    let sla = &cell.sla;
+pub fn further_limits(sla: &Sla) -> Vec<String> {
     let limits = [
         sla.tpot.map(|limit| format!("TPOT {limit}")),
         sla.e2e.map(|limit| format!("E2E {limit}")),
         sla.min_tokens_per_second.map(|rate| format!("{} tokens/s", rate.get())),
     ];
-    let limits: Vec<String> = limits.into_iter().flatten().collect();
-    (!limits.is_empty()).then(|| limits.join(", "))
+    limits.into_iter().flatten().collect()
 }
 
 /// A length of time for people.

@@ -100,6 +100,7 @@ impl Fared {
         let both = quicker.iter().map(of).zip(slower.iter().map(of));
         let comparable = both.filter(|(quicker, slower)| quicker.abs().max(slower.abs()) < MARGIN);
         let stretches: Vec<f64> = comparable.map(|(quicker, slower)| (quicker - slower) / (2.0 * APART)).collect();
+        // Where none can be compared their mean is no number, and 1 is the greater.
         (stretches.iter().sum::<f64>() / stretches.len() as f64).max(1.0)
     }
 }

@@ -39,6 +39,23 @@ fn ask(load: Load, concurrency: u32, input_tokens: u32, output_tokens: u32) -> P
     }
 }
 
+fn workload(load: Load, input_tokens: u32, output_tokens: u32, hold: f64) -> Workload {
+    Workload {
+        input_tokens,
+        output_tokens,
+        load,
+        hold: Hold::For(seconds(hold)),
+        prompt: PromptSource::Random,
+        shared_prefix: 0,
+        seed: 1,
+    }
+}
+
+fn sla(ok_rate: f64, ttft: f64) -> Sla {
+    let ok_rate = Share::new(ok_rate).unwrap();
+    Sla { ok_rate, ttft: seconds(ttft), tpot: None, e2e: None, min_tokens_per_second: None }
+}
+
 fn measure(engine: SimEngine, ask: &ProbeAsk) -> Measured {
     SimSession::new(engine, 7).probe(ask, &mut |_| Advice::GoOn)
 }
@@ -59,25 +76,10 @@ fn bound_by_prefill_the_first_tokens_come_one_prompt_apart() {
 
 #[test]
 fn a_limit_within_which_nothing_comes_has_no_ceiling() {
-    let workload = Workload {
-        input_tokens: 1000,
-        output_tokens: 1,
-        load: Load::Burst,
-        hold: Hold::For(seconds(1.0)),
-        prompt: PromptSource::Random,
-        shared_prefix: 0,
-        seed: 1,
-    };
-    let within = |ttft: f64| Sla {
-        ok_rate: Share::new(0.9).unwrap(),
-        ttft: seconds(ttft),
-        tpot: None,
-        e2e: None,
-        min_tokens_per_second: None,
-    };
+    let workload = workload(Load::Burst, 1000, 1, 1.0);
     let cap = Concurrency::new(64).unwrap();
     for (ttft, expected) in [(0.05, None), (0.35, Concurrency::new(3)), (100.0, Some(cap))] {
-        assert_eq!(true_ceilings(engine(), &workload, &[within(ttft)], cap), [expected], "within {ttft} s");
+        assert_eq!(true_ceilings(engine(), &workload, &[sla(0.9, ttft)], cap), [expected], "within {ttft} s");
     }
 }
 
@@ -94,20 +96,10 @@ fn a_level_that_fails_below_others_that_pass_ends_the_ceiling_where_there_is_noi
         probe_drift: 0.03,
         ..SimEngine::unlimited(1.0)
     };
-    let workload = Workload {
-        input_tokens: 5200,
-        output_tokens: 334,
-        load: Load::Sustained,
-        hold: Hold::For(seconds(0.363)),
-        prompt: PromptSource::Random,
-        shared_prefix: 0,
-        seed: 0,
-    };
-    let ok_rate = Share::new(0.95).unwrap();
-    let sla = Sla { ok_rate, ttft: seconds(0.2855), tpot: None, e2e: None, min_tokens_per_second: None };
+    let workload = workload(Load::Sustained, 5200, 334, 0.363);
     // Of seven requests, two come into the same step more often than of eight or nine: 84% are ok, and 98% of those.
     let cap = Concurrency::new(9).unwrap();
-    assert_eq!(true_ceilings(noisy, &workload, &[sla], cap), [Concurrency::new(6)]);
+    assert_eq!(true_ceilings(noisy, &workload, &[sla(0.95, 0.2855)], cap), [Concurrency::new(6)]);
 }
 
 #[test]
@@ -205,13 +197,7 @@ fn a_probe_can_be_stopped_at_any_event() {
 #[test]
 fn a_sustained_load_that_cannot_pass_is_not_drained() {
     // A prompt takes a tenth of a second.
-    let sla = Sla {
-        ok_rate: Share::new(0.9).unwrap(),
-        ttft: seconds(0.05),
-        tpot: None,
-        e2e: None,
-        min_tokens_per_second: None,
-    };
+    let sla = sla(0.9, 0.05);
     let ask = ask(Load::Sustained, 40, 1000, 100);
     let mut watch = Watch::new(&ask.load, &[sla], &Until::Decided(vec![0]));
     let mut closed = None;

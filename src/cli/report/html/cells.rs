@@ -17,7 +17,7 @@ pub fn cells(run: &Run) -> Markup {
     let ladders = Ladders::of(run);
     let anchors: HashMap<&str, usize> =
         run.ladders.iter().enumerate().map(|(index, l)| (l.id.as_str(), index)).collect();
-    let further = run.cells.iter().any(|cell| table::further_limits(cell).is_some());
+    let further = run.cells.iter().any(|cell| !table::further_limits(&cell.sla).is_empty());
     let heads = axes.iter().map(String::as_str).chain(["ok rate (%)", "TTFT limit (s)"]);
     let heads = heads.chain(further.then_some("further limits"));
     let heads = heads.chain([
@@ -55,7 +55,7 @@ fn row(cell: &CellRecord, axes: &[String], ladders: &Ladders<'_>, further: bool,
             @for axis in axes { td { (cell.axes.get(axis).map_or_else(String::new, plain)) } }
             td { (table::percent(cell.sla.ok_rate.get()).trim_end_matches('%')) }
             td { (exact(cell.sla.ttft.get())) }
-            @if further { td { (table::further_limits(cell).unwrap_or_default()) } }
+            @if further { td { (table::further_limits(&cell.sla).join(", ")) } }
             td.text { (status(cell)) }
             td { @if let Some(ceiling) = cell.ceiling { b { (ceiling) } } }
             td { @if let Some(level) = cell.highest_pass { (level) } }
