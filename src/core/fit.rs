@@ -1,22 +1,26 @@
 //! Fits the simulator to a measured ladder, and says how far off it is.
 //!
-//! A burst whose requests all fit is one line of prompts and then decode steps. From its probes follow
-//!
 //! | parameter | from |
 //! | --- | --- |
-//! | decode step, and its part per sequence | the line through the fastest TPOT of each probe (that of the request that came last, after the prompts) over requests in flight |
-//! | prefill rate | the slope of the slowest TTFT over prompt tokens, less the decode step that every full step holds |
-//! | drift | the spread of the slowest TTFT around that line |
+//! | prefill rate, decode step, and its part per sequence | those with which the simulator shows the TTFT and TPOT of the probes best, by least squares of the parts by which they are off |
+//! | time to take a request in | how much later the first token of all comes in larger bursts |
+//! | drift | how probes of the same size differ in their slowest TTFT; where too few were repeated, how they differ from the simulator |
 //! | sequences, KV cache, token budget, load time | what the engine said of itself |
+//!
+//! Latencies are linear in what a step, a sequence in it and a prompt token take, as long as the same requests share the same steps.
+//! When a held request leaves hangs on those times themselves, so they are found in rounds.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::arrival::arrival;
 use crate::experiment::Workload;
-use crate::load::{Load, LoadPlan};
+use crate::load::{Hold, Load, LoadPlan};
 use crate::metric::{Metric, Quantiles};
-use crate::protocol::{ProbeAsk, PromptAsk};
 use crate::record::{CellRecord, LadderRecord, ProbeRecord, Run};
-use crate::sim::{SimEngine, SimSession, true_ceilings};
+use crate::sim::times::{Row, Times, UNKNOWNS, row};
+use crate::sim::{BurstWork, Leaves, SimEngine, SimSession, Trial, Work, true_ceilings};
 use crate::units::{Concurrency, Seconds};
-use crate::watch::{Advice, Until};
+use crate::watch::Until;
 
 /// A simulated engine in the place of a measured one.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,8 +68,14 @@ pub enum FitError {
     NotALine(String),
 }
 
-/// Sizes of probe that a line is drawn through, at least.
-const POINTS: usize = 3;
+/// Sizes of probe that it takes: as many as there are times to find.
+const SIZES: usize = UNKNOWNS;
+/// Sizes of probe that tell how fast tokens come after the first.
+const HELD_SIZES: usize = 1;
+/// Rounds after which times no longer change; most ladders take three.
+const ROUNDS: usize = 8;
+/// Probes beyond the first of their size that tell how such probes differ.
+const REPEATS: usize = 3;
 
 /// Fits the simulator to a ladder of a run: the first one where none is named.
 ///
@@ -92,41 +102,125 @@ fn whole_probes(ladder: &LadderRecord) -> Vec<&ProbeRecord> {
 
 fn parameters(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord]) -> Result<SimEngine, FitError> {
     let resolved = run.engines.iter().find(|engine| engine.label == ladder.engine).and_then(|e| e.resolved.as_ref());
-    let budget = resolved.and_then(|engine| engine.max_num_batched_tokens).unwrap_or(8192);
-    let tokens = |probe: &ProbeRecord| f64::from(probe.concurrency.get()) * f64::from(ladder.workload.input_tokens);
-    let slowest: Vec<(f64, f64)> = probes.iter().filter_map(|p| Some((tokens(p), p.ttft?.max_s?))).collect();
-    // A probe that was stopped ended among its prompts, and has no throughput: its tokens came no faster than those did.
-    let ran_on = probes.iter().filter(|probe| probe.output_tokens_per_s.is_some());
-    let held = |probe: &&ProbeRecord| Some((f64::from(probe.concurrency.get()), probe.tpot?.min_s));
-    let steps: Vec<(f64, f64)> = ran_on.filter_map(held).filter(|(_, step)| *step > 0.0).collect();
-
-    let too_few = |found| FitError::TooFew { ladder: ladder.id.clone(), found, needed: POINTS };
-    let prefill = Line::through(&slowest).ok_or_else(|| too_few(sizes(&slowest)))?;
-    let decode = Line::through(&steps).ok_or_else(|| too_few(sizes(&steps)))?;
-    let step = if decode.slope > 0.0 { decode.at_zero.max(0.0) } else { mean(&steps) };
-    let per_token = prefill.slope - step / f64::from(budget);
-    if per_token <= 0.0 {
-        return Err(FitError::NotALine(ladder.id.clone()));
-    }
-    let seconds = |value: f64| Seconds::new(value).unwrap_or(Seconds::ZERO);
-    Ok(SimEngine {
-        decode_step: seconds(step),
-        decode_step_per_sequence: seconds(decode.slope.max(0.0)),
+    let limits = SimEngine {
         max_num_seqs: resolved.and_then(|engine| engine.max_num_seqs).unwrap_or(256),
-        max_num_batched_tokens: budget,
+        max_num_batched_tokens: resolved.and_then(|engine| engine.max_num_batched_tokens).unwrap_or(8192),
         kv_cache_tokens: resolved.and_then(|engine| engine.kv_cache_tokens).unwrap_or(u64::from(u32::MAX)),
         load_time: resolved.and_then(|engine| engine.load_seconds).unwrap_or(Seconds::ZERO),
-        probe_drift: prefill.relative_spread(&slowest),
-        ..SimEngine::unlimited(1.0 / per_token)
+        ..SimEngine::unlimited(1.0)
+    };
+    let too_few = |found, needed| Err(FitError::TooFew { ladder: ladder.id.clone(), found, needed });
+    let held: Vec<_> = probes.iter().copied().filter(|probe| ran_on(probe)).collect();
+    match (sizes(probes), sizes(&held)) {
+        (found, _) if found < SIZES => return too_few(found, SIZES),
+        (_, found) if found < HELD_SIZES => return too_few(found, HELD_SIZES),
+        _ => {}
+    }
+    // Of bursts that fill the step in which the first prompt ends, which takes as long in each of them.
+    let (input, budget) = (u64::from(ladder.workload.input_tokens), u64::from(limits.max_num_batched_tokens.max(1)));
+    let fills = |probe: &&&ProbeRecord| u64::from(probe.concurrency.get()) * input >= input.div_ceil(budget) * budget;
+    let first = |probe: &&ProbeRecord| Some((f64::from(probe.concurrency.get()), probe.ttft?.min_s));
+    let arrival = arrival(&probes.iter().filter(fills).filter_map(first).collect::<Vec<_>>());
+    let limits = SimEngine { request_time: Seconds::new(arrival).unwrap_or(Seconds::ZERO), ..limits };
+    let mut times = guess(ladder, probes);
+    for _ in 0..ROUNDS {
+        let rows = rows(ladder, probes, times, limits);
+        times = Times::of(&rows).unwrap_or(times);
+    }
+    if times.prompt_token <= 0.0 {
+        return Err(FitError::NotALine(ladder.id.clone()));
+    }
+    let steady = times.engine(limits);
+    Ok(SimEngine { probe_drift: drift(ladder, probes, steady), ..steady })
+}
+
+/// Whether a probe was not stopped: one that was ended among its prompts, and its tokens came no faster than those did.
+fn ran_on(probe: &ProbeRecord) -> bool {
+    probe.output_tokens_per_s.is_some() && probe.tpot.is_some_and(|tpot| tpot.min_s > 0.0)
+}
+
+/// Times of roughly the right size: all of a first token is its prompt, and a step is as long as the fastest token takes.
+fn guess(ladder: &LadderRecord, probes: &[&ProbeRecord]) -> Times {
+    let tokens = |probe: &ProbeRecord| f64::from(probe.concurrency.get()) * f64::from(ladder.workload.input_tokens);
+    let per_token = probes.iter().filter_map(|probe| Some(probe.ttft?.max_s? / tokens(probe))).collect();
+    let fastest = probes.iter().filter(|probe| ran_on(probe)).filter_map(|probe| Some(probe.tpot?.min_s));
+    Times { step: fastest.fold(f64::INFINITY, f64::min), sequence: 0.0, prompt_token: median(per_token) }
+}
+
+/// How much of each latency steps, sequences and prompt tokens are, where these take about such times: of the median and the slowest
+/// TTFT, and of the fastest and the slowest TPOT where requests were held.
+fn rows(ladder: &LadderRecord, probes: &[&ProbeRecord], times: Times, limits: SimEngine) -> Vec<Row> {
+    let mut of_size = BTreeMap::new();
+    let mut rows = Vec::new();
+    for probe in probes {
+        let burst = of_size.entry(probe.concurrency);
+        let burst = burst.or_insert_with(|| burst_of(ladder, probe.concurrency, times.engine(limits)));
+        if let Some(ttft) = probe.ttft {
+            let arrived = limits.request_time.get() * f64::from(probe.concurrency.get());
+            let shown = [(0.5, ttft.p50_s), (1.0, ttft.max_s)].into_iter();
+            let shown = shown.filter_map(|(share, at)| Some((share, at? - arrived)));
+            rows.extend(shown.filter_map(|(share, seconds)| Some(row(first_token(burst, share)?, seconds))));
+        }
+        if let Some(tpot) = probe.tpot.filter(|_| ran_on(probe)) {
+            let mut streams: Vec<Row> =
+                burst.streams.iter().map(|stream| row(stream.work, f64::from(stream.tokens))).collect();
+            streams.sort_by(|a, b| times.of_row(a).total_cmp(&times.of_row(b)));
+            let shown = [(streams.first(), Some(tpot.min_s)), (streams.last(), tpot.max_s)];
+            let shown = shown.into_iter().filter_map(|(stream, at)| Some((stream?, at?)));
+            rows.extend(shown.map(|(stream, seconds)| stream.map(|work| work / seconds)));
+        }
+    }
+    rows.retain(|row: &Row| row.iter().all(|work| work.is_finite()));
+    rows
+}
+
+fn burst_of(ladder: &LadderRecord, concurrency: Concurrency, engine: SimEngine) -> BurstWork {
+    let Workload { input_tokens, output_tokens, .. } = ladder.workload;
+    let load = LoadPlan::new(&ladder.workload, &ladder.slas, concurrency, &Until::Decided(Vec::new()));
+    let leaves = match load.hold {
+        Hold::For(hold) => Leaves::Held(hold),
+        Hold::UntilFinished => Leaves::Finished,
+    };
+    BurstWork::of(&engine, (input_tokens, output_tokens), concurrency.get(), u32::MAX, leaves)
+}
+
+/// The work until the first token at this quantile, as [`Quantiles`] has it.
+fn first_token(burst: &BurstWork, share: f64) -> Option<Work> {
+    let rank = share * burst.first_tokens.len().checked_sub(1)? as f64;
+    let (low, high) = (burst.first_tokens[rank.floor() as usize], burst.first_tokens[rank.ceil() as usize]);
+    let part = rank.fract();
+    Some(Work {
+        steps: low.steps + (high.steps - low.steps) * part,
+        sequences: low.sequences + (high.sequences - low.sequences) * part,
+        prompt_tokens: low.prompt_tokens + (high.prompt_tokens - low.prompt_tokens) * part,
     })
+}
+
+/// The relative standard deviation of the pace from probe to probe.
+fn drift(ladder: &LadderRecord, probes: &[&ProbeRecord], steady: SimEngine) -> f64 {
+    let mut by_size: BTreeMap<Concurrency, Vec<f64>> = BTreeMap::new();
+    for probe in probes {
+        let slowest = |ttft: Option<Quantiles>| ttft.and_then(|ttft| ttft.max_s);
+        let simulated = slowest(simulate(steady, ladder, probe.concurrency));
+        let off = slowest(probe.ttft).zip(simulated).map(|(measured, simulated)| (measured / simulated).ln());
+        by_size.entry(probe.concurrency).or_default().extend(off);
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let squares = |values: &[f64], around: f64| values.iter().map(|value| (value - around).powi(2)).sum::<f64>();
+    let repeats: usize = by_size.values().map(|of_size| of_size.len() - 1).sum();
+    if repeats >= REPEATS {
+        let within: f64 = by_size.values().map(|of_size| squares(of_size, mean(of_size))).sum();
+        return (within / repeats as f64).sqrt();
+    }
+    let all: Vec<f64> = by_size.into_values().flatten().collect();
+    (squares(&all, 0.0) / (all.len() - UNKNOWNS).max(1) as f64).sqrt()
 }
 
 fn quality(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord], engine: SimEngine) -> Quality {
     let steady = SimEngine { probe_drift: 0.0, ..engine };
     let errors = |of: fn(&Quantiles) -> Option<f64>| {
         let error = |probe: &&ProbeRecord| {
-            let (measured, simulated) = (of(&probe.ttft?)?, of(&simulate(steady, ladder, probe.concurrency)?)?);
-            Some((simulated / measured - 1.0).abs())
+            Some((of(&simulate(steady, ladder, probe.concurrency)?)? / of(&probe.ttft?)? - 1.0).abs())
         };
         median(probes.iter().filter_map(error).collect())
     };
@@ -145,53 +239,15 @@ fn quality(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord], engine: Si
     }
 }
 
-/// TTFT of the same burst on the simulator.
+/// TTFT of a burst of this size on the simulator.
 fn simulate(engine: SimEngine, ladder: &LadderRecord, concurrency: Concurrency) -> Option<Quantiles> {
-    let Workload { input_tokens, output_tokens, shared_prefix, ref prompt, .. } = ladder.workload;
-    let prompts = PromptAsk { source: prompt.clone(), input_tokens, shared_prefix, stream: 0, probe: 0 };
-    let load = LoadPlan::new(&ladder.workload, &ladder.slas, concurrency, &Until::FirstTokens);
-    let ask = ProbeAsk { load, prompts, output_tokens, silence: Seconds::ZERO };
-    let measured = SimSession::new(engine, 0).probe(&ask, &mut |_| Advice::GoOn);
-    Quantiles::of(Metric::Ttft, &measured.requests)
+    let until = Until::FirstTokens;
+    let trial = Trial { workload: &ladder.workload, slas: &ladder.slas, concurrency, until: &until, number: (0, 0) };
+    Quantiles::of(Metric::Ttft, &trial.measure_to_the_end(SimSession::new(engine, 0)).requests)
 }
 
-/// `y = at_zero + slope x`, by least squares.
-struct Line {
-    at_zero: f64,
-    slope: f64,
-}
-
-impl Line {
-    /// `None` where there are fewer than [`POINTS`] different `x`.
-    fn through(points: &[(f64, f64)]) -> Option<Self> {
-        if sizes(points) < POINTS {
-            return None;
-        }
-        let count = points.len() as f64;
-        let (mean_x, mean_y) = (points.iter().map(|p| p.0).sum::<f64>() / count, mean(points));
-        let above: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
-        let below: f64 = points.iter().map(|(x, _)| (x - mean_x) * (x - mean_x)).sum();
-        let slope = above / below;
-        Some(Self { at_zero: mean_y - slope * mean_x, slope })
-    }
-
-    /// Standard deviation of the points around the line, as a part of the line's height.
-    fn relative_spread(&self, points: &[(f64, f64)]) -> f64 {
-        let off = |(x, y): &(f64, f64)| y / (self.at_zero + self.slope * x) - 1.0;
-        let squares: f64 = points.iter().map(off).filter(|off| off.is_finite()).map(|off| off * off).sum();
-        (squares / (points.len() as f64 - 2.0).max(1.0)).sqrt()
-    }
-}
-
-fn sizes(points: &[(f64, f64)]) -> usize {
-    let mut sizes: Vec<u64> = points.iter().map(|(x, _)| x.to_bits()).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    sizes.len()
-}
-
-fn mean(points: &[(f64, f64)]) -> f64 {
-    points.iter().map(|(_, y)| y).sum::<f64>() / points.len() as f64
+fn sizes(probes: &[&ProbeRecord]) -> usize {
+    probes.iter().map(|probe| probe.concurrency).collect::<BTreeSet<_>>().len()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -202,16 +258,4 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_goes_through_its_points() {
-        let line = Line::through(&[(1.0, 3.0), (2.0, 5.0), (3.0, 7.0)]).unwrap();
-        assert!((line.at_zero - 1.0).abs() < 1e-12 && (line.slope - 2.0).abs() < 1e-12);
-        assert!(line.relative_spread(&[(1.0, 3.0), (2.0, 5.0), (3.0, 7.0)]) < 1e-12);
-    }
-
-    #[test]
-    fn two_sizes_are_too_few_for_a_line() {
-        assert!(Line::through(&[(1.0, 3.0), (1.0, 3.1), (2.0, 5.0), (2.0, 5.1)]).is_none());
-    }
 }

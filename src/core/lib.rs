@@ -10,6 +10,7 @@
 //! The simulator answers probes as an engine does, and knows of no search: rehearsals run on it, and a search asks it what levels
 //! that were not probed would show.
 
+mod arrival;
 pub mod attribution;
 pub mod audit;
 pub mod compare;

@@ -57,6 +57,7 @@ fn engine_table(engine: SimEngine) -> Result<Table> {
         ("prefill_tokens_per_second".to_owned(), Value::Float(engine.prefill_tokens_per_second)),
         ("decode_step".to_owned(), length(engine.decode_step)),
         ("decode_step_per_sequence".to_owned(), length(engine.decode_step_per_sequence)),
+        ("request_time".to_owned(), length(engine.request_time)),
         ("max_num_seqs".to_owned(), Value::Integer(engine.max_num_seqs.into())),
         ("max_num_batched_tokens".to_owned(), Value::Integer(engine.max_num_batched_tokens.into())),
         ("kv_cache_tokens".to_owned(), whole(engine.kv_cache_tokens)?),

@@ -94,6 +94,8 @@ table! {
         decode_step: Need<Length>,
         /// Time of one step per running sequence.
         decode_step_per_sequence: Need<Length>,
+        /// Time to take a request in, before the next step.
+        request_time: Need<Length>,
         /// Most sequences in one step.
         max_num_seqs: Need<Count>,
         /// Token budget of one step, shared by prefill and decode.

@@ -275,6 +275,7 @@ fn sim_engine(table: SimTable) -> Option<SimEngine> {
         prefill_tokens_per_second: table.prefill_tokens_per_second.take()?.0,
         decode_step: table.decode_step.take()?.0,
         decode_step_per_sequence: table.decode_step_per_sequence.take()?.0,
+        request_time: table.request_time.take()?.0,
         max_num_seqs,
         max_num_batched_tokens: table.max_num_batched_tokens.take()?.0,
         kv_cache_tokens: table.kv_cache_tokens.take()?.0,

@@ -33,14 +33,23 @@ fn shipped() -> Memory {
 fn all_of_them_are_read_and_planned_together() {
     let experiments = read(&["experiments/*.toml".into()], &[], &shipped()).unwrap_or_else(|faults| panic!("{faults}"));
     let names: Vec<_> = experiments.iter().map(|experiment| experiment.name.as_str()).collect();
-    let wanted = ["frontend-price", "kimi-k2", "llama31-8b-5k", "quickstart", "qwen3-30b", "simulated", "vllm-upgrade"];
+    let wanted = [
+        "frontend-price",
+        "kimi-k2",
+        "llama-8b-shape",
+        "llama31-8b-5k",
+        "quickstart",
+        "qwen3-30b",
+        "simulated",
+        "vllm-upgrade",
+    ];
     assert_eq!(names, wanted, "base.toml is no experiment");
     let plan = plan(&experiments);
     let cells: Vec<_> =
         (0..names.len()).map(|i| plan.cells.iter().filter(|cell| cell.experiment == i).count()).collect();
-    assert_eq!(cells, [8, 4, 6, 6, 12, 24, 12]);
+    assert_eq!(cells, [8, 4, 6, 6, 6, 12, 24, 12]);
     // The quickstart's engine is also one of the two of the upgrade and of the frontend's price.
-    assert_eq!(plan.groups.len(), 2 + 1 + 2 + 2 + 2 + 1);
+    assert_eq!(plan.groups.len(), 2 + 1 + 1 + 2 + 2 + 2 + 1);
 }
 
 #[test]

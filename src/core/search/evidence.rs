@@ -13,6 +13,7 @@ use super::pace::{Judged, Opening, Pace};
 use super::seen::{Needed, Seen};
 use super::spending::Spending;
 use super::stand_in::StandIn;
+use crate::arrival::arrival;
 use crate::attribution::Answered;
 use crate::experiment::{Resolution, SearchSettings, Workload};
 use crate::load::{Load, LoadPlan};
@@ -94,7 +95,15 @@ impl Evidence {
         self.seen.iter().for_each(|other| seen.compare(other));
         self.seen.iter_mut().for_each(|other| other.compare(&seen));
         self.seen.push(seen);
+        self.take_arrivals_out();
         self.stand_in.learn(&self.seen);
+    }
+
+    /// So that bursts of different sizes compare.
+    fn take_arrivals_out(&mut self) {
+        let burst = |seen: &Seen| Some((f64::from(seen.concurrency()), *seen.full_steps().first()?));
+        let each = arrival(&self.seen.iter().filter_map(burst).collect::<Vec<_>>());
+        self.seen.iter_mut().for_each(|seen| seen.take_arrivals_out(each));
     }
 
     /// The highest level that may be probed.

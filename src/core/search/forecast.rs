@@ -69,9 +69,9 @@ impl Outlook<'_> {
         let ceiling = |curve: &Curve, limit: f64, near: u32| {
             curve.ceiling(self.machine, limit, likely, self.machine.spread(near), self.cap)
         };
-        let rough = ceiling(&self.curve(longest, u32::MAX), limit, u32::MAX);
+        let rough = ceiling(&self.curve(longest, None), limit, u32::MAX);
         // The curve is that of one probe: it is laid through the middle of all where it matters.
-        let curve = self.curve(longest, rough.max(1));
+        let curve = self.curve(longest, Some(rough.max(1)));
         let middle = ceiling(&curve, limit, rough.max(1));
         let Some(pace) = self.machine.pace.as_ref().filter(|pace| pace.probes() >= 2) else {
             return Forecast { ceiling: middle, low: 0, high: self.cap + 1, blind: 1.0 };
@@ -166,8 +166,11 @@ impl Outlook<'_> {
         self.seen.iter().max_by(shows)
     }
 
-    /// The curve of the probe that shows most of it, through the middle of all probes at this rank.
-    fn curve(&self, longest: &Seen, rank: u32) -> Curve {
+    /// The curve of the probe that shows most of it; for bursts of about this size, and through the middle of all probes at this rank, where
+    /// it is known.
+    fn curve(&self, longest: &Seen, size: Option<u32>) -> Curve {
+        let rank = size.unwrap_or(u32::MAX);
+        let later = size.map_or(0.0, |size| longest.later(size));
         let slower = self
             .machine
             .pace
@@ -175,14 +178,15 @@ impl Outlook<'_> {
             .map_or(0.0, |pace| longest.standing(pace, Judged::FirstTokens, rank.max(pace.first_rank())).slower);
         let (complete, certain) = (longest.probe.is_complete(), self.machine.is_steady());
         let sizes = self.machine.pace.iter().flat_map(Pace::sizes).map(|(size, time)| (f64::from(size), time));
-        let curve = Curve::new(longest.opening(), slower, complete, self.prompts_per_step, certain);
-        curve.left_after(longest.left_after(), slower).with_sizes(sizes)
+        let opening: Vec<f64> = longest.opening().iter().map(|time| time + later).collect();
+        let curve = Curve::new(&opening, slower, complete, self.prompts_per_step, certain);
+        curve.left_after(longest.left_after() + later, slower).with_sizes(sizes)
     }
 
     /// As many as are served within this time, in seconds.
     pub fn served_within(&self, seconds: f64) -> f64 {
         let longest = self.longest();
-        longest.map_or(1.0, |longest| self.curve(longest, u32::MAX).done_by(seconds.ln())).max(1.0)
+        longest.map_or(1.0, |longest| self.curve(longest, None).done_by(seconds.ln())).max(1.0)
     }
 }
 

@@ -29,7 +29,6 @@ mod stand_in;
 mod steps;
 #[cfg(test)]
 mod testing;
-mod times;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

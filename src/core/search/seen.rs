@@ -16,7 +16,11 @@ pub(super) struct Seen {
     pub stall: Option<Stall>,
     /// Times of its first tokens as they would have been without the stall.
     opening: Vec<f64>,
-    /// How many of them are of full steps (see [`Observation::full_steps`]).
+    /// Seconds by which each request of the burst makes all its first tokens later (see [`crate::arrival`]).
+    arrival: f64,
+    /// Times of full steps (see [`Observation::full_steps`]) without that.
+    arrived: Vec<f64>,
+    /// How many these are.
     full: usize,
 }
 
@@ -25,7 +29,20 @@ impl Seen {
     pub fn new(probe: Observation, admitted: Option<u32>) -> Self {
         let stall = Stall::of(&probe.opening, admitted);
         let opening = stall.map_or_else(|| probe.opening.clone(), |stall| stall.take_out(&probe.opening));
-        Self { full: probe.full_steps(), probe, stall, opening }
+        let mut seen = Self { full: probe.full_steps(), probe, stall, opening, arrival: 0.0, arrived: Vec::new() };
+        seen.take_arrivals_out(0.0);
+        seen
+    }
+
+    /// Takes it that each request of the burst makes all first tokens later by so many seconds (see [`crate::arrival`]).
+    pub fn take_arrivals_out(&mut self, each: f64) {
+        self.arrival = each;
+        self.arrived = self.full_steps().iter().map(|time| time + self.later(0)).collect();
+    }
+
+    /// By how many seconds its first tokens would have come later, had it been a burst of this size.
+    pub fn later(&self, size: u32) -> f64 {
+        self.arrival * (f64::from(size) - f64::from(self.concurrency()))
     }
 
     /// Takes another probe into account: where one of two served as many requests much sooner, the other stalled.
@@ -59,7 +76,7 @@ impl Seen {
 
     /// What the pace compares of it; by no more than its first `ranks` first tokens where it had full steps.
     pub fn compared(&self, ranks: u32) -> Opening<'_> {
-        match (self.full_steps(), self.opening.last()) {
+        match (self.arrived.as_slice(), self.opening.last()) {
             ([], Some(time)) => Opening::Whole { size: self.concurrency(), time: *time },
             (steps, _) => Opening::Steps(&steps[..steps.len().min(ranks as usize)]),
         }

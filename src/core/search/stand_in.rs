@@ -12,13 +12,13 @@ use super::fared::{APART, Draw, Fared};
 use super::level::Machine;
 use super::observation::Observation;
 use super::seen::{Seen, likely_errors};
-use super::times::{EXACT, Row, Times, UNKNOWNS};
 use crate::experiment::Workload;
 use crate::load::{Hold, Load, LoadPlan};
 use crate::protocol::Resolved;
-use crate::sim::{BurstWork, Leaves, SimEngine, SimSession, Trial, Work};
+use crate::sim::times::{EXACT, Row, Times, UNKNOWNS, row};
+use crate::sim::{BurstWork, Leaves, SimEngine, SimSession, Trial};
 use crate::sla::Sla;
-use crate::units::{Concurrency, Seconds, Share};
+use crate::units::{Concurrency, Share};
 use crate::watch::Until;
 
 /// Stands in for the engine of one ladder.
@@ -162,10 +162,8 @@ impl StandIn {
         ranks.dedup_by_key(|rank| work.first_tokens[*rank]);
         let opening = ranks.into_iter().map(|rank| (work.first_tokens[rank], seen.opening()[rank]));
         let streamed = work.streamed.map(|work| (work - *begun, until - first));
-        let row = |(work, seconds): (Work, f64)| {
-            [work.steps / seconds, work.sequences / seconds, work.prompt_tokens / seconds]
-        };
-        opening.chain(streamed).filter(|(_, seconds)| *seconds > 0.0).map(row).collect()
+        let told = opening.chain(streamed).filter(|(_, seconds)| *seconds > 0.0);
+        told.map(|(work, seconds)| row(work, seconds)).collect()
     }
 
     /// The margin that is foretold for a level (see [`Level::margin`]), of a probe that is no slower than the machine is in the middle.
@@ -245,13 +243,7 @@ impl StandIn {
     /// An engine whose work takes these times.
     fn engine_of(&self, times: Option<Times>) -> SimEngine {
         let Some(times) = times else { return self.limits };
-        SimEngine {
-            prefill_tokens_per_second: 1.0 / times.prompt_token.max(LEAST),
-            decode_step: Seconds::new(times.step).unwrap_or(Seconds::ZERO),
-            decode_step_per_sequence: Seconds::new(times.sequence).unwrap_or(Seconds::ZERO),
-            error_rate: self.fails,
-            ..self.limits
-        }
+        SimEngine { error_rate: self.fails, ..times.engine(self.limits) }
     }
 }
 
@@ -276,8 +268,6 @@ const SIMILAR: f64 = 0.1;
 const SIMILAR_FAILS: f64 = 0.3;
 /// Probes of a level that tell how much they differ.
 const DRAWS: u32 = 16;
-/// Least time of a prompt token, in seconds.
-const LEAST: f64 = 1e-12;
 
 #[cfg(test)]
 mod tests {

@@ -5,18 +5,20 @@
 //! scheduler  which requests a step computes: admission, chunked prefill, preemption
 //! truth      the true ceilings, by brute force
 //! work       what an engine computes until tokens come, whatever that takes
+//! times      what that work takes, from what took how long
 //! session    the load's driver and the scheduler on one virtual clock: a probe asked, requests measured
 //! trial      a probe of a ladder, measured as the executor would have it measured
 //! ```
 //!
-//! A step takes `decode_step`, `decode_step_per_sequence` for each sequence in it, and its prompt tokens at the
-//! prefill rate; times the step's noise and the probe's drift.
+//! A step takes `decode_step`, `decode_step_per_sequence` for each sequence in it, its prompt tokens at the prefill rate, and
+//! `request_time` for each request that came before it; times the step's noise and the probe's drift.
 
 mod luck;
 mod scheduler;
 mod session;
 #[cfg(test)]
 mod tests;
+pub(crate) mod times;
 mod trial;
 mod truth;
 mod work;
@@ -24,7 +26,7 @@ mod work;
 pub use session::SimSession;
 pub use trial::Trial;
 pub use truth::true_ceilings;
-pub use work::{BurstWork, Leaves, Work};
+pub use work::{BurstWork, Leaves, Stream, Work};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,9 @@ pub struct SimEngine {
     pub decode_step: Seconds,
     /// And per running sequence.
     pub decode_step_per_sequence: Seconds,
+    /// Time to take a request in, before the next step.
+    #[serde(default = "nothing", skip_serializing_if = "is_nothing")]
+    pub request_time: Seconds,
     /// Most sequences in one step; at least 1.
     pub max_num_seqs: u32,
     /// Token budget of one step, shared by prefill and decode; at least 1.
@@ -60,6 +65,15 @@ pub struct SimEngine {
     pub stall: Seconds,
 }
 
+/// What older runs had no word for: left out, it changes no key.
+fn nothing() -> Seconds {
+    Seconds::ZERO
+}
+
+fn is_nothing(time: &Seconds) -> bool {
+    *time == Seconds::ZERO
+}
+
 impl SimEngine {
     /// An engine that computes so many prompt tokens a second, decodes for nothing, has room for everything, and knows no chance.
     pub fn unlimited(prefill_tokens_per_second: f64) -> Self {
@@ -67,6 +81,7 @@ impl SimEngine {
             prefill_tokens_per_second,
             decode_step: Seconds::ZERO,
             decode_step_per_sequence: Seconds::ZERO,
+            request_time: Seconds::ZERO,
             max_num_seqs: u32::MAX,
             max_num_batched_tokens: u32::MAX,
             kv_cache_tokens: u64::from(u32::MAX),

@@ -141,6 +141,11 @@ impl Scheduler {
         self.sequences[index as usize].phase == Phase::Decoding
     }
 
+    /// Whether a request has left, finished or not.
+    pub fn is_gone(&self, index: u32) -> bool {
+        self.sequences[index as usize].phase == Phase::Gone
+    }
+
     pub fn running(&self) -> u32 {
         self.running
     }

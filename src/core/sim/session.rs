@@ -72,6 +72,8 @@ struct Probe<'a> {
     /// When the step in progress ends: an engine that is told to stop finishes it first.
     idle_at: f64,
     steps: u64,
+    /// Requests since the newest step was begun.
+    came: u32,
     input_tokens: u32,
     output_tokens: u64,
     seen: SchedulerSeen,
@@ -103,6 +105,7 @@ impl<'a> Probe<'a> {
             stepped: 0.0,
             idle_at: 0.0,
             steps: 0,
+            came: 0,
             input_tokens: sizes.input,
             output_tokens: 0,
             seen,
@@ -139,8 +142,9 @@ impl<'a> Probe<'a> {
     /// Lets time pass until the step has ended; what falls due meanwhile is done meanwhile.
     fn step(&mut self, batch: Batch) {
         self.note_peaks();
-        let mut seconds = self.engine.step_s(batch) * self.luck.step();
-        let skipped = self.alike(batch, seconds) - 1;
+        let came = self.engine.request_time.get() * f64::from(std::mem::take(&mut self.came));
+        let mut seconds = (self.engine.step_s(batch) + came) * self.luck.step();
+        let skipped = if came > 0.0 { 0 } else { self.alike(batch, seconds) - 1 };
         if skipped > 0 {
             self.scheduler.repeat(skipped);
             self.advance(skipped, self.now + skipped as f64 * seconds, seconds);
@@ -284,6 +288,7 @@ impl<'a> Probe<'a> {
 
     fn submit(&mut self, judged: bool) {
         let (index, now) = (self.records.len() as u32, self.now());
+        self.came += 1;
         self.records.push(RequestRecord {
             index,
             judged,

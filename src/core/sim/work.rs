@@ -29,6 +29,17 @@ pub struct BurstWork {
     pub first_tokens: Vec<Work>,
     /// Until the first request has put out as many tokens as were asked for.
     pub streamed: Option<Work>,
+    /// Of each request that has left, in their order.
+    pub streams: Vec<Stream>,
+}
+
+/// The tokens of a request after its first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stream {
+    /// How many there are.
+    pub tokens: u32,
+    /// What was computed from the first token until the last of them.
+    pub work: Work,
 }
 
 /// When a request of a burst leaves the engine.
@@ -54,7 +65,7 @@ impl BurstWork {
         let mut scheduler = Scheduler::new(engine, Sizes { input: input_tokens, output: output_tokens });
         (0..requests).for_each(|_| scheduler.submit(false));
         let (mut work, mut done, mut outcomes) = (Work::default(), Self::default(), Vec::new());
-        let (mut now, mut due, mut shown) = (0.0, VecDeque::new(), vec![false; requests as usize]);
+        let (mut now, mut due, mut begun) = (0.0, VecDeque::new(), vec![None; requests as usize]);
         while done.first_tokens.len() < requests as usize || (done.streamed.is_none() && tokens > 0) {
             let Some(batch) = scheduler.begin() else { break };
             let next_due = |due: &VecDeque<(f64, u32)>| due.front().map_or(f64::INFINITY, |(at, _)| *at);
@@ -67,21 +78,31 @@ impl BurstWork {
             }
             now += seconds * alike as f64;
             // Those that leave during a step are computed in it.
+            work.add(batch, alike - 1);
             while next_due(&due) < now {
-                due.pop_front().into_iter().for_each(|(_, index)| scheduler.abort(index));
+                let Some((_, index)) = due.pop_front() else { break };
+                if !scheduler.is_gone(index) {
+                    done.streams.extend(Stream::of(&scheduler, index, begun[index as usize], work));
+                    scheduler.abort(index);
+                }
             }
             scheduler.finish();
-            work.add(batch, alike);
+            work.add(batch, 1);
             scheduler.take_outcomes(&mut outcomes);
             for outcome in &outcomes {
-                // One that was preempted goes on with a later one.
-                if let Outcome::Prefilled(index) = *outcome
-                    && !std::mem::replace(&mut shown[index as usize], true)
-                {
-                    done.first_tokens.push(work);
-                    if let Leaves::Held(hold) = leaves {
-                        due.push_back((now + hold.get(), index));
+                match *outcome {
+                    // One that was preempted goes on with a later one.
+                    Outcome::Prefilled(index) if begun[index as usize].is_none() => {
+                        begun[index as usize] = Some(work);
+                        done.first_tokens.push(work);
+                        if let Leaves::Held(hold) = leaves {
+                            due.push_back((now + hold.get(), index));
+                        }
                     }
+                    Outcome::Finished(index) => {
+                        done.streams.extend(Stream::of(&scheduler, index, begun[index as usize], work));
+                    }
+                    _ => {}
                 }
             }
             if scheduler.tokens(0) == tokens {
@@ -93,6 +114,14 @@ impl BurstWork {
             }
         }
         done
+    }
+}
+
+impl Stream {
+    /// Of a request that leaves now; `None` where its first token was its only one.
+    fn of(scheduler: &Scheduler, index: u32, begun: Option<Work>, now: Work) -> Option<Self> {
+        let tokens = scheduler.tokens(index).checked_sub(1).filter(|tokens| *tokens > 0)?;
+        Some(Self { tokens, work: now - begun? })
     }
 }
 
@@ -123,6 +152,7 @@ mod tests {
     use super::*;
     use crate::load::{Hold, Load, LoadPlan};
     use crate::protocol::{ProbeAsk, PromptAsk, PromptSource};
+    use crate::request::RequestRecord;
     use crate::sim::SimSession;
     use crate::units::{Concurrency, Seconds};
     use crate::watch::Advice;
@@ -136,6 +166,11 @@ mod tests {
         (700, 40, 64, 2048, 3_000, 9),
         (3, 40, 64, 2048, 100_000, 1),
     ];
+
+    fn ascending(mut times: Vec<f64>) -> Vec<f64> {
+        times.sort_by(f64::total_cmp);
+        times
+    }
 
     #[test]
     fn work_times_what_it_takes_is_when_tokens_come() {
@@ -169,6 +204,18 @@ mod tests {
                 let mut firsts = work.first_tokens.iter().zip(&requests);
                 assert!(firsts.all(|(work, request)| near(work, request.first_s)), "{hold:?}: {work:?}");
                 assert!(near(&work.streamed.unwrap(), requests[0].last_s), "{hold:?}: {work:?}");
+                // All of them, where they are followed to the end.
+                let work =
+                    BurstWork::of(&engine, (input_tokens, output_tokens), requests.len() as u32, u32::MAX, leaves);
+                let told = |stream: &Stream| seconds(&stream.work) / f64::from(stream.tokens);
+                let told = ascending(work.streams.iter().map(told).collect());
+                let stream = |request: &RequestRecord| request.last_s.unwrap().get() - request.first_s.unwrap().get();
+                let streams = requests.iter().filter(|request| request.tokens > 1);
+                let each = |request: &RequestRecord| stream(request) / f64::from(request.tokens - 1);
+                let measured = ascending(streams.map(each).collect());
+                assert_eq!(told.len(), measured.len(), "{hold:?}");
+                let mut both = told.iter().zip(&measured);
+                assert!(both.all(|(told, measured)| (told - measured).abs() < 1e-9), "{hold:?}: {told:?} {measured:?}");
             }
         }
     }

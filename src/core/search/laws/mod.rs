@@ -153,6 +153,29 @@ fn a_machine_that_drifts_and_whose_steps_are_alike_shows_how_much_it_drifts() {
 }
 
 #[test]
+fn what_it_takes_to_take_requests_in_is_no_drift() {
+    // As an H200 was measured: the first token of 76 prompts comes after 0.27 s, that of 5 after 0.16 s.
+    let large = SimEngine {
+        decode_step: seconds(5e-3),
+        decode_step_per_sequence: seconds(0.19e-3),
+        request_time: seconds(1.6e-3),
+        max_num_seqs: 128,
+        max_num_batched_tokens: 2048,
+        kv_cache_tokens: 900_000,
+        probe_drift: 0.012,
+        ..SimEngine::unlimited(43_000.0)
+    };
+    let slas = [sla(0.95, 1.0), sla(0.95, 10.0), sla(0.99, 1.0), sla(0.99, 10.0)];
+    let trials = Trials::run(large, &workload(Load::Burst, 5000, 256, 2.0), relative(0.05), &slas, 100);
+    for sla in 0..slas.len() {
+        // 88% and 92% under the limit of 10 s, where it is taken for drift.
+        assert!(trials.coverage(sla) >= 0.97, "{sla}: {}", trials.coverage(sla));
+    }
+    // Twice as wide, where it is.
+    assert!(trials.median_width(1) <= 4 && trials.median_width(2) <= 1, "{}", trials.median_width(1));
+}
+
+#[test]
 fn limits_on_later_tokens_of_a_burst_are_as_true_where_a_machine_drifts() {
     let workload = workload(Load::Burst, 1500, 128, 2.0);
     let tpot = [Sla { tpot: Some(seconds(0.04)), ..sla(0.95, 4.0) }];

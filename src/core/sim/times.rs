@@ -1,13 +1,21 @@
 //! What the engine's work takes, from what took how long.
 
+use super::{SimEngine, Work};
+use crate::units::Seconds;
+
 /// Steps, sequences and prompt tokens that took a second together.
-pub(super) type Row = [f64; UNKNOWNS];
+pub(crate) type Row = [f64; UNKNOWNS];
 /// Steps, sequences and prompt tokens.
-pub(super) const UNKNOWNS: usize = 3;
+pub(crate) const UNKNOWNS: usize = 3;
+
+/// Of work that took so many seconds.
+pub(crate) fn row(work: Work, seconds: f64) -> Row {
+    [work.steps / seconds, work.sequences / seconds, work.prompt_tokens / seconds]
+}
 
 /// What work takes, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Times {
+pub(crate) struct Times {
     pub step: f64,
     pub sequence: f64,
     pub prompt_token: f64,
@@ -24,6 +32,16 @@ impl Times {
         let fits = fits.map(|[step, sequence, prompt_token]| Self { step, sequence, prompt_token });
         let misfit = |times: &Self| rows.iter().map(|row| times.misfit(row).powi(2)).sum::<f64>().max(EXACT.powi(2));
         fits.min_by(|a, b| misfit(a).total_cmp(&misfit(b)))
+    }
+
+    /// An engine with the limits of this one, whose work takes these times.
+    pub fn engine(self, limits: SimEngine) -> SimEngine {
+        SimEngine {
+            prefill_tokens_per_second: 1.0 / self.prompt_token.max(LEAST),
+            decode_step: Seconds::new(self.step).unwrap_or(Seconds::ZERO),
+            decode_step_per_sequence: Seconds::new(self.sequence).unwrap_or(Seconds::ZERO),
+            ..limits
+        }
     }
 
     /// Of a machine that is slower by this logarithm.
@@ -88,9 +106,11 @@ fn least_squares(rows: &[Row], columns: &[usize]) -> Option<[f64; 3]> {
 }
 
 /// Parts of what was measured that are how times were rounded.
-pub(super) const EXACT: f64 = 1e-7;
+pub(crate) const EXACT: f64 = 1e-7;
 /// Columns that differ by less than this part of them do not differ.
 const ALIKE: f64 = 1e-7;
+/// Least time of a prompt token, in seconds.
+const LEAST: f64 = 1e-12;
 
 #[cfg(test)]
 mod tests {
