@@ -67,6 +67,29 @@ fn a_python_without_vllm_is_named_with_the_remedy() {
     assert!(error.message.starts_with(&format!("{} has no vLLM: install it", python.display())), "{}", error.message);
 }
 
+/// As vLLM for a GPU starts up without FlashInfer.
+const MISSING: &str = r#"
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "vllm.v1.worker.cpu_worker":
+            raise ModuleNotFoundError("No module named 'flashinfer'", name="flashinfer")
+
+sys.meta_path.insert(0, Missing())
+"#;
+
+#[test]
+fn a_module_that_only_the_engine_process_misses_is_the_environments_fault() {
+    let path = tempfile::tempdir().unwrap();
+    std::fs::write(path.path().join("sitecustomize.py"), MISSING).unwrap();
+    let env = [("PYTHONPATH", path.path().to_str().unwrap())];
+    let mut worker = Worker::start_in(&python(), &env);
+    let error = worker.load(with(json!({}))).unwrap_err();
+    let message = format!("vLLM's engine process in {}: No module named 'flashinfer'", python().display());
+    assert_eq!(error, EngineError { kind: EngineErrorKind::Environment, message });
+}
+
 #[test]
 fn a_vllm_that_lacks_a_name_is_told_with_its_version() {
     let path = tempfile::tempdir().unwrap();

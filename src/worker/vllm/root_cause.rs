@@ -14,10 +14,11 @@ const LOG: &str = "/proc/self/fd/2";
 const TAIL: u64 = 256 * 1024;
 
 /// Words by which vLLM sends the reader elsewhere.
-const POINTERS: [&str; 6] = [
+const POINTERS: [&str; 7] = [
     "root cause above",
     "(above) for the root cause",
     "stack trace above",
+    "stack trace for root cause",
     "see root cause",
     "engine core proc",
     "EngineDeadError",

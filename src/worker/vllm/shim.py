@@ -96,6 +96,9 @@ def judge(line):
     name, _, message = line.partition(": ")
     if is_out_of_memory(line):
         return "out-of-memory", line
+    # A part of vLLM that only the engine's own process imports: it will not be there the next time either.
+    if name.rpartition(".")[2] in ("ModuleNotFoundError", "ImportError"):
+        return "environment", f"vLLM's engine process in {sys.executable}: {message}"
     # What the engine says of its configuration once it sees the whole of it.
     return ("arguments", message) if name in ("ValueError", "NotImplementedError") else ("engine", line)
 
