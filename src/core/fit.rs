@@ -258,4 +258,43 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn run(text: &str) -> Run {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_gpu_is_stood_in_for_within_a_few_parts_in_a_hundred() {
+        let run = run(include_str!("../../results/llama-8b-shape/20261126T214225Z-f3bec17/run.json"));
+        let Fit { engine, quality } = fit(&run, None).unwrap();
+        assert!(quality.ttft_p50_error < 0.02 && quality.ttft_p99_error < 0.015, "{quality:?}");
+        // Thirteen bursts of five, of which the last first tokens came after 0.643 to 0.667 s.
+        assert!((0.008..0.016).contains(&engine.probe_drift), "{engine:?}");
+        assert!((1e-3..2e-3).contains(&engine.request_time.get()), "{engine:?}");
+        // Tokens of one sequence take 5.05 ms, of two 5.24 ms, of four 5.55 ms (measured by another run, which this knows nothing of).
+        for (sequences, measured) in [(1.0, 5.05e-3), (2.0, 5.24e-3), (4.0, 5.55e-3)] {
+            let step = engine.decode_step.get() + sequences * engine.decode_step_per_sequence.get();
+            assert!((step / measured - 1.0).abs() < 0.05, "{sequences}: {step}");
+        }
+        for (cell, (pass, fail), simulated) in quality.ceilings {
+            let simulated = simulated.unwrap();
+            assert!(pass <= simulated && simulated < fail, "{cell}: {simulated}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_in_a_way_that_tells_is_refused() {
+        let run = run(include_str!("../../results/llama-8b-shape/20261126T214225Z-f3bec17/run.json"));
+        assert_eq!(fit(&run, Some("other")), Err(FitError::NoLadder("other".into())));
+        let simulated = Run { simulated: true, ..run.clone() };
+        assert!(matches!(fit(&simulated, None), Err(FitError::NotABurst(_))));
+        let with = |keep: fn(&ProbeRecord) -> bool| {
+            let mut run = run.clone();
+            run.ladders[0].probes.retain(keep);
+            fit(&run, None)
+        };
+        let too_few = |found, needed| Err(FitError::TooFew { ladder: run.ladders[0].id.clone(), found, needed });
+        assert_eq!(with(|probe| probe.concurrency.get() > 60), too_few(2, 3));
+        assert_eq!(with(|probe| probe.until == Until::FirstTokens), too_few(0, 1));
+    }
 }

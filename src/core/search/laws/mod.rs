@@ -11,6 +11,7 @@ use crate::units::{Concurrency, Seconds};
 
 mod any;
 mod luck;
+mod measured;
 
 const CAP: u32 = 400;
 
