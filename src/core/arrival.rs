@@ -1,8 +1,8 @@
 //! How long an engine takes to take a request in, before it serves any.
 //!
-//! Requests of a burst arrive together, and an engine takes them in (reads them, hashes the blocks of their prompts) beside its first
-//! steps: each of N requests waits for all N. All first tokens of a burst are later by that, which is neither drift nor noise:
-//! left in, a probe of many requests would look like one of a slower machine.
+//! Requests of a burst arrive together, and vLLM takes them in (presumably what it takes to read them, and to hash the blocks of their prompts)
+//! before or beside its first steps: each of N requests waits for all N. All first tokens of a burst are later by that, which is
+//! neither drift nor noise: left in, a probe of many requests would look like one of a slower machine.
 
 /// Fewer probes do not tell it.
 const PROBES: usize = 6;

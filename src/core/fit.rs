@@ -158,7 +158,8 @@ fn rows(ladder: &LadderRecord, probes: &[&ProbeRecord], times: Times, limits: Si
         if let Some(ttft) = probe.ttft {
             let arrived = limits.request_time.get() * f64::from(probe.concurrency.get());
             let shown = [(0.5, ttft.p50_s), (1.0, ttft.max_s)].into_iter();
-            let shown = shown.filter_map(|(share, at)| Some((share, at? - arrived)));
+            let shown =
+                shown.filter_map(|(share, at)| Some((share, at? - arrived))).filter(|(_, seconds)| *seconds > 0.0);
             rows.extend(shown.filter_map(|(share, seconds)| Some(row(first_token(burst, share)?, seconds))));
         }
         if let Some(tpot) = probe.tpot.filter(|_| ran_on(probe)) {

@@ -40,6 +40,11 @@ impl Seen {
         self.arrived = self.full_steps().iter().map(|time| time + self.later(0)).collect();
     }
 
+    /// Seconds by which each request of the burst makes all its first tokens later.
+    pub fn arrival(&self) -> f64 {
+        self.arrival
+    }
+
     /// By how many seconds its first tokens would have come later, had it been a burst of this size.
     pub fn later(&self, size: u32) -> f64 {
         self.arrival * (f64::from(size) - f64::from(self.concurrency()))
@@ -52,6 +57,7 @@ impl Seen {
         self.stall = Stall::beside(&self.opening, self.probe.seconds.get(), *quickest);
         if let Some(stall) = self.stall {
             self.opening = stall.take_out(&self.opening);
+            self.take_arrivals_out(self.arrival);
         }
     }
 

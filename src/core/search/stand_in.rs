@@ -18,7 +18,7 @@ use crate::protocol::Resolved;
 use crate::sim::times::{EXACT, Row, Times, UNKNOWNS, row};
 use crate::sim::{BurstWork, Leaves, SimEngine, SimSession, Trial};
 use crate::sla::Sla;
-use crate::units::{Concurrency, Share};
+use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
 /// Stands in for the engine of one ladder.
@@ -73,6 +73,7 @@ impl StandIn {
 
     /// Brings it up to these probes, unless it is near to what they say already.
     pub fn learn(&mut self, seen: &[Seen]) {
+        let takes_in_otherwise = self.learn_arrival(seen);
         let known = self.times.filter(|_| self.exact);
         for seen in &seen[self.rows.len()..] {
             self.rows.push(self.rows_of(seen, known));
@@ -90,12 +91,23 @@ impl StandIn {
         let others_differ = self.workload.load == Load::Sustained || self.slas.iter().any(Sla::limits_later);
         let fails = if others_differ { failed } else { 0.0 };
         let as_many_fail = (fails - self.fails.get()).abs() <= SIMILAR_FAILS * self.fails.get();
-        if self.times.is_some_and(is_near) && as_many_fail {
+        if self.times.is_some_and(is_near) && as_many_fail && !takes_in_otherwise {
             return;
         }
         self.times = Some(times);
         self.fails = Share::new(fails).unwrap_or(Share::NONE);
         self.fared.borrow_mut().clear();
+    }
+
+    /// Brings what it takes to take a request in up to these probes, unless it is near to that already; whether it did.
+    fn learn_arrival(&mut self, seen: &[Seen]) -> bool {
+        let (known, shown) = (self.limits.request_time.get(), seen.last().map_or(0.0, Seen::arrival));
+        let is_other = (known - shown).abs() > SIMILAR * shown;
+        if is_other {
+            self.limits.request_time = Seconds::new(shown).unwrap_or(Seconds::ZERO);
+            self.rows.clear();
+        }
+        is_other
     }
 
     /// Whether these rows tell more than they have unknowns. All must be told from each other where requests decode for long; in a burst
@@ -160,7 +172,8 @@ impl StandIn {
         let mut ranks = vec![0, count / 2, count - 1];
         // Those of one step say the same.
         ranks.dedup_by_key(|rank| work.first_tokens[*rank]);
-        let opening = ranks.into_iter().map(|rank| (work.first_tokens[rank], seen.opening()[rank]));
+        let arrived = self.limits.request_time.get() * f64::from(seen.concurrency());
+        let opening = ranks.into_iter().map(|rank| (work.first_tokens[rank], seen.opening()[rank] - arrived));
         let streamed = work.streamed.map(|work| (work - *begun, until - first));
         let told = opening.chain(streamed).filter(|(_, seconds)| *seconds > 0.0);
         told.map(|(work, seconds)| row(work, seconds)).collect()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::record::{Entry, Run};
-use crate::search::{Answer, Guided, Observation, Search};
+use crate::search::{Answer, Guided, Observation, Search, Step};
 
 /// An H200 under bursts of prompts of 5,000 tokens.
 const JOURNAL: &str = include_str!("h200.jsonl");
@@ -23,6 +23,8 @@ fn a_gpu_that_takes_its_time_to_take_requests_in_does_not_drift() {
         (level(answer.highest_pass), level(answer.lowest_fail))
     };
     let brackets: Vec<(u32, u32)> = search.answers().iter().map(bracket).collect();
-    // 1 s, 3 s and 10 s at an ok rate of 95%, and at 99%. Where all that a large burst comes later is drift, 6 to 8 and 72 to 76 at 99%.
+    // 1 s, 3 s and 10 s at an ok rate of 95%, and at 99%. Where all that a large burst comes later is drift, 6 to 8 and 72 to 76 at 99%,
+    // and it ends with 75 to 81 at 95%; now it would go on there, since a narrower bracket is likely.
     assert_eq!(brackets, [(7, 8), (22, 24), (72, 81), (7, 8), (21, 23), (72, 75)]);
+    assert!(matches!(search.next(), Step::Probe { .. }), "{:?}", search.next());
 }
