@@ -18,7 +18,7 @@ use crate::load::{Hold, Load, LoadPlan};
 use crate::metric::{Metric, Quantiles};
 use crate::record::{CellRecord, LadderRecord, ProbeRecord, Run};
 use crate::sim::times::{Row, Times, UNKNOWNS, row};
-use crate::sim::{BurstWork, Leaves, SimEngine, SimSession, Trial, Work, true_ceilings};
+use crate::sim::{BurstWork, Leaves, SimEngine, SimSession, Stream, Trial, Work, true_ceilings};
 use crate::units::{Concurrency, Seconds};
 use crate::watch::Until;
 
@@ -134,7 +134,7 @@ fn parameters(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord]) -> Resu
     Ok(SimEngine { probe_drift: drift(ladder, probes, steady), ..steady })
 }
 
-/// Whether a probe was not stopped: one that was ended among its prompts, and its tokens came no faster than those did.
+/// Whether a probe was left to run on: the tokens of one that was stopped among its prompts came no faster than those did.
 fn ran_on(probe: &ProbeRecord) -> bool {
     probe.output_tokens_per_s.is_some() && probe.tpot.is_some_and(|tpot| tpot.min_s > 0.0)
 }
@@ -163,12 +163,13 @@ fn rows(ladder: &LadderRecord, probes: &[&ProbeRecord], times: Times, limits: Si
             rows.extend(shown.filter_map(|(share, seconds)| Some(row(first_token(burst, share)?, seconds))));
         }
         if let Some(tpot) = probe.tpot.filter(|_| ran_on(probe)) {
-            let mut streams: Vec<Row> =
-                burst.streams.iter().map(|stream| row(stream.work, f64::from(stream.tokens))).collect();
-            streams.sort_by(|a, b| times.of_row(a).total_cmp(&times.of_row(b)));
-            let shown = [(streams.first(), Some(tpot.min_s)), (streams.last(), tpot.max_s)];
-            let shown = shown.into_iter().filter_map(|(stream, at)| Some((stream?, at?)));
-            rows.extend(shown.map(|(stream, seconds)| stream.map(|work| work / seconds)));
+            // What a stream of this TPOT is made of.
+            let made_of = |stream: &Stream, tpot: f64| row(stream.work, tpot * f64::from(stream.tokens));
+            let slower =
+                |a: &&Stream, b: &&Stream| times.of_row(&made_of(a, 1.0)).total_cmp(&times.of_row(&made_of(b, 1.0)));
+            let (fastest, slowest) = (burst.streams.iter().min_by(slower), burst.streams.iter().max_by(slower));
+            let shown = [fastest.zip(Some(tpot.min_s)), slowest.zip(tpot.max_s)];
+            rows.extend(shown.into_iter().flatten().map(|(stream, tpot)| made_of(stream, tpot)));
         }
     }
     rows.retain(|row: &Row| row.iter().all(|work| work.is_finite()));

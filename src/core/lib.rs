@@ -30,6 +30,8 @@ pub mod sim;
 pub mod sla;
 pub mod stats;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod units;
 pub mod watch;
 pub mod workload;

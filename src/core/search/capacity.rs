@@ -39,7 +39,7 @@ impl Capacity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::testing::workload;
+    use crate::testing::workload;
 
     #[test]
     fn what_runs_out_first_fills_an_engine() {

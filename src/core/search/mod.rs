@@ -27,8 +27,6 @@ mod spending;
 mod stall;
 mod stand_in;
 mod steps;
-#[cfg(test)]
-mod testing;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -310,7 +310,7 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::testing::{seconds, share, sla};
+    use crate::testing::{seconds, share, sla};
 
     /// A request that had its first token after a second and `tokens` of them after two, when it was left or failed.
     fn request(tokens: u32, end: RequestEnd) -> RequestRecord {

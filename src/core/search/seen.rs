@@ -190,8 +190,9 @@ fn stalls(seen: &[Seen], sla: &Sla, miss: f64) -> Loss {
 mod tests {
     use super::*;
     use crate::load::Load;
-    use crate::search::{UnderSla, testing};
+    use crate::search::UnderSla;
     use crate::sla::Tally;
+    use crate::testing;
     use crate::units::{Concurrency, Seconds};
 
     fn sla(ok_rate: f64) -> Sla {

@@ -287,7 +287,7 @@ mod tests {
     use super::*;
     use crate::search::level::alone;
     use crate::search::observation::UnderSla;
-    use crate::search::testing::{seconds, share, sla, workload};
+    use crate::testing::{seconds, share, sla, workload};
 
     fn engine() -> SimEngine {
         SimEngine {
@@ -361,6 +361,29 @@ mod tests {
             let truth = trial.measure(SimSession::new(engine(), 3)).seconds.get();
             assert!((stand_in.seconds(level) / truth - 1.0).abs() < 1e-6, "{level}: {truth}");
         }
+    }
+
+    #[test]
+    fn what_it_takes_to_take_requests_in_is_known_too() {
+        let slow = SimEngine { request_time: seconds(2e-3), ..engine() };
+        let workload = workload(Load::Burst, 1500, 50, 0.2);
+        let probes = [6, 8, 10, 20, 30, 40].map(|size| (size, Until::FirstTokens));
+        let mut stand_in = taught_by(&probes, slow, &workload, &[sla(0.95, 1.0)]);
+        assert_eq!(stand_in.limits.request_time, Seconds::ZERO, "nobody has said how much later bursts are");
+        let seen = probes.iter().zip(0..).map(|((level, until), probe)| {
+            let concurrency = Concurrency::new(*level).unwrap();
+            let trial = Trial { workload: &workload, slas: &stand_in.slas, concurrency, until, number: (0, probe) };
+            let mut seen = Seen::new(Observation::of_trial(&trial, &trial.measure(SimSession::new(slow, 3))), None);
+            seen.take_arrivals_out(2e-3);
+            seen
+        });
+        let seen: Vec<Seen> = seen.collect();
+        stand_in.learn(&seen);
+        let Times { step, sequence, prompt_token } = stand_in.times.unwrap();
+        for (known, truth) in [(step, 6e-3), (sequence, 30e-6), (prompt_token, 1.0 / 40_000.0)] {
+            assert!((known / truth - 1.0).abs() < 1e-6, "{known} for {truth}");
+        }
+        assert_eq!(stand_in.engine(0.0).request_time, seconds(2e-3));
     }
 
     #[test]

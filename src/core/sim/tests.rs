@@ -3,17 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::experiment::Workload;
 use crate::load::{Hold, Load, LoadPlan};
 use crate::protocol::{Event, Measured, ProbeAsk, PromptAsk, PromptSource};
 use crate::request::RequestEnd;
-use crate::sla::{Sla, Tally, Verdict};
+use crate::sla::{Tally, Verdict};
+use crate::testing::{seconds, sla, workload};
 use crate::units::Concurrency;
 use crate::watch::{Advice, Until, Watch};
-
-fn seconds(value: f64) -> Seconds {
-    Seconds::new(value).unwrap()
-}
 
 /// An engine that computes 10,000 prompt tokens a second and decodes for nothing.
 fn engine() -> SimEngine {
@@ -37,23 +33,6 @@ fn ask(load: Load, concurrency: u32, input_tokens: u32, output_tokens: u32) -> P
         output_tokens,
         silence: seconds(60.0),
     }
-}
-
-fn workload(load: Load, input_tokens: u32, output_tokens: u32, hold: f64) -> Workload {
-    Workload {
-        input_tokens,
-        output_tokens,
-        load,
-        hold: Hold::For(seconds(hold)),
-        prompt: PromptSource::Random,
-        shared_prefix: 0,
-        seed: 1,
-    }
-}
-
-fn sla(ok_rate: f64, ttft: f64) -> Sla {
-    let ok_rate = Share::new(ok_rate).unwrap();
-    Sla { ok_rate, ttft: seconds(ttft), tpot: None, e2e: None, min_tokens_per_second: None }
 }
 
 fn measure(engine: SimEngine, ask: &ProbeAsk) -> Measured {

@@ -1,12 +1,12 @@
 //! What must hold of every guided search, on simulated engines whose true ceilings are known by brute force.
 
 use super::Status;
-use super::testing::{seconds, share, sla, workload};
 use crate::experiment::{Resolution, SearchSettings, Strategy as SearchStrategy, Workload};
 use crate::load::Load;
 use crate::rehearse::Climb;
 use crate::sim::{SimEngine, SimSession, true_ceilings};
 use crate::sla::{Sla, TokensPerSecond};
+use crate::testing::{seconds, share, sla, workload};
 use crate::units::{Concurrency, Seconds};
 
 mod any;
@@ -169,10 +169,10 @@ fn what_it_takes_to_take_requests_in_is_no_drift() {
     let slas = [sla(0.95, 1.0), sla(0.95, 10.0), sla(0.99, 1.0), sla(0.99, 10.0)];
     let trials = Trials::run(large, &workload(Load::Burst, 5000, 256, 2.0), relative(0.05), &slas, 100);
     for sla in 0..slas.len() {
-        // 88% and 92% under the limit of 10 s, where it is taken for drift.
+        // 94% at an ok rate of 95% and 10 s, 83% at 99% and 1 s, where it is taken for drift.
         assert!(trials.coverage(sla) >= 0.97, "{sla}: {}", trials.coverage(sla));
     }
-    // Twice as wide, where it is.
+    // 15 and 2, where it is.
     assert!(trials.median_width(1) <= 4 && trials.median_width(2) <= 1, "{}", trials.median_width(1));
 }
 
