@@ -204,7 +204,7 @@ pub struct QuickArgs {
 pub struct FitArgs {
     /// A run directory, a run id, or `latest`
     pub run: String,
-    /// The ladder to fit to, by its id; the run's first where none is named
+    /// The ladder to fit to, by its id; the first burst of the run where none is named
     #[arg(long, value_name = "ID")]
     pub ladder: Option<String>,
     /// Where runs are kept.

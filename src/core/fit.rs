@@ -47,46 +47,81 @@ pub struct Quality {
 /// Why a ladder cannot be fitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FitError {
+    /// A simulated engine needs no stand-in.
+    #[error("the run was made on a simulated engine: there is nothing to fit one to; take a run on vLLM")]
+    Simulated,
+    /// It ended before anything was measured.
+    #[error("the run has no ladder")]
+    Empty,
     /// The run has no such ladder.
-    #[error("the run has no ladder `{0}`")]
-    NoLadder(String),
-    /// A simulated engine needs no stand-in, and only bursts are understood.
-    #[error("ladder `{0}` is not a burst on a real engine")]
+    #[error("the run has no ladder `{asked}`; it has `{}`", known.join("`, `"))]
+    NoLadder {
+        /// What was asked for.
+        asked: String,
+        /// The run's ladders.
+        known: Vec<String>,
+    },
+    /// Only bursts are understood.
+    #[error(
+        "ladder `{0}` is a sustained load, and only a burst can be fitted: measure one, with load = \"burst\" in [workload]"
+    )]
     NotABurst(String),
-    /// The line needs points.
-    #[error("ladder `{ladder}` has {found} probes of different size that ran to their end; it takes {needed}")]
+    /// Times follow from sizes.
+    #[error(
+        "ladder `{ladder}` has bursts of {found} different sizes in which every request had its first token, and it takes {needed}: \
+         measure it again with a higher TTFT limit beside those it has, so that more sizes of burst are let through"
+    )]
     TooFew {
         /// The ladder.
         ladder: String,
-        /// Probes that serve.
+        /// Sizes that serve.
         found: usize,
-        /// Probes that it takes.
+        /// Sizes that it takes.
         needed: usize,
     },
+    /// How fast tokens come after the first was not seen.
+    #[error(
+        "ladder `{0}` has no burst that was held after its first tokens, so that nothing is known of how fast the others come: \
+         measure it again with a longer hold, or with more than one of output_tokens"
+    )]
+    NotHeld(String),
     /// What was measured is not what the simulator can show.
-    #[error("ladder `{0}`: first tokens do not come later with more prompts")]
+    #[error("ladder `{0}`: first tokens do not come later with more prompts, as they would on the simulator")]
     NotALine(String),
 }
 
 /// Sizes of probe that it takes: as many as there are times to find.
 const SIZES: usize = UNKNOWNS;
-/// Sizes of probe that tell how fast tokens come after the first.
-const HELD_SIZES: usize = 1;
 /// Rounds after which times no longer change; most ladders take three.
 const ROUNDS: usize = 8;
 /// Probes beyond the first of their size that tell how such probes differ.
 const REPEATS: usize = 3;
 
-/// Fits the simulator to a ladder of a run: the first one where none is named.
+/// The ladder of a run of this id; the first burst where none is named.
+///
+/// # Errors
+/// Where there is none of which the simulator could be made to stand in.
+pub fn ladder_to_fit<'a>(run: &'a Run, asked: Option<&str>) -> Result<&'a LadderRecord, FitError> {
+    if run.simulated {
+        return Err(FitError::Simulated);
+    }
+    let is_burst = |ladder: &&LadderRecord| ladder.workload.load == Load::Burst;
+    let first = run.ladders.first().ok_or(FitError::Empty)?;
+    let ladder = match asked {
+        None => run.ladders.iter().find(is_burst).unwrap_or(first),
+        Some(id) => run.ladders.iter().find(|ladder| ladder.id == id).ok_or_else(|| FitError::NoLadder {
+            asked: id.to_owned(),
+            known: run.ladders.iter().map(|ladder| ladder.id.clone()).collect(),
+        })?,
+    };
+    Some(ladder).filter(is_burst).ok_or_else(|| FitError::NotABurst(ladder.id.clone()))
+}
+
+/// Fits the simulator to a ladder of a run (see [`ladder_to_fit`]).
 ///
 /// # Errors
 /// Where it was not measured in a way that tells enough.
-pub fn fit(run: &Run, ladder: Option<&str>) -> Result<Fit, FitError> {
-    let found = run.ladders.iter().find(|known| ladder.is_none_or(|id| known.id == id));
-    let ladder = found.ok_or_else(|| FitError::NoLadder(ladder.unwrap_or("(any)").to_owned()))?;
-    if run.simulated || ladder.workload.load != Load::Burst {
-        return Err(FitError::NotABurst(ladder.id.clone()));
-    }
+pub fn fit(run: &Run, ladder: &LadderRecord) -> Result<Fit, FitError> {
     let probes = whole_probes(ladder);
     let engine = parameters(run, ladder, &probes)?;
     Ok(Fit { engine, quality: quality(run, ladder, &probes, engine) })
@@ -109,12 +144,12 @@ fn parameters(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord]) -> Resu
         load_time: resolved.and_then(|engine| engine.load_seconds).unwrap_or(Seconds::ZERO),
         ..SimEngine::unlimited(1.0)
     };
-    let too_few = |found, needed| Err(FitError::TooFew { ladder: ladder.id.clone(), found, needed });
-    let held: Vec<_> = probes.iter().copied().filter(|probe| ran_on(probe)).collect();
-    match (sizes(probes), sizes(&held)) {
-        (found, _) if found < SIZES => return too_few(found, SIZES),
-        (_, found) if found < HELD_SIZES => return too_few(found, HELD_SIZES),
-        _ => {}
+    let found = sizes(probes);
+    if found < SIZES {
+        return Err(FitError::TooFew { ladder: ladder.id.clone(), found, needed: SIZES });
+    }
+    if !probes.iter().any(|probe| ran_on(probe)) {
+        return Err(FitError::NotHeld(ladder.id.clone()));
     }
     // Of bursts that fill the step in which the first prompt ends, which takes as long in each of them.
     let (input, budget) = (u64::from(ladder.workload.input_tokens), u64::from(limits.max_num_batched_tokens.max(1)));
@@ -268,7 +303,7 @@ mod tests {
     #[test]
     fn a_gpu_is_stood_in_for_within_a_few_parts_in_a_hundred() {
         let run = run(include_str!("../../results/llama-8b-shape/20261126T214225Z-f3bec17/run.json"));
-        let Fit { engine, quality } = fit(&run, None).unwrap();
+        let Fit { engine, quality } = fit(&run, ladder_to_fit(&run, None).unwrap()).unwrap();
         assert!(quality.ttft_p50_error < 0.02 && quality.ttft_p99_error < 0.015, "{quality:?}");
         // Thirteen bursts of five, of which the last first tokens came after 0.643 to 0.667 s.
         assert!((0.008..0.016).contains(&engine.probe_drift), "{engine:?}");
@@ -285,18 +320,38 @@ mod tests {
     }
 
     #[test]
+    fn the_ladder_to_fit_is_the_one_that_is_named_or_else_the_first_burst() {
+        let mut run = run(include_str!("../../results/llama-8b-shape/20261126T214225Z-f3bec17/run.json"));
+        let burst = run.ladders[0].id.clone();
+        let asked = |run: &Run, id: Option<&str>| ladder_to_fit(run, id).map(|ladder| ladder.id.clone());
+        let mut sustained = run.ladders[0].clone();
+        sustained.id = "sustained".into();
+        sustained.workload.load = Load::Sustained;
+        run.ladders.insert(0, sustained);
+        assert_eq!(asked(&run, None), Ok(burst.clone()));
+        assert_eq!(asked(&run, Some(&burst)), Ok(burst.clone()));
+        assert_eq!(asked(&run, Some("sustained")), Err(FitError::NotABurst("sustained".into())));
+        let unknown = asked(&run, Some("other")).unwrap_err().to_string();
+        assert_eq!(unknown, format!("the run has no ladder `other`; it has `sustained`, `{burst}`"));
+        run.ladders.truncate(1);
+        assert_eq!(asked(&run, None), Err(FitError::NotABurst("sustained".into())));
+        run.ladders.clear();
+        assert_eq!(asked(&run, None), Err(FitError::Empty));
+        run.simulated = true;
+        assert_eq!(asked(&run, None), Err(FitError::Simulated));
+    }
+
+    #[test]
     fn what_was_not_measured_in_a_way_that_tells_is_refused() {
         let run = run(include_str!("../../results/llama-8b-shape/20261126T214225Z-f3bec17/run.json"));
-        assert_eq!(fit(&run, Some("other")), Err(FitError::NoLadder("other".into())));
-        let simulated = Run { simulated: true, ..run.clone() };
-        assert!(matches!(fit(&simulated, None), Err(FitError::NotABurst(_))));
+        let id = || run.ladders[0].id.clone();
         let with = |keep: fn(&ProbeRecord) -> bool| {
-            let mut run = run.clone();
-            run.ladders[0].probes.retain(keep);
-            fit(&run, None)
+            let mut ladder = run.ladders[0].clone();
+            ladder.probes.retain(keep);
+            fit(&run, &ladder)
         };
-        let too_few = |found, needed| Err(FitError::TooFew { ladder: run.ladders[0].id.clone(), found, needed });
-        assert_eq!(with(|probe| probe.concurrency.get() > 60), too_few(2, 3));
-        assert_eq!(with(|probe| probe.until == Until::FirstTokens), too_few(0, 1));
+        let too_few = FitError::TooFew { ladder: id(), found: 2, needed: 3 };
+        assert_eq!(with(|probe| probe.concurrency.get() > 60), Err(too_few));
+        assert_eq!(with(|probe| probe.until == Until::FirstTokens), Err(FitError::NotHeld(id())));
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use ceiling_core::experiment::{Resolution, Workload};
-use ceiling_core::fit::{Fit, Quality, fit as fit_ladder};
+use ceiling_core::fit::{Fit, Quality, fit as fit_ladder, ladder_to_fit};
 use ceiling_core::record::{LadderRecord, Run};
 use ceiling_core::sim::SimEngine;
 use ceiling_core::units::Seconds;
@@ -15,9 +15,8 @@ use crate::store::Finder;
 /// Prints an experiment whose simulated engine stands in for the measured one, and on stderr how far off it is.
 pub fn fit(args: &FitArgs) -> Result<Exit> {
     let run: Run = Finder::new(&args.results.results, None).find(&args.run)?.read()?;
-    let Fit { engine, quality } = fit_ladder(&run, args.ladder.as_deref())?;
-    let ladder = run.ladders.iter().find(|ladder| args.ladder.as_ref().is_none_or(|id| *id == ladder.id));
-    let ladder = ladder.context("the run has no ladder")?;
+    let ladder = ladder_to_fit(&run, args.ladder.as_deref())?;
+    let Fit { engine, quality } = fit_ladder(&run, ladder)?;
     print!("{}", toml::to_string(&experiment(&run, ladder, engine)?).context("cannot write TOML")?);
     print_quality(&quality);
     Ok(Exit::Done)

@@ -86,8 +86,31 @@ fn a_module_that_only_the_engine_process_misses_is_the_environments_fault() {
     let env = [("PYTHONPATH", path.path().to_str().unwrap())];
     let mut worker = Worker::start_in(&python(), &env);
     let error = worker.load(with(json!({}))).unwrap_err();
-    let message = format!("vLLM's engine process in {}: No module named 'flashinfer'", python().display());
+    let missing =
+        "No module named 'flashinfer': install what is missing there, or name another interpreter in engine.python";
+    let message = format!("vLLM's engine process in {}: {missing}", python().display());
     assert_eq!(error, EngineError { kind: EngineErrorKind::Environment, message });
+}
+
+#[test]
+fn the_last_line_of_the_engines_traceback_tells_whose_fault_it_is() {
+    let table = [
+        ("ModuleNotFoundError: No module named 'flashinfer'", "environment"),
+        ("ImportError: libcudart.so.13: cannot open shared object file: No such file or directory", "environment"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "out-of-memory"),
+        ("ValueError: No available memory for the cache blocks.", "out-of-memory"),
+        ("ValueError: max_num_seqs must be positive", "arguments"),
+        ("NotImplementedError: fp4 on this platform", "arguments"),
+        ("RuntimeError: CUDA error: an illegal memory access was encountered", "engine"),
+    ];
+    let script = "import shim, sys; print(*(shim.judge(line)[0] for line in sys.argv[1:]), sep='\\n')";
+    let mut judge = Command::new(bare_python());
+    judge.args(["-c", script]).args(table.map(|(line, _)| line));
+    judge.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("vllm")).env("PYTHONDONTWRITEBYTECODE", "1");
+    let judged = judge.output().unwrap();
+    assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
+    let kinds: Vec<&str> = std::str::from_utf8(&judged.stdout).unwrap().lines().collect();
+    assert_eq!(kinds, table.map(|(_, kind)| kind));
 }
 
 #[test]

@@ -98,7 +98,11 @@ def judge(line):
         return "out-of-memory", line
     # A part of vLLM that only the engine's own process imports: it will not be there the next time either.
     if name.rpartition(".")[2] in ("ModuleNotFoundError", "ImportError"):
-        return "environment", f"vLLM's engine process in {sys.executable}: {message}"
+        return (
+            "environment",
+            f"vLLM's engine process in {sys.executable}: {message}: install what is missing there, "
+            "or name another interpreter in engine.python",
+        )
     # What the engine says of its configuration once it sees the whole of it.
     return ("arguments", message) if name in ("ValueError", "NotImplementedError") else ("engine", line)
 
