@@ -70,6 +70,8 @@ impl Bounds<'_> {
     /// Where to probe for bounds that are expected there, between those that stand.
     pub fn aims(&self, low: u32, high: u32) -> (u32, u32) {
         let width = self.evidence.settings.resolution.width_at(low.max(1));
+        // There is no level below one to be probed instead.
+        let lowest = low.min(1).max(self.floor);
         let (low, high) = if high - low <= width {
             // What the resolution leaves goes below, since bad luck that no probe has met yet lowers a ceiling; to both
             // sides where a part of it was set aside for that already.
@@ -80,7 +82,7 @@ impl Bounds<'_> {
             let slack = (f64::from(high - low) * SLACK).round() as u32;
             (low.saturating_sub(slack), high + slack)
         };
-        (low.max(self.floor), high.min(self.top))
+        (low.max(lowest), high.min(self.top))
     }
 
     /// The level to probe for a bound on this side: the one that is aimed at, or one farther out where levels nearer to

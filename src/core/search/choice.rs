@@ -194,7 +194,7 @@ impl<'a> Choice<'a> {
         if dark && !machine.is_steady() && high - low > part(ceiling, FAINT).max(FEW) {
             // Bounds this far apart would both be probed again once the curve has been seen. A little beyond the ceiling, it is
             // seen too where the next forecast is higher.
-            return Next::Pace((ceiling + part(ceiling, FAINT) / 2).min(high).max(1));
+            return Next::Pace((ceiling + part(ceiling, FAINT) / 2).min(high).clamp(1, evidence.cap()));
         }
         let (mut low, mut high) = bounds.aims(low, high);
         if says_nothing {

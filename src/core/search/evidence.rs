@@ -260,13 +260,14 @@ impl Evidence {
         self.load == Load::Burst && !self.seen.iter().any(shows)
     }
 
-    /// Whether an engine that fails enough requests to matter to an SLA would all but surely have failed one by now. Under a sustained
-    /// load fewer matter than it allows, since they change how the others fare, and bursts that show them cost little beside it.
+    /// Whether an engine that fails enough requests to matter to an SLA would all but surely have failed one by now, or no number of
+    /// requests would show it, since no failure is allowed. Under a sustained load fewer matter than it allows, since they change how the others fare, and bursts that show them cost little beside it.
     pub fn would_have_failed(&self, sla: usize) -> bool {
         let Answered { requests, errors } = self.seen.iter().map(|seen| seen.probe.answered).sum();
         let part = if self.load == Load::Sustained { MATTERS_SUSTAINED } else { MATTERS };
-        let spared = (1.0 - part * (1.0 - self.slas[sla].ok_rate.get())).max(0.0);
-        errors > 0 || spared.powf(f64::from(requests)) < UNLIKELY
+        let matters = part * (1.0 - self.slas[sla].ok_rate.get());
+        let spared = (1.0 - matters).max(0.0);
+        errors > 0 || matters <= 0.0 || spared.powf(f64::from(requests)) < UNLIKELY
     }
 
     /// Whether an SLA limits later tokens, of which no probe has shown any.
@@ -309,7 +310,17 @@ impl Evidence {
             }
             Judged::Later => 2.0 * (self.first_tokens_s(sight.forecast.ceiling) + self.held_s(sla)),
         };
-        Spending::of(&self.seen, self.slas.len(), sights.iter().enumerate().map(bounds).sum())
+        // One probe at the cap speaks for all ceilings that are not below it.
+        let at_cap = |(sla, sight): (usize, &Sight)| match sight.judged {
+            Judged::FirstTokens => self.first_tokens_s(self.cap()) + hold_s,
+            Judged::Later if self.stand_in.is_known() => self.stand_in.seconds(self.cap()),
+            Judged::Later => self.first_tokens_s(self.cap()) + self.held_s(sla),
+        };
+        let (above, within): (Vec<_>, Vec<_>) =
+            sights.iter().enumerate().partition(|(_, sight)| sight.forecast.ceiling >= self.cap());
+        let count = 2 * within.len() + usize::from(!above.is_empty());
+        let seconds = within.into_iter().map(bounds).sum::<f64>() + above.into_iter().map(at_cap).fold(0.0, f64::max);
+        Spending::of(&self.seen, count, seconds)
     }
 
     /// How often a level was probed for more than its first tokens.

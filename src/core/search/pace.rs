@@ -17,7 +17,8 @@
 //! A burst that one step serves whole shows no rank of a full step. That step is as long as what is in it, so that such a burst
 //! compares with those of its own size alone, which differ by drift and by the noise of one step.
 //! How the variance splits into drift and noise is not known, and a few probes do not tell: every split is kept, weighted
-//! by its restricted likelihood, and with each the range of what its variance may be.
+//! by its restricted likelihood, and with each the range of what its variance may be. Many probes tell it closely: then splits between
+//! those are looked at too, since one that has too much noise finds too little drift.
 
 use std::collections::BTreeMap;
 
@@ -27,16 +28,22 @@ use super::belief::{Belief, Standing, View, noise};
 
 /// Ranks at which the curve is followed differ by at least this factor.
 const KNOT_RATIO: f64 = 1.15;
-/// Parts of the variance of the first step that drift may make up: up to where steps differ by a thousandth of what probes do. Were the
-/// noise overrated, the many ranks in which there is less of it would make the drift look small.
-const DRIFT_PARTS: [f64; 14] =
-    [0.999999, 0.99999, 0.9999, 0.999, 0.99, 0.9, 0.75, 0.55, 0.35, 0.2, 0.1, 0.04, 0.012, 0.003];
+/// Odds of drift against noise in the variance of the first step, as natural logarithms: up to where steps differ by a thousandth of
+/// what probes do, and beyond where that is the likeliest.
+const LOG_ODDS: [f64; 14] = [13.8, 11.5, 9.2, 6.9, 4.6, 2.2, 1.1, 0.2, -0.6, -1.4, -2.2, -3.2, -4.4, -5.8];
+const MOST_LOG_ODDS: f64 = 21.0;
+/// Splits are looked at closely where the misfit (see [`Fit::misfit`]) bends by more than this from one to the next.
+const BENT: f64 = 4.0;
+/// But no more closely than this, in their odds.
+const CLOSEST: f64 = 0.05;
 /// Splits less likely than the likeliest by this factor are not kept.
 const UNLIKELY: f64 = 0.02;
 /// Values that the variance of each split may have.
 const VARIANCES: usize = 6;
 /// Relative spread below which a machine does not drift at all. No real clock is as steady as that.
 const STEADY: f64 = 1e-7;
+/// Nor is one step as like the other as this.
+const LEAST_NOISE: f64 = 1e-5;
 
 /// The pace of the machine, from all the probes of a ladder.
 #[derive(Clone, Debug)]
@@ -94,16 +101,12 @@ impl Pace {
         if data.knots.is_empty() {
             return None;
         }
-        let mut fits: Vec<Fit> = DRIFT_PARTS.iter().map(|part| Fit::new(&data, *part)).collect();
-        if fits.iter().all(|fit| fit.scale.sqrt() < STEADY) {
+        let (fits, weights) = if data.is_steady() {
             // What is left is how times were rounded.
-            fits.iter_mut().for_each(|fit| fit.scale = 0.0);
-        }
-        let least = fits.iter().map(|fit| fit.misfit).fold(f64::INFINITY, f64::min);
-        let likely = |fit: &Fit| (-(fit.misfit - least) / 2.0).exp();
-        let fits: Vec<Fit> = fits.into_iter().filter(|fit| likely(fit) > UNLIKELY).collect();
-        let total: f64 = fits.iter().map(likely).sum();
-        let weights: Vec<f64> = fits.iter().map(|fit| likely(fit) / total).collect();
+            (vec![Fit { scale: 0.0, ..Fit::new(&data, 0.0) }], vec![1.0])
+        } else {
+            splits(&data)
+        };
         let beliefs = fits.iter().zip(&weights).enumerate().flat_map(|(at, (fit, weight))| {
             let slices = variance_slices(fit.degrees, VARIANCES).into_iter();
             slices.map(move |factor| Belief {
@@ -213,6 +216,44 @@ impl Pace {
     }
 }
 
+/// The splits that are likely enough, and the weight of each: its likelihood, times how many it stands for.
+fn splits(data: &Data) -> (Vec<Fit>, Vec<f64>) {
+    let mut fits: Vec<Fit> = LOG_ODDS.iter().map(|odds| Fit::new(data, *odds)).collect();
+    let likeliest =
+        |fits: &[Fit]| (0..fits.len()).min_by(|a, b| fits[*a].misfit.total_cmp(&fits[*b].misfit)).unwrap_or(0);
+    while likeliest(&fits) == 0 && fits[0].log_odds < MOST_LOG_ODDS {
+        fits.insert(0, Fit::new(data, fits[0].log_odds + 2.3));
+    }
+    loop {
+        let at = likeliest(&fits);
+        let (Some(before), Some(after)) = (at.checked_sub(1), Some(at + 1).filter(|after| *after < fits.len())) else {
+            break;
+        };
+        let bend = fits[before].misfit + fits[after].misfit - 2.0 * fits[at].misfit;
+        let gap = (fits[before].log_odds - fits[at].log_odds).min(fits[at].log_odds - fits[after].log_odds);
+        if bend < BENT || gap < CLOSEST {
+            break;
+        }
+        let between = |a: usize, b: usize| Fit::new(data, f64::midpoint(fits[a].log_odds, fits[b].log_odds));
+        let (upper, lower) = (between(before, at), between(at, after));
+        fits.insert(after, lower);
+        fits.insert(at, upper);
+    }
+    let least = fits[likeliest(&fits)].misfit;
+    let gap = |at: usize| fits.get(at + 1).map(|next| fits[at].log_odds - next.log_odds);
+    let weigh = |at: usize| {
+        let (above, below) = (at.checked_sub(1).and_then(gap), gap(at));
+        let stands_for = (above.or(below).unwrap_or(1.0) + below.or(above).unwrap_or(1.0)) / 2.0;
+        (-(fits[at].misfit - least) / 2.0).exp() * stands_for
+    };
+    let weights: Vec<f64> = (0..fits.len()).map(weigh).collect();
+    let most = weights.iter().copied().fold(0.0, f64::max);
+    let (fits, weights): (Vec<Fit>, Vec<f64>) =
+        fits.into_iter().zip(weights).filter(|(_, weight)| *weight > UNLIKELY * most).unzip();
+    let total: f64 = weights.iter().sum();
+    (fits, weights.into_iter().map(|weight| weight / total).collect())
+}
+
 /// What the probes show, as logarithms of times.
 struct Data {
     knots: Vec<Knot>,
@@ -249,6 +290,19 @@ impl Data {
         }
     }
 
+    /// Whether what is shown of each knot is the same in all probes.
+    fn is_steady(&self) -> bool {
+        let of_rank = |knot: usize| self.ranks.iter().filter_map(|values| values.get(knot).copied()).collect();
+        let ranks = (0..self.knots.len() - self.sizes.len()).map(of_rank);
+        let knots: Vec<Vec<f64>> = ranks.chain(self.sizes.iter().cloned()).collect();
+        let degrees: usize = knots.iter().map(|values| values.len() - 1).sum();
+        let squares = |values: &Vec<f64>| {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            values.iter().map(|value| (value - mean).powi(2)).sum::<f64>()
+        };
+        degrees > 0 && (knots.iter().map(squares).sum::<f64>() / degrees as f64).sqrt() < STEADY
+    }
+
     fn compared(&self) -> usize {
         let others: usize = self.sizes.iter().map(|times| times.len() - 1).sum();
         self.ranks.len().max(1) + others
@@ -271,6 +325,7 @@ fn followed(probes: &[&[f64]]) -> Vec<u32> {
 /// The estimate for one split of the variance. Variances are parts of the scale.
 #[derive(Clone, Debug)]
 struct Fit {
+    log_odds: f64,
     drift_part: f64,
     first_step: f64,
     /// Logarithm of the time of each knot.
@@ -285,8 +340,9 @@ struct Fit {
 }
 
 impl Fit {
-    fn new(data: &Data, drift_part: f64) -> Self {
+    fn new(data: &Data, log_odds: f64) -> Self {
         let first_step = data.first_step;
+        let drift_part = 1.0 / (1.0 + (-log_odds).exp());
         let noise = |rank: u32| noise(drift_part, first_step, rank);
         let (ranks, sizes) = data.knots.split_at(data.knots.len() - data.sizes.len());
         let root = cholesky(ranks.len(), |a, b| drift_part + noise(ranks[a].rank().max(ranks[b].rank())));
@@ -300,8 +356,10 @@ impl Fit {
             }
         }
         means.iter_mut().zip(&counts).for_each(|(mean, count)| *mean /= count);
-        let square = |(value, mean): (&f64, &f64)| (value - mean) * (value - mean);
-        let mut squares: f64 = white.iter().flat_map(|values| values.iter().zip(&means).map(square)).sum();
+        // Beyond the first knot, what differs is noise.
+        let least = |knot: usize| if knot == 0 { 0.0 } else { (LEAST_NOISE / root[knot][knot]).powi(2) };
+        let square = |(knot, value): (usize, &f64)| (value - means[knot]).powi(2).max(least(knot));
+        let mut squares: f64 = white.iter().flat_map(|values| values.iter().enumerate().map(square)).sum();
         let row = |knot: usize| &root[knot][..=knot];
         let mut curve: Vec<f64> =
             (0..ranks.len()).map(|knot| row(knot).iter().zip(&means).map(|(c, mean)| c * mean).sum()).collect();
@@ -320,7 +378,7 @@ impl Fit {
         let degrees = counts.iter().map(|count| count - 1.0).sum::<f64>();
         let scale = if degrees > 0.0 { squares / degrees } else { 0.0 };
         let misfit = degrees * scale.max(f64::MIN_POSITIVE).ln() + volume;
-        Self { drift_part, first_step, curve, uncertainty, scale, degrees, misfit }
+        Self { log_odds, drift_part, first_step, curve, uncertainty, scale, degrees, misfit }
     }
 
     fn noise(&self, rank: u32) -> f64 {
@@ -339,7 +397,7 @@ fn cholesky(size: usize, entry: impl Fn(usize, usize) -> f64) -> Vec<Vec<f64>> {
         for column in 0..=row {
             let below: f64 = (0..column).map(|k| root[row][k] * root[column][k]).sum();
             let rest = entry(row, column) - below;
-            root[row][column] = if row == column { rest.max(1e-12).sqrt() } else { rest / root[column][column] };
+            root[row][column] = if row == column { rest.max(1e-14).sqrt() } else { rest / root[column][column] };
         }
     }
     root

@@ -122,8 +122,10 @@ const CALM_PROBES: f64 = 9.0;
 /// Engines seldom fail requests: to tell how many they fail at least, this many that were not failed are added to what is seen of it.
 const CALM_REQUESTS: f64 = 20.0;
 /// What is set aside for bad luck that no probe has met yet, as a multiple of the square of what an SLA allows to fail: one
-/// that lets a tenth fail is decided by what comes seldom, one that lets a hundredth fail by the slowest requests of all.
+/// that lets a tenth fail is decided by what comes seldom, one that lets a hundredth fail by the slowest requests of all. It is not
+/// more than this: the less an SLA asks for, the less seldom is what decides it.
 const RESERVE: f64 = 4.0;
+const MOST_RESERVED: f64 = 0.04;
 
 impl Needed {
     /// What this SLA asks for after these probes.
@@ -142,7 +144,8 @@ impl Needed {
 
     /// The same with a part of what may fail set aside for what no probe has met yet.
     pub fn with_reserve(self) -> Self {
-        Self { strict: self.strict + RESERVE * (1.0 - self.strict).max(0.0).powi(2), ..self }
+        let reserve = RESERVE * (1.0 - self.strict).max(0.0).powi(2);
+        Self { strict: self.strict + reserve.min(MOST_RESERVED), ..self }
     }
 }
 

@@ -37,15 +37,15 @@ pub(super) struct Spending {
 }
 
 impl Spending {
-    /// Of these probes of a ladder; bursts at its bounds are reckoned to take so many seconds together.
-    pub fn of(seen: &[Seen], slas: usize, bounds_s: f64) -> Self {
+    /// Of these probes of a ladder that has so many bounds; bursts at them are reckoned to take so many seconds together.
+    pub fn of(seen: &[Seen], bounds: usize, bounds_s: f64) -> Self {
         let seconds = |seen: &Seen| seen.probe.seconds.get();
         let pace = seen.iter().filter(|seen| seen.probe.first_tokens_only).map(seconds).sum();
         let sustained: Vec<f64> = seen.iter().filter(|seen| seen.probe.load == Load::Sustained).map(seconds).collect();
         let certificate = if sustained.is_empty() {
             bounds_s.max(f64::MIN_POSITIVE)
         } else {
-            2.0 * slas as f64 * sustained.iter().sum::<f64>() / sustained.len() as f64
+            bounds as f64 * sustained.iter().sum::<f64>() / sustained.len() as f64
         };
         Self { total: seen.iter().map(seconds).sum(), pace, certificate }
     }

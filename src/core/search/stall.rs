@@ -26,10 +26,7 @@ impl Stall {
     pub fn of(times: &[f64], admitted: Option<u32>) -> Option<Self> {
         let admitted = admitted.map_or(usize::MAX, |admitted| admitted as usize);
         let times = &times[..times.len().min(admitted)];
-        let ends = steps(times);
-        let begins = std::iter::once((0, 0.0)).chain(ends.iter().map(|end| (end.done, end.time)));
-        // By the first tokens that came before each.
-        let gaps: Vec<(usize, f64)> = begins.zip(&ends).map(|((done, begin), end)| (done, end.time - begin)).collect();
+        let gaps = gaps(times);
         if gaps.len() <= LEAST_GAPS {
             return None;
         }
@@ -43,18 +40,16 @@ impl Stall {
     /// The stall of a probe with too few steps to tell what is usual: these are its times of first tokens, or there are none and
     /// it was left after `seconds`; as many took another probe of the same engine no longer than `quickest`.
     pub fn beside(times: &[f64], seconds: f64, quickest: f64) -> Option<Self> {
-        let ends = steps(times);
+        let gaps = gaps(times);
         let took = times.last().copied().unwrap_or(seconds);
-        if ends.len() > LEAST_GAPS || took <= LONGER * quickest {
+        if gaps.len() > LEAST_GAPS || took <= LONGER * quickest {
             return None;
         }
-        let begins = std::iter::once((0, 0.0)).chain(ends.iter().map(|end| (end.done, end.time)));
-        let gaps = begins.zip(&ends).map(|((done, begin), end)| (done, end.time - begin));
         let longer = took - quickest;
         // The others may have been slow without a stall: the step that stalled keeps its part of what they take.
-        let least = quickest / ends.len() as f64;
+        let least = quickest / gaps.len() as f64;
         let stall = |(after, gap): (usize, f64)| Self { after, seconds: longer.min(gap - least) };
-        Some(gaps.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Self { after: 0, seconds: longer }, stall))
+        Some(gaps.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Self { after: 0, seconds: longer }, stall))
     }
 
     /// The times as they would have been without it.
@@ -69,6 +64,13 @@ impl Stall {
         let part = (self.seconds / limit).min(1.0);
         part - part * part / 2.0
     }
+}
+
+/// How long each step let wait for its first token, in seconds, by how many had come before it.
+fn gaps(times: &[f64]) -> Vec<(usize, f64)> {
+    let ends = steps(times);
+    let begins = std::iter::once((0, 0.0)).chain(ends.iter().map(|end| (end.done, end.time)));
+    begins.take(ends.len()).map(|(done, begin)| (done, times[done] - begin)).collect()
 }
 
 #[cfg(test)]
@@ -108,6 +110,10 @@ mod tests {
         assert_eq!(stall.after, 0);
         let mended = stall.take_out(&times);
         assert!((mended[0] - 0.1).abs() < 1e-9 && mended.is_sorted(), "{mended:?}");
+        // Of a step whose tokens reach the harness one after the other, than the first of them took.
+        let times = [4.65, 4.76];
+        let mended = Stall::beside(&times, 4.76, 5e-4).unwrap().take_out(&times);
+        assert!(mended[0] > 0.0 && mended.is_sorted(), "{mended:?}");
     }
 
     proptest! {

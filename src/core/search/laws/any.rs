@@ -135,6 +135,7 @@ proptest! {
         };
         let found = climb(engine, &workload(load, input, 8, 0.5), &settings, &slas, seed);
         let levels: Vec<Concurrency> = found.probes.iter().map(|(level, ..)| *level).collect();
+        prop_assert!(levels.iter().all(|level| *level <= settings.max_concurrency), "{:?}", levels);
         for (sla, answer) in slas.iter().zip(&found.answers) {
             // Every bound that is published has been probed, and lies on its side.
             for bound in [answer.highest_pass, answer.lowest_fail].into_iter().flatten() {

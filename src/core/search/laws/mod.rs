@@ -154,6 +154,66 @@ fn a_machine_that_drifts_and_whose_steps_are_alike_shows_how_much_it_drifts() {
 }
 
 #[test]
+fn a_machine_that_only_drifts_is_known_the_better_the_more_it_is_probed() {
+    // As the quickstart's run was fitted: prompts of 512 tokens on two shared cores.
+    let shared = SimEngine {
+        decode_step: seconds(2.84e-3),
+        decode_step_per_sequence: seconds(77e-6),
+        max_num_seqs: 256,
+        max_num_batched_tokens: 2048,
+        kv_cache_tokens: 1_048_576,
+        probe_drift: 0.164,
+        ..SimEngine::unlimited(39_500.0)
+    };
+    let slas: Vec<Sla> = [0.9, 0.99].iter().flat_map(|rate| [0.5, 1.0, 2.0].map(|ttft| sla(*rate, ttft))).collect();
+    let trials = Trials::run(shared, &workload(Load::Burst, 512, 32, 1.0), relative(0.05), &slas, 100);
+    for sla in 0..slas.len() {
+        // Two in five at an ok rate of 0.99, where steps are taken to differ by a thousandth, or a tenth, and by nothing in between.
+        assert!(trials.coverage(sla) >= 0.95, "{sla}: {}", trials.coverage(sla));
+    }
+    // 2.9, where as much of that as there is between probes is taken for noise.
+    assert!(trials.certificate_ratio() <= 2.5, "{}", trials.certificate_ratio());
+}
+
+#[test]
+fn half_of_the_requests_may_be_asked_for() {
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    let slas = [sla(0.5, 1.5), sla(0.75, 4.0)];
+    let trials = Trials::run(noisy(), &workload, relative(0.05), &slas, 100);
+    for sla in 0..slas.len() {
+        assert!(trials.coverage(sla) >= 0.95, "{sla}: {}", trials.coverage(sla));
+        // None of them, where more is set aside for bad luck the less is asked for.
+        assert_eq!(trials.ended(sla, Status::Found), 1.0, "{sla}");
+    }
+    assert!(trials.certificate_ratio() <= 2.5, "{}", trials.certificate_ratio());
+}
+
+#[test]
+fn a_ceiling_of_one_is_found_however_coarse_the_resolution() {
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    for resolution in [2, 5, 100] {
+        let trials = Trials::run(engine(), &workload, Resolution::Requests(resolution), &[sla(0.9, 0.1)], 1);
+        let answer = trials.climbs[0].answers[0];
+        assert_eq!((answer.status, answer.ceiling()), (Status::Found, trials.truths[0]), "{resolution}");
+        assert_eq!(answer.ceiling(), Some(Concurrency::ONE));
+    }
+}
+
+#[test]
+fn ceilings_above_the_cap_pay_for_one_probe_and_no_number_of_requests_shows_that_none_fails() {
+    let workload = workload(Load::Burst, 1500, 64, 0.5);
+    let slas = [sla(0.9, 2.0), sla(1.0, 2.0), sla(1.0, 100.0), sla(0.9, 1000.0)];
+    let trials = Trials::run(engine(), &workload, relative(0.01), &slas, 1);
+    for sla in 0..slas.len() {
+        assert_eq!(trials.coverage(sla), 1.0, "{sla}");
+    }
+    let ended: Vec<Status> = trials.climbs[0].answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(ended, [Status::Found, Status::Found, Status::AboveCap, Status::AboveCap]);
+    // 15, where time is taken to be no object under limits that no burst comes near.
+    assert!(trials.certificate_ratio() <= 1.5, "{}", trials.certificate_ratio());
+}
+
+#[test]
 fn what_it_takes_to_take_requests_in_is_no_drift() {
     // As an H200 was measured: the first token of 76 prompts comes after 0.27 s, that of 5 after 0.16 s.
     let large = SimEngine {
