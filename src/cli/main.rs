@@ -1,5 +1,10 @@
 //! `ceiling`: the command line.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+mod output;
+
 mod args;
 mod batch;
 mod commands;
@@ -19,7 +24,9 @@ use args::{Cli, Command};
 use exit::Exit;
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let measures = matches!(command, Command::Run(_) | Command::Quick(_));
+    let outcome = match command {
         Command::Plan(args) => commands::plan::plan(&args),
         Command::Check(args) => commands::check::check(&args),
         Command::Run(args) => commands::run::run(&args),
@@ -35,10 +42,17 @@ fn main() -> ExitCode {
         Command::Schema(args) => commands::schema::schema(&args),
         Command::Completions { shell } => commands::completions::completions(shell),
     };
-    outcome
-        .unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            Exit::Usage
-        })
-        .into()
+    let exit = outcome.unwrap_or_else(|error| {
+        tell!("error: {error:#}");
+        Exit::Usage
+    });
+    match output::failure() {
+        None => exit,
+        Some(failure) => {
+            tell!("error: {failure}");
+            // What was measured lies in the results all the same.
+            if exit == Exit::Done && !measures { Exit::Usage } else { exit }
+        }
+    }
+    .into()
 }

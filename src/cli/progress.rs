@@ -139,7 +139,7 @@ impl Progress {
             Screen::Terminal { bars, .. } => {
                 let _ = bars.println(text);
             }
-            Screen::Lines => eprintln!("{text}"),
+            Screen::Lines => tell!("{text}"),
         }
     }
 
@@ -147,7 +147,7 @@ impl Progress {
     fn now(&self, text: &str, takes_long: bool) {
         match &self.screen {
             Screen::Terminal { now, .. } => now.set_message(text.to_owned()),
-            Screen::Lines if takes_long => eprintln!("{text}"),
+            Screen::Lines if takes_long => tell!("{text}"),
             Screen::Lines => {}
         }
     }

@@ -34,7 +34,7 @@ pub fn merge(shared: &Shared, groups: &[Key], ledger: &mut Ledger) -> Result<()>
 /// What it has published already can be shown in any case, so that what goes wrong is said and no more.
 pub fn refresh_or_warn(run: &Path) {
     if let Err(error) = refresh(run) {
-        eprintln!("warning: {} is not up to date: {error:#}", run.display());
+        tell!("warning: {} is not up to date: {error:#}", run.display());
     }
 }
 

@@ -45,13 +45,13 @@ pub fn cancel(args: &CancelArgs) -> Result<Exit> {
     }
     match Ledger::reopen(plan.clone(), results, &run_id) {
         Err(error) if error.is::<Held>() => {
-            eprintln!("cancelled; whoever watches {run_id} publishes what was measured");
+            tell!("cancelled; whoever watches {run_id} publishes what was measured");
         }
         Err(error) => return Err(error),
         Ok(mut ledger) => {
             settle(&shared, &plan, &mut ledger)?;
             ledger.finish(true, Timestamp::now())?;
-            eprintln!("cancelled; what was measured is kept, and --resume {run_id} goes on");
+            tell!("cancelled; what was measured is kept, and --resume {run_id} goes on");
         }
     }
     Ok(Exit::Done)

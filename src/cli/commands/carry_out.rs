@@ -67,8 +67,8 @@ pub fn carry_out_as(
         Start::Again(run_id) => {
             let Resumed { ledger, replay, notes } = store::resume(plan.clone(), results, &run_id, &provenance)?;
             let tasks = LadderTask::of(replay);
-            eprintln!("going on with {run_id}: {} of {} ladders are left", tasks.len(), plan.ladders.len());
-            notes.iter().for_each(|note| eprintln!("note: {note}"));
+            tell!("going on with {run_id}: {} of {} ladders are left", tasks.len(), plan.ladders.len());
+            notes.iter().for_each(|note| tell!("note: {note}"));
             (ledger, tasks)
         }
     };
@@ -82,21 +82,25 @@ pub fn carry_out_as(
     // Dropping the runtime reaps what was killed.
     drop(runtime);
     if let Err(error) = store::hide_secrets(&ledger.borrow().logs().0, &secrets) {
-        eprintln!("warning: engines may have written secrets into their logs: {error:#}");
+        tell!("warning: engines may have written secrets into their logs: {error:#}");
     }
 
     let interrupted = matches!(ended, Ended::Told(_));
     let runs = ledger.borrow_mut().finish(interrupted, Timestamp::now());
+    let (ended, runs) = match (ended, runs) {
+        (Ended::CannotGoOn(error), runs) => (Ended::CannotGoOn(error), runs.unwrap_or_default()),
+        (_, Err(error)) => (Ended::CannotGoOn(error), Vec::new()),
+        (ended, Ok(runs)) => (ended, runs),
+    };
     if let Ended::CannotGoOn(error) = &ended {
-        eprintln!("error: the run was stopped: {error:#}");
-        eprintln!("what was measured before is kept: once that is mended, `ceiling run … --resume` goes on");
-        return Ok(Carried { ended, runs: runs.unwrap_or_default() });
+        tell!("error: the run was stopped: {error:#}");
+        tell!("what was measured before is kept: once that is mended, `ceiling run … --resume` goes on");
+        return Ok(Carried { ended, runs });
     }
-    let runs = runs?;
     let (spent, total) = (ledger.borrow().spent(), began.elapsed());
     let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
     let (journal, publishing) = (seconds(spent.journal), seconds(spent.publishing));
-    eprintln!("took {}, of which the journal {journal} and publishing {publishing}", seconds(total));
+    tell!("took {}, of which the journal {journal} and publishing {publishing}", seconds(total));
     print_runs(&runs, &directories);
     Ok(Carried { ended, runs })
 }
@@ -157,7 +161,7 @@ async fn execute(
         // Dropping the execution kills its workers with everything that they started.
         told = told_to_stop() => {
             progress.close();
-            eprintln!("{told}: stopping; what was measured is kept");
+            tell!("{told}: stopping; what was measured is kept");
             Ended::Told(told)
         }
         result = executor::execute(plan, tasks, &around) => match result {
@@ -189,18 +193,18 @@ pub fn print_runs(runs: &[Run], directories: &[PathBuf]) {
 
 fn print_run(run: &Run, directory: &Path) {
     let simulated = if run.simulated { " (simulated)" } else { "" };
-    println!("\n{}{simulated}: {}", run.experiment.name, run.experiment.description);
+    say!("\n{}{simulated}: {}", run.experiment.name, run.experiment.description);
     if let Some(grid) = table::grid(run) {
-        println!("most requests in flight:\n{}", show(&grid));
+        say!("most requests in flight:\n{}", show(&grid));
     }
-    println!("{}", show(&table::table(run)));
+    say!("{}", show(&table::table(run)));
     for (failure, _) in markdown::failed(run) {
         let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {log})"));
-        println!("failed: {}", printable(&format!("{}{log}", failure.reason)));
+        say!("failed: {}", printable(&format!("{}{log}", failure.reason)));
     }
     for (reason, cells) in markdown::left(run) {
-        println!("left: {}: {}", markdown::names(&cells), printable(reason));
+        say!("left: {}: {}", markdown::names(&cells), printable(reason));
     }
-    println!("{}", markdown::provenance(run));
-    println!("{}", directory.join("run.json").display());
+    say!("{}", markdown::provenance(run));
+    say!("{}", directory.join("run.json").display());
 }

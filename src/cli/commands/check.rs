@@ -14,10 +14,10 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
         return Ok(Exit::Usage);
     };
     let (experiments, cells, loads) = (planned.experiments.len(), planned.plan.cells.len(), planned.plan.groups.len());
-    println!("experiments: {experiments}, cells: {cells}, engine loads: {loads}; no fault found");
+    say!("experiments: {experiments}, cells: {cells}, engine loads: {loads}; no fault found");
     if !args.engine || real_engines(&planned.plan) == 0 {
         return Ok(Exit::Done);
     }
-    let taken = |engine: &str, version: &str| println!("engine {engine}: vLLM {version} takes it");
+    let taken = |engine: &str, version: &str| say!("engine {engine}: vLLM {version} takes it");
     Ok(if is_refused(&planned, &WorkerLibrary::find()?, &taken)? { Exit::Usage } else { Exit::Done })
 }

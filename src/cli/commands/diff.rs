@@ -7,6 +7,7 @@ use ceiling_core::compare::{Across, ComparedRun, Comparison, Options, Verdict, c
 
 use crate::args::{DiffArgs, DiffFormat, FailOn};
 use crate::exit::Exit;
+use crate::output;
 use crate::report::diff;
 use crate::store::{Finder, Found};
 
@@ -22,9 +23,9 @@ pub fn diff(args: &DiffArgs) -> Result<Exit> {
         DiffFormat::Json => format!("{}\n", serde_json::to_string_pretty(&comparison)?),
         DiffFormat::Html => diff::html::render(&comparison),
     };
-    print!("{text}");
+    output::text(&text);
     if baseline.place == candidate.place {
-        eprintln!("note: baseline and candidate are the same run, {}", baseline.place);
+        tell!("note: baseline and candidate are the same run, {}", baseline.place);
     }
     Ok(decide(&comparison, args.fail_on))
 }
@@ -60,7 +61,8 @@ fn decide(comparison: &Comparison<'_>, fail_on: Option<FailOn>) -> Exit {
         Some(FailOn::Regression) => {
             let threshold = comparison.threshold;
             let open = comparison.cells.iter().filter(|cell| cell.may_have_regressed(threshold)).count();
-            (count(Verdict::Regressed), open)
+            // Of a cell that was not measured again nothing is excluded.
+            (count(Verdict::Regressed), open + count(Verdict::Removed))
         }
         Some(FailOn::Change) => {
             let changed = [Verdict::Regressed, Verdict::Improved, Verdict::Added, Verdict::Removed];
@@ -69,12 +71,12 @@ fn decide(comparison: &Comparison<'_>, fail_on: Option<FailOn>) -> Exit {
         }
     };
     if !comparison.comparable {
-        eprintln!("not comparable: {}", diff::why_not_comparable(comparison));
+        tell!("not comparable: {}", diff::why_not_comparable(comparison));
         Exit::Undecided
     } else if failing > 0 {
         Exit::Failed
     } else if open > 0 {
-        eprintln!("undecided: what --fail-on asks about can be neither told nor excluded for {open} cells");
+        tell!("undecided: what --fail-on asks about can be neither told nor excluded for {open} cells");
         Exit::Undecided
     } else {
         Exit::Done

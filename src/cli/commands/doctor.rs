@@ -48,11 +48,11 @@ pub fn doctor(args: &DoctorArgs) -> Result<Exit> {
             State::Absent => "absent ",
             State::Missing => "MISSING",
         };
-        println!("{mark}  {what:<7}  {}", printable(text));
+        say!("{mark}  {what:<7}  {}", printable(text));
     }
     let is_fit = findings.iter().all(|finding| finding.state != State::Missing);
     if !is_fit {
-        println!(
+        say!(
             "\nsimulated engines (`kind = \"sim\"`), `plan`, `rehearse`, `diff` and `report` need none of what is missing"
         );
     }

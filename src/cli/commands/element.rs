@@ -25,19 +25,19 @@ pub fn element(args: &RunArgs, label: &str, shared: &Path) -> Result<Exit> {
     };
     let group = plan.groups[index].key;
     if shared.published(&group).exists() {
-        eprintln!("{label}: another attempt has published it already");
+        tell!("{label}: another attempt has published it already");
         return Ok(Exit::Done);
     }
     let part = Arc::new(plan.group_alone(index));
     let attempt = Attempt::begin(&shared, &part, group)?;
-    eprintln!("{label}: measured in {}", attempt.results().display());
+    tell!("{label}: measured in {}", attempt.results().display());
     let start = Start::Again(shared.run_id().to_owned());
     let Carried { ended, runs } =
         carry_out_as((*part).clone(), attempt.results(), start, Some(attempt.logs_name()), None)?;
     match &ended {
         Ended::Done => {
             if attempt.publish()? == Publication::AnotherWasFirst {
-                eprintln!("{label}: another attempt published it meanwhile; this one changes nothing");
+                tell!("{label}: another attempt published it meanwhile; this one changes nothing");
             }
         }
         Ended::Told(Told::Warned) => return out_of_time(&shared, &plan, group, &attempt),
@@ -68,9 +68,9 @@ fn kept_plan(args: &RunArgs, shared: &Shared) -> Result<Option<Arc<Plan>>> {
 fn out_of_time(shared: &Shared, plan: &Plan, group: Key, attempt: &Attempt<'_>) -> Result<Exit> {
     if attempt.has_come_further()? {
         match system().requeue_own_job() {
-            Ok(true) => eprintln!("queued again"),
+            Ok(true) => tell!("queued again"),
             Ok(false) => {}
-            Err(error) => eprintln!("warning: this job could not be queued again: {error:#}"),
+            Err(error) => tell!("warning: this job could not be queued again: {error:#}"),
         }
         return Ok(Exit::Interrupted);
     }

@@ -8,6 +8,7 @@ use ceiling_core::plan::{self, Plan};
 
 use crate::args::ExperimentArgs;
 use crate::files::Disk;
+use crate::output;
 
 /// Experiments, and the work that they ask for together.
 pub struct Planned {
@@ -37,5 +38,5 @@ pub fn plan_files(paths: &[PathBuf], overrides: &[String], files: &dyn Files) ->
 
 /// Shows people what is wrong, and where.
 pub fn print_faults(faults: &Faults) {
-    eprint!("{}", faults.render(std::io::stderr().is_terminal()));
+    output::aside(&faults.render(std::io::stderr().is_terminal()));
 }

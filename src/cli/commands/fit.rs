@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use crate::args::FitArgs;
 use crate::exit::Exit;
+use crate::output;
 use crate::store::Finder;
 
 /// Prints an experiment whose simulated engine stands in for the measured one, and on stderr how far off it is.
@@ -17,13 +18,13 @@ pub fn fit(args: &FitArgs) -> Result<Exit> {
     let run: Run = Finder::new(&args.results.results, None).find(&args.run)?.read()?;
     let ladder = ladder_to_fit(&run, args.ladder.as_deref())?;
     let Fit { engine, quality } = fit_ladder(&run, ladder)?;
-    print!("{}", toml::to_string(&experiment(&run, ladder, engine)?).context("cannot write TOML")?);
+    output::text(&toml::to_string(&experiment(&run, ladder, engine)?).context("cannot write TOML")?);
     print_quality(&quality);
     Ok(Exit::Done)
 }
 
 fn print_quality(quality: &Quality) {
-    eprintln!(
+    tell!(
         "fitted to {} probes: median TTFT off by {:.1}%, 99th percentile by {:.1}% (medians over the probes)",
         quality.probes,
         quality.ttft_p50_error * 100.0,
@@ -31,7 +32,7 @@ fn print_quality(quality: &Quality) {
     );
     for (cell, (pass, fail), simulated) in &quality.ceilings {
         let simulated = simulated.map_or_else(|| "below one".to_owned(), |level| level.to_string());
-        eprintln!("{cell}: measured {pass} … {fail}, simulated {simulated}");
+        tell!("{cell}: measured {pass} … {fail}, simulated {simulated}");
     }
 }
 

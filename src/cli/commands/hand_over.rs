@@ -39,7 +39,7 @@ pub fn hand_over(args: &RunArgs, plan: Plan) -> Result<Exit> {
         let shared = Shared::first(&results.join(plan.experiments[0].name.as_str()).join(run_id))?;
         let command = command(args, &shared)?;
         for array in &planned {
-            println!("{}", script_of(array, &plan, &command, None, system())?);
+            say!("{}", script_of(array, &plan, &command, None, system())?);
         }
         return Ok(Exit::Done);
     }
@@ -84,7 +84,7 @@ fn hand(args: &RunArgs, plan: &Plan, groups: &[usize], shared: &Shared) -> Resul
         })?;
         return Err(error);
     }
-    tell(&submission);
+    announce(&submission);
     Ok(submission)
 }
 
@@ -100,10 +100,10 @@ fn withdraw(shared: &Shared, submission: &mut Submission) -> Result<()> {
     shared.keep_submission(submission)
 }
 
-fn tell(submission: &Submission) {
+fn announce(submission: &Submission) {
     for array in &submission.arrays {
         let id = array.id.as_ref().map_or("", |id| &id.0);
-        eprintln!("handed to {}: job array {id}, {} engine groups", system().name(), array.elements.len());
+        tell!("handed to {}: job array {id}, {} engine groups", system().name(), array.elements.len());
     }
 }
 
@@ -132,7 +132,7 @@ fn again(args: &RunArgs, plan: &Arc<Plan>, run_id: &str) -> Result<Exit> {
     // Elements need the plan: without it nothing was handed over.
     let Some(kept) = shared.plan()? else { return rest(args, plan, &shared.next()?) };
     let Some(mut submission) = shared.submission()? else {
-        eprintln!(
+        tell!(
             "run {run_id} was submitted by hand: what is published so far is merged; to measure the rest, submit again"
         );
         return refreshed(&shared, &kept);
@@ -141,7 +141,7 @@ fn again(args: &RunArgs, plan: &Arc<Plan>, run_id: &str) -> Result<Exit> {
     let asked = Instant::now();
     match recover(&mut submission, system()).and_then(|()| alive(&shared, &submission, system())) {
         Ok(Some(_)) if is_same(plan, &kept) => {
-            eprintln!("going on with {run_id}, whose jobs are in {}'s hands", system().name());
+            tell!("going on with {run_id}, whose jobs are in {}'s hands", system().name());
             shared.keep_submission(&submission)?;
             if !shared.is_cancelled() {
                 submit_open(&shared, &mut submission, system())?;
@@ -159,7 +159,7 @@ fn again(args: &RunArgs, plan: &Arc<Plan>, run_id: &str) -> Result<Exit> {
         }
         Err(error) => {
             drop(ledger);
-            eprintln!("warning: {error:#}; what is published so far is merged");
+            tell!("warning: {error:#}; what is published so far is merged");
             refreshed(&shared, &kept)
         }
     }
@@ -177,17 +177,17 @@ fn rest(args: &RunArgs, plan: &Arc<Plan>, shared: &Shared) -> Result<Exit> {
     let Resumed { mut ledger, replay, notes } =
         store::resume(plan.clone(), shared.results(), shared.run_id(), &provenance)?;
     ledger.publish_all()?;
-    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    notes.iter().for_each(|note| tell!("note: {note}"));
     let known = known(plan, &ledger);
     let groups: BTreeSet<usize> = LadderTask::of(replay).iter().map(|task| plan.ladders[task.ladder].group).collect();
     if groups.is_empty() {
-        eprintln!("nothing is left to measure");
+        tell!("nothing is left to measure");
         let directories: Vec<PathBuf> = ledger.directories().map(Path::to_owned).collect();
         let runs = ledger.finish(false, Timestamp::now())?;
         print_runs(&runs, &directories);
         return Ok(exit_of(&runs));
     }
-    eprintln!("going on with {}: {} of {} engine groups are left", shared.run_id(), groups.len(), plan.groups.len());
+    tell!("going on with {}: {} of {} engine groups are left", shared.run_id(), groups.len(), plan.groups.len());
     for &group in groups.intersection(&known) {
         Attempt::seed(shared, &Arc::new(plan.group_alone(group)), plan.groups[group].key)?;
     }
@@ -214,7 +214,7 @@ fn watch(
     let directories: Vec<PathBuf> = ledger.directories().map(Path::to_owned).collect();
     let run_id = shared.run_id();
     if args.batch.detach {
-        println!("{run_id}");
+        say!("{run_id}");
         return Ok(Exit::Done);
     }
     let progress = Progress::new(plan.cells.len());
@@ -231,8 +231,8 @@ fn watch(
     let settled = match ended {
         Ok(settled) => settled?,
         Err(told) => {
-            eprintln!("{told}: the jobs go on without anybody who watches");
-            eprintln!("watch again with --resume {run_id}, or end them with `ceiling cancel {run_id}`");
+            tell!("{told}: the jobs go on without anybody who watches");
+            tell!("watch again with --resume {run_id}, or end them with `ceiling cancel {run_id}`");
             return Ok(Exit::Interrupted);
         }
     };

@@ -7,6 +7,7 @@ use glob::Pattern;
 
 use crate::args::{HistoryArgs, HistoryFormat};
 use crate::exit::Exit;
+use crate::output;
 use crate::report::history;
 use crate::store::Past;
 
@@ -25,9 +26,9 @@ pub fn history(args: &HistoryArgs) -> Result<Exit> {
         bail!("--cell {pattern} matches none of the {} cells of the newest run: {}", ids.len(), some(&ids));
     }
     match args.format {
-        HistoryFormat::Table => print!("{}", history::table(&traces)),
-        HistoryFormat::Markdown => print!("{}", history::markdown(&traces)),
-        HistoryFormat::Json => println!("{}", serde_json::to_string_pretty(&traces)?),
+        HistoryFormat::Table => output::text(&history::table(&traces)),
+        HistoryFormat::Markdown => output::text(&history::markdown(&traces)),
+        HistoryFormat::Json => say!("{}", serde_json::to_string_pretty(&traces)?),
     }
     Ok(Exit::Done)
 }
@@ -37,13 +38,13 @@ fn runs_of(args: &HistoryArgs) -> Result<Vec<ComparedRun>> {
     let results = &args.results.results;
     let past = Past::of(results, &args.experiment)?;
     for gap in &past.gaps {
-        eprintln!("note: there may be more runs: {gap:#}");
+        tell!("note: there may be more runs: {gap:#}");
     }
     let mut found = Vec::new();
     for run in past.read() {
         match run {
             Ok(run) => found.push(run),
-            Err(error) => eprintln!("warning: left out: {error:#}"),
+            Err(error) => tell!("warning: left out: {error:#}"),
         }
     }
     if found.is_empty() {

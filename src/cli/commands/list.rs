@@ -19,10 +19,10 @@ pub fn list(args: &ListArgs) -> Result<Exit> {
     directories.reverse();
     let rows = rows(&directories);
     if rows.is_empty() {
-        println!("no runs under {}", results.display());
+        say!("no runs under {}", results.display());
     } else {
         let head = ["experiment", "run", "commit", "started", "status", "ceilings"].map(str::to_owned).to_vec();
-        println!("{}", show(&table::Table { head, rows }));
+        say!("{}", show(&table::Table { head, rows }));
     }
     Ok(Exit::Done)
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::experiments::{self, Planned};
 use crate::args::{PlanArgs, PlanFormat};
 use crate::exit::Exit;
+use crate::output;
 use crate::report::csv::plain;
 use crate::report::{show, table::Table};
 use crate::store::measurements;
@@ -28,15 +29,15 @@ pub fn print(plan: &Plan, format: PlanFormat, results: &Path) -> Result<()> {
     let estimate = || Ok::<_, anyhow::Error>(estimate(plan, &measurements(results, plan)?));
     match format {
         PlanFormat::Table => print_table(plan, &estimate()?),
-        PlanFormat::Json => println!("{}", serde_json::to_string_pretty(&as_json(plan, &estimate()?))?),
-        PlanFormat::Csv => print!("{}", as_csv(plan)?),
+        PlanFormat::Json => say!("{}", serde_json::to_string_pretty(&as_json(plan, &estimate()?))?),
+        PlanFormat::Csv => output::text(&as_csv(plan)?),
     }
     Ok(())
 }
 
 fn print_table(plan: &Plan, estimate: &Estimate) {
     for (group, load) in plan.groups.iter().zip(&estimate.loads) {
-        println!("engine {}: loads in about {}", group.label, about(load.seconds));
+        say!("engine {}: loads in about {}", group.label, about(load.seconds));
         let head = ["ladder", "cell", "ok rate", "TTFT limit"].map(str::to_owned).to_vec();
         let rows = group.ladders.iter().flat_map(|&ladder| {
             plan.ladders[ladder].cells.iter().map(move |&cell| (&plan.ladders[ladder].id, &plan.cells[cell]))
@@ -44,10 +45,10 @@ fn print_table(plan: &Plan, estimate: &Estimate) {
         let rows = rows.map(|(ladder, cell)| {
             vec![ladder.clone(), cell.id.clone(), cell.sla.ok_rate.to_string(), cell.sla.ttft.to_string()]
         });
-        println!("{}", show(&Table { head, rows: rows.collect() }));
+        say!("{}", show(&Table { head, rows: rows.collect() }));
     }
     let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    println!(
+    say!(
         "{} on {}, {}: about {} of engine time",
         count(plan.cells.len(), "cell"),
         count(plan.ladders.len(), "ladder"),
@@ -55,9 +56,9 @@ fn print_table(plan: &Plan, estimate: &Estimate) {
         about(estimate.total()),
     );
     match estimate.measured() {
-        (measured, all) if measured == all => println!("estimate: what earlier runs took"),
-        (0, _) => println!("estimate, by rule of thumb: {RULE}"),
-        (measured, all) => println!("estimate: {measured} of {all} times are what earlier runs took; the rest: {RULE}"),
+        (measured, all) if measured == all => say!("estimate: what earlier runs took"),
+        (0, _) => say!("estimate, by rule of thumb: {RULE}"),
+        (measured, all) => say!("estimate: {measured} of {all} times are what earlier runs took; the rest: {RULE}"),
     }
 }
 

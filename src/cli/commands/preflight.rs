@@ -29,7 +29,7 @@ pub fn is_refused(planned: &Planned, library: &WorkerLibrary, on_taken: &dyn Fn(
     }
     let Some(experiment) = planned.experiments.first().filter(|_| !faults.is_empty()) else { return Ok(false) };
     print_faults(&experiment.fields.faults(faults));
-    eprintln!("what vLLM said lies in {}", logs.keep().display());
+    tell!("what vLLM said lies in {}", logs.keep().display());
     Ok(true)
 }
 

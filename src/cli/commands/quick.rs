@@ -12,7 +12,7 @@ use crate::args::QuickArgs;
 use crate::exit::Exit;
 use crate::files::Disk;
 use crate::report::json;
-use crate::store::replace;
+use crate::store::{self, replace};
 
 /// Runs the question that the flags ask.
 pub fn quick(args: &QuickArgs) -> Result<Exit> {
@@ -28,14 +28,14 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
             bail!("{} is there already; name another file with --save-as", path.display());
         }
         replace(&path, text.as_bytes())?;
-        eprintln!("kept as {}", path.display());
+        tell!("kept as {}", path.display());
         if !args.overrides.is_empty() {
-            eprintln!("note: --set is not part of the file; give it again with `ceiling run`");
+            tell!("note: --set is not part of the file; give it again with `ceiling run`");
         }
     }
     let (exit, runs) = carry_out(plan, &args.results.results, Start::Anew, None)?;
     if let (Some(path), [run]) = (&args.json_out, runs.as_slice()) {
-        replace(path, json::render(run)?.as_bytes())?;
+        store::write(path, json::render(run)?.as_bytes())?;
     }
     Ok(exit)
 }

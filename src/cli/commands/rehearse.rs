@@ -27,7 +27,7 @@ pub fn rehearse(args: &RehearseArgs) -> Result<Exit> {
     };
     let rehearsal = rehearse_plan(&plan, args.seeds.get())?;
     match args.format {
-        RehearseFormat::Json => println!("{}", serde_json::to_string_pretty(&rehearsal)?),
+        RehearseFormat::Json => say!("{}", serde_json::to_string_pretty(&rehearsal)?),
         RehearseFormat::Table => print_tables(&rehearsal),
     }
     Ok(Exit::Done)
@@ -73,7 +73,7 @@ fn print_tables(rehearsal: &Rehearsal) {
             percent(cell.undecided),
         ]
     });
-    println!("{}", show(&Table { head, rows: cells.collect() }));
+    say!("{}", show(&Table { head, rows: cells.collect() }));
     let head = [
         "ladder",
         "probes",
@@ -94,6 +94,6 @@ fn print_tables(rehearsal: &Rehearsal) {
             percent(ladder.reference.coverage),
         ]
     });
-    println!("{}", show(&Table { head: head.map(str::to_owned).to_vec(), rows: ladders.collect() }));
-    println!("means over {} seeds; the reference is ramp and bisection, each SLA on its own", rehearsal.seeds);
+    say!("{}", show(&Table { head: head.map(str::to_owned).to_vec(), rows: ladders.collect() }));
+    say!("means over {} seeds; the reference is ramp and bisection, each SLA on its own", rehearsal.seeds);
 }

@@ -1,16 +1,15 @@
 //! `ceiling report RUN`
 
-use std::io::Write;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ceiling_core::record::Run;
 
 use super::pattern::Pattern;
 use crate::args::{ReportArgs, ReportFormat};
 use crate::batch::refresh_or_warn;
 use crate::exit::Exit;
+use crate::output;
 use crate::report::{csv, html, json, markdown};
-use crate::store::{Finder, LogTails, complete_requests, log_tails, replace};
+use crate::store::{self, Finder, LogTails, complete_requests, log_tails};
 
 /// Prints a run, or writes it to a file.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
@@ -25,7 +24,7 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
     if let Some(directory) = found.directory()
         && let Err(error) = complete_requests(directory, &run)
     {
-        eprintln!("warning: the table of requests is not up to date: {error:#}");
+        tell!("warning: the table of requests is not up to date: {error:#}");
     }
     let logs = found.directory().map_or_else(LogTails::default, |directory| log_tails(directory, &run));
     if let Some(pattern) = &args.only {
@@ -38,8 +37,8 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
         ReportFormat::Html => html::render(&run, &logs),
     };
     match &args.output {
-        Some(path) => replace(path, text.as_bytes())?,
-        None => std::io::stdout().write_all(text.as_bytes()).context("cannot write to the standard output")?,
+        Some(path) => store::write(path, text.as_bytes())?,
+        None => output::text(&text),
     }
     Ok(Exit::Done)
 }

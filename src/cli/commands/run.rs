@@ -42,7 +42,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let real_engines = real_engines(plan);
     if real_engines > 1 {
         // A single engine says so itself, before it loads anything; of several, the last might say so at dawn.
-        eprintln!("asking vLLM about {real_engines} engine configurations");
+        tell!("asking vLLM about {real_engines} engine configurations");
         if is_refused(&planned, &WorkerLibrary::find()?, &|_, _| {})? {
             return Ok(Exit::Usage);
         }

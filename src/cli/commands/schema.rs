@@ -18,12 +18,12 @@ pub fn schema(args: &SchemaArgs) -> Result<Exit> {
             continue;
         }
         if args.check {
-            eprintln!("{} is stale: write it with `ceiling schema`", path.display());
+            tell!("{} is stale: write it with `ceiling schema`", path.display());
             stale = true;
         } else {
             std::fs::create_dir_all(&args.directory)?;
             replace(&path, text.as_bytes())?;
-            println!("{}", path.display());
+            say!("{}", path.display());
         }
     }
     Ok(if stale { Exit::Failed } else { Exit::Done })

@@ -1,6 +1,6 @@
-//! Replaces a file as a whole: a reader sees the old content or the new, never a part.
+//! Writes files so that a reader sees the old content or the new, never a part.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -9,6 +9,23 @@ use anyhow::{Context, Result};
 /// Replaces `path` by `content`, which is on the disk when this returns.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     replace_by(path, |file| Ok(file.write_all(content)?))
+}
+
+/// Writes where somebody asked for it. A file is replaced as a whole, the one that a link points to too; a pipe or a device is written
+/// to, and stays what it is.
+pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    match path.metadata() {
+        Ok(there) if !there.is_file() => {
+            let write = || OpenOptions::new().write(true).open(path)?.write_all(content);
+            write().with_context(|| format!("cannot write {}", path.display()))
+        }
+        Ok(_) => replace(&path.canonicalize()?, content),
+        // What is not there is made; of a link that points nowhere, the place that it points to.
+        Err(_) => match path.read_link() {
+            Ok(target) => write(&path.parent().unwrap_or(Path::new("")).join(target), content),
+            Err(_) => replace(path, content),
+        },
+    }
 }
 
 /// Replaces `path` by what is written, which is on the disk when this returns.

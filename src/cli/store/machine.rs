@@ -37,7 +37,7 @@ fn git_state(results: &Path) -> Option<Git> {
         None => Ok(None),
     });
     state.unwrap_or_else(|error| {
-        eprintln!("warning: the run will not say at which commit it was recorded: {error:#}");
+        tell!("warning: the run will not say at which commit it was recorded: {error:#}");
         None
     })
 }

@@ -77,6 +77,7 @@ fn open(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
     }
     let (mut replay, mut failures, mut notes) = (Replay::new(plan), Vec::new(), Vec::new());
     let (mut first, mut known) = (None, HashSet::new());
+    let planned: HashSet<Key> = plan.cells.iter().map(|cell| cell.key).collect();
     let mut books: Vec<Option<Reopened>> = Vec::new();
     for head in &plan.experiments {
         let Some(directory) = RunDir::find(results, &head.name, run_id) else {
@@ -89,7 +90,11 @@ fn open(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
         if run.experiment.digest != head.digest {
             notes.push(format!("{} is not as it was: cells that changed are measured again", head.name));
         }
+        let mut left_out: HashSet<Key> = HashSet::new();
         let take = |line: Key, entry: Entry| {
+            if let Entry::Answered { cells, .. } = &entry {
+                left_out.extend(cells.iter().filter(|cell| !planned.contains(cell)));
+            }
             // What belongs to several experiments stands in the journal of each.
             if !known.contains(&line) {
                 failures.extend(Some(&entry).filter(|entry| matches!(entry, Entry::LadderFailed { .. })).cloned());
@@ -97,6 +102,14 @@ fn open(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
             }
         };
         let reopened = reopen(directory, lock, run_id, sync(plan), take, &mut notes)?;
+        if !left_out.is_empty() {
+            notes.push(format!(
+                "{}: {} cells that were measured are not part of it any more, and are left out of what is published; the journal keeps \
+                 them for when the file and --set are as they were",
+                head.name,
+                left_out.len()
+            ));
+        }
         known.extend(reopened.lines.iter().map(|(line, _)| *line));
         books.push(Some(reopened));
         first.get_or_insert(run);
@@ -143,7 +156,10 @@ fn reopen(
     let whole_bytes = journal.whole_bytes();
     let lost = journal.lost_lines()?;
     if lost > 0 {
-        notes.push(format!("{}: {lost} damaged lines at the end were dropped", path.display()));
+        notes.push(match lost {
+            1 => format!("{}: its last line is damaged, and was dropped", path.display()),
+            _ => format!("{}: a line is damaged; it and the {} after it were dropped", path.display(), lost - 1),
+        });
     }
     let journal = Journal::reopen(&path, whole_bytes, sync)?;
     let digests = lines.iter().map(|(line, _)| *line).collect();

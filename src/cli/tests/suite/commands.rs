@@ -39,6 +39,105 @@ fn validate(schema: &str, value: &Value) {
     assert!(errors.is_empty(), "{errors:#?}");
 }
 
+/// A pipe that nobody reads any more.
+fn closed() -> std::io::PipeWriter {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer
+}
+
+#[test]
+fn a_reader_that_stops_reading_ends_nothing() {
+    let place = simulated();
+    let mut run = place.ceiling(&["run", "sim.toml"]);
+    assert_eq!(run.stdout(closed()).stderr(closed()).status().unwrap().code(), Some(0));
+    assert_eq!(place.run_json()["status"], "complete");
+    let rehearse = ["rehearse", "sim.toml", "--seeds", "2"];
+    let commands: [&[&str]; 7] = [
+        &["plan", "sim.toml"],
+        &["check", "sim.toml"],
+        &["list"],
+        &["report", "latest"],
+        &["history", "sim"],
+        &["completions", "bash"],
+        &rehearse,
+    ];
+    for arguments in commands {
+        let status = place.ceiling(arguments).stdout(closed()).stderr(closed()).status().unwrap();
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_could_not_be_printed_is_said_and_what_was_measured_is_kept() {
+    let place = simulated();
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = place.ceiling(&["run", "sim.toml"]).stdout(full()).output().unwrap();
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    assert!(stderr(&run).contains("error: cannot write to the standard output: No space left"), "{}", stderr(&run));
+    assert_eq!(place.run_json()["status"], "complete");
+    let list = place.ceiling(&["list"]).stdout(full()).output().unwrap();
+    assert_eq!(list.status.code(), Some(2), "{}", stderr(&list));
+}
+
+#[test]
+fn a_report_goes_where_a_link_points_and_into_what_is_no_file() {
+    let place = simulated();
+    place.run(&["run", "sim.toml"]);
+    let report = |output: &str| {
+        let written = place.run(&["report", "latest", "--format", "csv", "--output", output]);
+        assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+    };
+    let is_csv = |text: &str| text.starts_with("experiment,run_id,");
+    place.write("old.csv", "old");
+    std::os::unix::fs::symlink("old.csv", place.path("link.csv")).unwrap();
+    std::os::unix::fs::symlink("new.csv", place.path("to-nowhere.csv")).unwrap();
+    for (output, file) in [("link.csv", "old.csv"), ("to-nowhere.csv", "new.csv")] {
+        report(output);
+        assert!(place.path(output).is_symlink());
+        assert!(is_csv(&std::fs::read_to_string(place.path(file)).unwrap()), "{file}");
+    }
+    let pipe = place.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read_to_string(pipe).unwrap()
+    });
+    report("pipe");
+    assert!(is_csv(&reader.join().unwrap()));
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&pipe.metadata().unwrap().file_type()));
+}
+
+#[test]
+fn a_cell_that_is_not_measured_again_is_no_drop_that_is_excluded() {
+    let place = simulated();
+    place.run(&["run", "sim.toml", "--results", "before"]);
+    place.run(&["run", "sim.toml", "--results", "after", "--only", "max_num_seqs=64,*"]);
+    let only = |results: &str| {
+        let mut found = glob::glob(&format!("{}/sim/*/run.json", place.path(results).display())).unwrap();
+        found.next().unwrap().unwrap().display().to_string()
+    };
+    let diff = |before: &str, after: &str| {
+        let (before, after) = (only(before), only(after));
+        place.run(&["diff", &before, &after, "--threshold", "50%", "--fail-on", "regression"]).status.code()
+    };
+    assert_eq!((diff("before", "before"), diff("before", "after")), (Some(0), Some(3)));
+}
+
+#[test]
+fn answers_that_are_no_part_of_a_resumed_run_any_more_are_counted() {
+    let place = simulated();
+    place.run(&["run", "sim.toml"]);
+    let id = place.run_json()["run_id"].as_str().unwrap().to_owned();
+    let resume = |set: &[&str]| place.run(&[&["run", "sim.toml", "--resume", &id], set].concat());
+    let fewer = resume(&["--set", "sla.ttft=[\"1s\"]"]);
+    assert_eq!(fewer.status.code(), Some(0), "{}", stderr(&fewer));
+    assert!(stderr(&fewer).contains("2 cells that were measured are not part of it any more"), "{}", stderr(&fewer));
+    assert_eq!(place.run_json()["cells"].as_array().unwrap().len(), 2);
+    let again = resume(&[]);
+    assert!(!stderr(&again).contains("not part of it"), "{}", stderr(&again));
+    assert_eq!(place.run_json()["cells"].as_array().unwrap().len(), 4);
+}
+
 #[test]
 fn a_doctor_names_what_is_there_and_what_to_do() {
     let place = Workplace::new();

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use crate::support::{
@@ -225,19 +225,23 @@ fn a_worker_that_babbles_is_ended() {
     assert_nothing_is_left(&place);
 }
 
+/// Starts a run whose worker falls silent in its third probe, and waits for that; SIGHUP is as `env` is told.
+fn begin_silent(place: &Workplace, hangups: &str) -> std::process::Child {
+    let run = place.ceiling(&["run", "fake.toml"]);
+    let mut command = std::process::Command::new("env");
+    command.arg(hangups).arg(run.get_program()).args(run.get_args()).current_dir(place.path("."));
+    let child = command.env("CEILING_WORKER", place.path("libceiling_worker.so")).stdin(Stdio::null()).spawn().unwrap();
+    let log = || glob::glob(&format!("{}/*/*/logs/*.log", place.path("results").display())).unwrap().next();
+    let is_silent = || log().is_some_and(|log| std::fs::read_to_string(log.unwrap()).unwrap().contains("silent now"));
+    wait_until("the third probe runs", Duration::from_secs(20), is_silent);
+    child
+}
+
 #[test]
 fn signals_end_a_run_at_once_and_keep_what_was_measured() {
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let place = workplace("falls-silent", "");
-        let mut child = place
-            .ceiling(&["run", "fake.toml"])
-            .env("CEILING_WORKER", place.path("libceiling_worker.so"))
-            .spawn()
-            .unwrap();
-        let log = || glob::glob(&format!("{}/*/*/logs/*.log", place.path("results").display())).unwrap().next();
-        let is_silent =
-            || log().is_some_and(|log| std::fs::read_to_string(log.unwrap()).unwrap().contains("silent now"));
-        wait_until("the third probe runs", Duration::from_secs(20), is_silent);
+        let mut child = begin_silent(&place, "--default-signal=HUP");
         send(signal, child.id().into());
         let status = wait_for(&mut child, Duration::from_secs(15));
         assert_eq!(status.code(), Some(130), "{signal}");
@@ -246,6 +250,21 @@ fn signals_end_a_run_at_once_and_keep_what_was_measured() {
         assert_eq!(run["ladders"][0]["probes"].as_array().unwrap().len(), 2);
         assert_nothing_is_left(&place);
     }
+}
+
+#[test]
+fn a_run_under_nohup_goes_on_when_the_terminal_is_gone() {
+    let place = workplace("falls-silent", "");
+    let mut child = begin_silent(&place, "--ignore-signal=HUP");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let has_hangup = |mask: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(mask)).unwrap();
+        u64::from_str_radix(line.trim(), 16).unwrap() & 1 == 1
+    };
+    assert_eq!((has_hangup("SigIgn:"), has_hangup("SigCgt:")), (true, false));
+    send(Signal::SIGTERM, child.id().into());
+    assert_eq!(wait_for(&mut child, Duration::from_secs(15)).code(), Some(130));
+    assert_nothing_is_left(&place);
 }
 
 #[test]
@@ -354,7 +373,7 @@ fn a_torn_journal_costs_the_torn_entry_only() {
     behave(&place, "well");
     let output = run_with(&place, &["--resume"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains("1 damaged line"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("its last line is damaged, and was dropped"), "{}", stderr(&output));
     assert_eq!(levels(&place.run_json())[..4], [1, 2, 4, 8]);
 }
 
