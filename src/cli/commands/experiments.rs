@@ -38,5 +38,8 @@ pub fn plan_files(paths: &[PathBuf], overrides: &[String], files: &dyn Files) ->
 
 /// Shows people what is wrong, and where.
 pub fn print_faults(faults: &Faults) {
-    output::aside(&faults.render(std::io::stderr().is_terminal()));
+    // See https://no-color.org; a dumb terminal shows what would set a colour.
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_plain = is_set("NO_COLOR") || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    output::aside(&faults.render(std::io::stderr().is_terminal() && !is_plain));
 }

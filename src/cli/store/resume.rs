@@ -32,8 +32,12 @@ pub struct Resumed {
 
 /// Goes on with a run. An experiment that it did not have begins now.
 pub fn resume(plan: Arc<Plan>, results: &Path, run_id: &str, provenance: &Provenance) -> Result<Resumed> {
-    let Opened { books, mut replay, mut notes, heading, .. } = open(&plan, results, run_id)?;
+    let Opened { books, mut replay, mut notes, mut heading, .. } = open(&plan, results, run_id)?;
     notes.extend(changed(&heading.provenance, provenance));
+    if let (Some(before), Some(now)) = (&mut heading.provenance.git, &provenance.git) {
+        // Not all of it was recorded at the commit that it names.
+        before.dirty |= now.dirty || now.commit != before.commit;
+    }
     let mut ledger = Ledger::open(plan, books, std::mem::take(&mut replay.state), heading);
     // Going on need not wait for what takes long in a large run.
     ledger.unpublished.extend(0..ledger.books.len());

@@ -56,7 +56,7 @@ impl FromNode for ExperimentName {
         let Value::String(text) = &node.value else { return wrong_type(node, "a name", found) };
         let name = Self::new(text);
         if name.is_none() {
-            let label = "expected at most 100 letters, digits, `.`, `_` or `-`, not beginning with a dot";
+            let label = "expected at most 100 ASCII letters, digits, `.`, `_` or `-`, not beginning with a dot";
             let fault = Fault::new(node.at, format!("{} is not a name", node.describe()), label);
             found.push(fault.help("the name becomes that of a directory under results/"));
         }

@@ -41,8 +41,12 @@ fn setting(text: &str, sources: &mut Sources, found: &mut Found) -> Option<Setti
             return single(&table, source, text, found).map(|setting| Setting { node, ..setting });
         }
     }
-    let at = Span { source, start: 0, end: text.len() as u32 };
-    let fault = Fault::new(at, "this sets nothing", "expected path=value, with a value in TOML");
+    let value_at = text.find('=').map(|equals| equals + 1).filter(|at| !text[*at..].trim().is_empty());
+    let at = Span { source, start: value_at.unwrap_or(0) as u32, end: text.len() as u32 };
+    let fault = match value_at {
+        Some(_) => Fault::new(at, "this is no value of TOML", "in a list, and with spaces, text has quotes around it"),
+        None => Fault::new(at, "this sets nothing", "expected path=value, with a value in TOML"),
+    };
     found.push(fault.help("for example --set engine.max_num_seqs=64 or --set 'sla.ttft=[\"1s\", \"5s\"]'"));
     None
 }

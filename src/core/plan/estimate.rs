@@ -76,8 +76,14 @@ pub fn estimate(plan: &Plan, earlier: &Measurements) -> Estimate {
         Some(seconds) => Guess { seconds: *seconds, basis: Basis::Measured },
         None => Guess { seconds: Seconds::new(rule).unwrap_or(Seconds::ZERO), basis: Basis::Rule },
     };
-    let load = |group: &EngineGroup| guess(earlier.loads.get(&group.key), load_seconds(group));
-    let ladder = |ladder: &Ladder| guess(earlier.ladders.get(&ladder.key), ladder_seconds(plan, ladder));
+    // What was measured of a simulated engine are seconds of its own clock.
+    let is_real = |group: &EngineGroup| matches!(*group.engine, Engine::Vllm(_));
+    let load =
+        |group: &EngineGroup| guess(earlier.loads.get(&group.key).filter(|_| is_real(group)), load_seconds(group));
+    let ladder = |ladder: &Ladder| {
+        let measured = earlier.ladders.get(&ladder.key).filter(|_| is_real(&plan.groups[ladder.group]));
+        guess(measured, ladder_seconds(plan, ladder))
+    };
     Estimate { loads: plan.groups.iter().map(load).collect(), ladders: plan.ladders.iter().map(ladder).collect() }
 }
 
@@ -156,7 +162,15 @@ mod tests {
 
     #[test]
     fn a_simulation_takes_no_time() {
-        let (_, estimate) = of("engine.kind = \"sim\"", &Measurements::default());
-        assert_eq!(estimate.total(), Seconds::ZERO);
+        let (plan, _) = of("engine.kind = \"sim\"", &Measurements::default());
+        let seconds = Seconds::new(90.0).unwrap();
+        let earlier = Measurements {
+            loads: [(plan.groups[0].key, seconds)].into(),
+            ladders: [(plan.ladders[0].key, seconds)].into(),
+        };
+        for earlier in [Measurements::default(), earlier] {
+            let (_, estimate) = of("engine.kind = \"sim\"", &earlier);
+            assert_eq!(estimate.total(), Seconds::ZERO);
+        }
     }
 }

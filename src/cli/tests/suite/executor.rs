@@ -285,6 +285,9 @@ fn a_deadline_leaves_what_would_not_end_in_time_for_another_time() {
     let whole = place.run_json();
     assert_eq!(statuses(&whole), ["found", "found"]);
     assert!(whole["cells"][0].get("left").is_none(), "{whole}");
+    // What a run measured is what the next plan expects.
+    let plan = place.run(&["plan", "fake.toml"]);
+    assert!(stdout(&plan).contains("estimate: what earlier runs took"), "{}", stdout(&plan));
 }
 
 #[test]

@@ -168,3 +168,25 @@ fn results_and_other_directories_do_not_make_a_tree_dirty() {
     let elsewhere = tempfile::tempdir().unwrap();
     assert!(dirty(".", elsewhere.path().to_str().unwrap()), "results outside of the repository");
 }
+
+#[test]
+fn a_run_that_was_resumed_at_another_commit_was_recorded_at_none() {
+    let repository = Repository::new(&[40_000]);
+    let run = repository.runs().pop().unwrap();
+    let id = run.file_name().unwrap().to_str().unwrap().to_owned();
+    let is_dirty = || {
+        let text = std::fs::read_to_string(run.join("run.json")).unwrap();
+        let run: serde_json::Value = serde_json::from_str(&text).unwrap();
+        run["provenance"]["git"]["dirty"].as_bool().unwrap()
+    };
+    // Its journal says what the run is called.
+    let journal = run.join("journal.jsonl");
+    let named = std::fs::read_to_string(&journal).unwrap();
+    let first: serde_json::Value = serde_json::from_str(named.lines().next().unwrap()).unwrap();
+    std::fs::write(&journal, named.replace(first["run_id"].as_str().unwrap(), &id)).unwrap();
+    assert!(!is_dirty());
+    let resumed = repository.place.run(&["run", "sim.toml", "--resume", &id]);
+    assert_eq!(code(&resumed), 0, "{}", stderr(&resumed));
+    assert!(stderr(&resumed).contains("note: commit was"), "{}", stderr(&resumed));
+    assert!(is_dirty());
+}
