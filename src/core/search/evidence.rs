@@ -260,8 +260,9 @@ impl Evidence {
         self.load == Load::Burst && !self.seen.iter().any(shows)
     }
 
-    /// Whether an engine that fails enough requests to matter to an SLA would all but surely have failed one by now, or no number of
-    /// requests would show it, since no failure is allowed. Under a sustained load fewer matter than it allows, since they change how the others fare, and bursts that show them cost little beside it.
+    /// Whether an engine that fails enough requests to matter to an SLA would all but surely have failed one by now, or no number of requests
+    /// would show it, since no failure is allowed. Under a sustained load fewer matter than it allows, since they change how the others
+    /// fare, and bursts that show them cost little beside it.
     pub fn would_have_failed(&self, sla: usize) -> bool {
         let Answered { requests, errors } = self.seen.iter().map(|seen| seen.probe.answered).sum();
         let part = if self.load == Load::Sustained { MATTERS_SUSTAINED } else { MATTERS };

@@ -24,6 +24,7 @@ mod offsets;
 mod pace;
 mod seen;
 mod spending;
+mod split;
 mod stall;
 mod stand_in;
 mod steps;

@@ -24,26 +24,15 @@ use std::collections::BTreeMap;
 
 use crate::stats::variance_slices;
 
-use super::belief::{Belief, Standing, View, noise};
+use super::belief::{Belief, Standing, View};
+use super::split::{Split, likely};
 
 /// Ranks at which the curve is followed differ by at least this factor.
 const KNOT_RATIO: f64 = 1.15;
-/// Odds of drift against noise in the variance of the first step, as natural logarithms: up to where steps differ by a thousandth of
-/// what probes do, and beyond where that is the likeliest.
-const LOG_ODDS: [f64; 14] = [13.8, 11.5, 9.2, 6.9, 4.6, 2.2, 1.1, 0.2, -0.6, -1.4, -2.2, -3.2, -4.4, -5.8];
-const MOST_LOG_ODDS: f64 = 21.0;
-/// Splits are looked at closely where the misfit (see [`Fit::misfit`]) bends by more than this from one to the next.
-const BENT: f64 = 4.0;
-/// But no more closely than this, in their odds.
-const CLOSEST: f64 = 0.05;
-/// Splits less likely than the likeliest by this factor are not kept.
-const UNLIKELY: f64 = 0.02;
 /// Values that the variance of each split may have.
 const VARIANCES: usize = 6;
 /// Relative spread below which a machine does not drift at all. No real clock is as steady as that.
 const STEADY: f64 = 1e-7;
-/// Nor is one step as like the other as this.
-const LEAST_NOISE: f64 = 1e-5;
 
 /// The pace of the machine, from all the probes of a ladder.
 #[derive(Clone, Debug)]
@@ -51,7 +40,7 @@ pub(super) struct Pace {
     /// What is compared, first ranks and then sizes, each ascending.
     knots: Vec<Knot>,
     /// The splits that are kept.
-    fits: Vec<Fit>,
+    splits: Vec<Split>,
     /// The weight of each: together 1.
     weights: Vec<f64>,
     beliefs: Vec<Belief>,
@@ -69,7 +58,7 @@ pub(super) enum Opening<'a> {
 
 /// What is compared between probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knot {
+pub(super) enum Knot {
     /// The time of this rank.
     Rank(u32),
     /// The time of a burst of this size that one step serves whole.
@@ -77,7 +66,7 @@ enum Knot {
 }
 
 impl Knot {
-    fn rank(self) -> u32 {
+    pub fn rank(self) -> u32 {
         match self {
             Self::Rank(rank) | Self::Size(rank) => rank,
         }
@@ -101,24 +90,19 @@ impl Pace {
         if data.knots.is_empty() {
             return None;
         }
-        let (fits, weights) = if data.is_steady() {
-            // What is left is how times were rounded.
-            (vec![Fit { scale: 0.0, ..Fit::new(&data, 0.0) }], vec![1.0])
-        } else {
-            splits(&data)
-        };
-        let beliefs = fits.iter().zip(&weights).enumerate().flat_map(|(at, (fit, weight))| {
-            let slices = variance_slices(fit.degrees, VARIANCES).into_iter();
+        let (splits, weights) = if data.is_steady() { (vec![Split::of_none(&data)], vec![1.0]) } else { likely(&data) };
+        let beliefs = splits.iter().zip(&weights).enumerate().flat_map(|(at, (split, weight))| {
+            let slices = variance_slices(split.degrees, VARIANCES).into_iter();
             slices.map(move |factor| Belief {
                 weight: weight / VARIANCES as f64,
                 view: at,
-                scale: fit.scale * factor,
-                drift_part: fit.drift_part,
-                first_step: fit.first_step,
+                scale: split.scale * factor,
+                drift_part: split.drift_part,
+                first_step: split.first_step,
             })
         });
         let beliefs = beliefs.collect();
-        Some(Self { beliefs, probes: data.compared(), knots: data.knots, weights, fits })
+        Some(Self { beliefs, probes: data.compared(), knots: data.knots, weights, splits })
     }
 
     /// Probes that it was estimated from, those aside to which there is no other to compare.
@@ -143,7 +127,7 @@ impl Pace {
 
     /// Logarithm of the time of a knot, in the middle.
     fn curve(&self, knot: usize) -> f64 {
-        self.fits.iter().zip(&self.weights).map(|(fit, weight)| fit.curve[knot] * weight).sum()
+        self.splits.iter().zip(&self.weights).map(|(split, weight)| split.curve[knot] * weight).sum()
     }
 
     /// All the ways the machine may be; their weights add up to 1.
@@ -153,13 +137,13 @@ impl Pace {
 
     /// Whether the machine shows no spread at all, in as many probes as it takes to see one.
     pub fn is_steady(&self) -> bool {
-        self.probes >= 2 && self.fits.iter().all(|fit| fit.scale == 0.0)
+        self.probes >= 2 && self.splits.iter().all(|split| split.scale == 0.0)
     }
 
     /// How a probe of `concurrency` requests stands whose first tokens came so, with a view to what is judged of it.
     pub fn standing(&self, opening: Opening, concurrency: u32, judged: Judged) -> Standing {
         if self.is_steady() {
-            return Standing { slower: 0.0, views: vec![View::default(); self.fits.len()] };
+            return Standing { slower: 0.0, views: vec![View::default(); self.splits.len()] };
         }
         let shown = match opening {
             Opening::Steps(times) => {
@@ -174,20 +158,22 @@ impl Pace {
             }
         };
         let Some((knot, time)) = shown else {
-            let view = |fit: &Fit| View { offset: 0.0, shared: 0.0, own: fit.variance(concurrency) };
-            return Standing { slower: 0.0, views: self.fits.iter().map(view).collect() };
+            let view = |split: &Split| View { offset: 0.0, shared: 0.0, own: split.variance(concurrency) };
+            return Standing { slower: 0.0, views: self.splits.iter().map(view).collect() };
         };
         let (rank, time) = (self.knots[knot].rank(), time.ln());
-        let views = self.fits.iter().map(|fit| {
-            let (slower, noise) = (time - fit.curve[knot], fit.noise(rank));
-            let shared = fit.uncertainty[knot];
+        let views = self.splits.iter().map(|split| {
+            let (slower, noise) = (time - split.curve[knot], split.noise(rank));
+            let shared = split.uncertainty[knot];
             match judged {
-                Judged::FirstTokens => View { offset: slower, shared, own: (noise - fit.noise(concurrency)).max(0.0) },
+                Judged::FirstTokens => {
+                    View { offset: slower, shared, own: (noise - split.noise(concurrency)).max(0.0) }
+                }
                 // The noise of the opening is not in what came later: only its drift is, as far as the two can be told
                 // apart.
                 Judged::Later => {
-                    let part = fit.drift_part / (fit.drift_part + noise);
-                    let own = fit.drift_part * (1.0 - part) + noise;
+                    let part = split.drift_part / (split.drift_part + noise);
+                    let own = split.drift_part * (1.0 - part) + noise;
                     View { offset: slower * part, shared: shared * part * part, own }
                 }
             }
@@ -204,65 +190,27 @@ impl Pace {
         let off = |knot: &usize| (f64::from(self.knots[*knot].rank()) / f64::from(rank)).ln().abs();
         let nearest = || (0..self.knots.len()).min_by(|a, b| off(a).total_cmp(&off(b)));
         let knot = knot.or_else(nearest).unwrap_or(0);
-        let noise_between = |fit: &Fit| (fit.noise(self.knots[knot].rank()) - fit.noise(rank)).abs();
+        let noise_between = |split: &Split| (split.noise(self.knots[knot].rank()) - split.noise(rank)).abs();
         let mean = self.curve(knot);
-        let view = |fit: &Fit| View {
+        let view = |split: &Split| View {
             // A faster curve is a probe that was slower than it.
-            offset: mean - fit.curve[knot],
-            shared: fit.uncertainty[knot],
-            own: noise_between(fit),
+            offset: mean - split.curve[knot],
+            shared: split.uncertainty[knot],
+            own: noise_between(split),
         };
-        Standing { slower: 0.0, views: self.fits.iter().map(view).collect() }
+        Standing { slower: 0.0, views: self.splits.iter().map(view).collect() }
     }
-}
-
-/// The splits that are likely enough, and the weight of each: its likelihood, times how many it stands for.
-fn splits(data: &Data) -> (Vec<Fit>, Vec<f64>) {
-    let mut fits: Vec<Fit> = LOG_ODDS.iter().map(|odds| Fit::new(data, *odds)).collect();
-    let likeliest =
-        |fits: &[Fit]| (0..fits.len()).min_by(|a, b| fits[*a].misfit.total_cmp(&fits[*b].misfit)).unwrap_or(0);
-    while likeliest(&fits) == 0 && fits[0].log_odds < MOST_LOG_ODDS {
-        fits.insert(0, Fit::new(data, fits[0].log_odds + 2.3));
-    }
-    loop {
-        let at = likeliest(&fits);
-        let (Some(before), Some(after)) = (at.checked_sub(1), Some(at + 1).filter(|after| *after < fits.len())) else {
-            break;
-        };
-        let bend = fits[before].misfit + fits[after].misfit - 2.0 * fits[at].misfit;
-        let gap = (fits[before].log_odds - fits[at].log_odds).min(fits[at].log_odds - fits[after].log_odds);
-        if bend < BENT || gap < CLOSEST {
-            break;
-        }
-        let between = |a: usize, b: usize| Fit::new(data, f64::midpoint(fits[a].log_odds, fits[b].log_odds));
-        let (upper, lower) = (between(before, at), between(at, after));
-        fits.insert(after, lower);
-        fits.insert(at, upper);
-    }
-    let least = fits[likeliest(&fits)].misfit;
-    let gap = |at: usize| fits.get(at + 1).map(|next| fits[at].log_odds - next.log_odds);
-    let weigh = |at: usize| {
-        let (above, below) = (at.checked_sub(1).and_then(gap), gap(at));
-        let stands_for = (above.or(below).unwrap_or(1.0) + below.or(above).unwrap_or(1.0)) / 2.0;
-        (-(fits[at].misfit - least) / 2.0).exp() * stands_for
-    };
-    let weights: Vec<f64> = (0..fits.len()).map(weigh).collect();
-    let most = weights.iter().copied().fold(0.0, f64::max);
-    let (fits, weights): (Vec<Fit>, Vec<f64>) =
-        fits.into_iter().zip(weights).filter(|(_, weight)| *weight > UNLIKELY * most).unzip();
-    let total: f64 = weights.iter().sum();
-    (fits, weights.into_iter().map(|weight| weight / total).collect())
 }
 
 /// What the probes show, as logarithms of times.
-struct Data {
-    knots: Vec<Knot>,
+pub(super) struct Data {
+    pub knots: Vec<Knot>,
     /// Of each probe that shows ranks, those of the first of them.
-    ranks: Vec<Vec<f64>>,
+    pub ranks: Vec<Vec<f64>>,
     /// By size, of each burst of this size.
-    sizes: Vec<Vec<f64>>,
+    pub sizes: Vec<Vec<f64>>,
     /// Prompts of a full step.
-    first_step: f64,
+    pub first_step: f64,
 }
 
 impl Data {
@@ -320,97 +268,6 @@ fn followed(probes: &[&[f64]]) -> Vec<u32> {
         }
     }
     ranks
-}
-
-/// The estimate for one split of the variance. Variances are parts of the scale.
-#[derive(Clone, Debug)]
-struct Fit {
-    log_odds: f64,
-    drift_part: f64,
-    first_step: f64,
-    /// Logarithm of the time of each knot.
-    curve: Vec<f64>,
-    /// Variance of each value of the curve.
-    uncertainty: Vec<f64>,
-    /// Variance of the logarithm of the time of the first step, and the degrees of freedom that it was estimated with.
-    scale: f64,
-    degrees: f64,
-    /// Minus twice the restricted log-likelihood, up to a constant.
-    misfit: f64,
-}
-
-impl Fit {
-    fn new(data: &Data, log_odds: f64) -> Self {
-        let first_step = data.first_step;
-        let drift_part = 1.0 / (1.0 + (-log_odds).exp());
-        let noise = |rank: u32| noise(drift_part, first_step, rank);
-        let (ranks, sizes) = data.knots.split_at(data.knots.len() - data.sizes.len());
-        let root = cholesky(ranks.len(), |a, b| drift_part + noise(ranks[a].rank().max(ranks[b].rank())));
-        let white: Vec<Vec<f64>> = data.ranks.iter().map(|values| forward(&root, values)).collect();
-        let mut means = vec![0.0; ranks.len()];
-        let mut counts = vec![0.0; ranks.len()];
-        for values in &white {
-            for (knot, value) in values.iter().enumerate() {
-                means[knot] += value;
-                counts[knot] += 1.0;
-            }
-        }
-        means.iter_mut().zip(&counts).for_each(|(mean, count)| *mean /= count);
-        // Beyond the first knot, what differs is noise.
-        let least = |knot: usize| if knot == 0 { 0.0 } else { (LEAST_NOISE / root[knot][knot]).powi(2) };
-        let square = |(knot, value): (usize, &f64)| (value - means[knot]).powi(2).max(least(knot));
-        let mut squares: f64 = white.iter().flat_map(|values| values.iter().enumerate().map(square)).sum();
-        let row = |knot: usize| &root[knot][..=knot];
-        let mut curve: Vec<f64> =
-            (0..ranks.len()).map(|knot| row(knot).iter().zip(&means).map(|(c, mean)| c * mean).sum()).collect();
-        let variance = |knot: usize| row(knot).iter().zip(&counts).map(|(c, count)| c * c / count).sum::<f64>();
-        let mut uncertainty: Vec<f64> = (0..ranks.len()).map(variance).collect();
-        let mut volume: f64 = (0..ranks.len()).map(|knot| (counts[knot] - 1.0) * 2.0 * root[knot][knot].ln()).sum();
-        for (size, times) in sizes.iter().zip(&data.sizes) {
-            let (count, variance) = (times.len() as f64, drift_part + noise(size.rank()));
-            let mean = times.iter().sum::<f64>() / count;
-            squares += times.iter().map(|time| (time - mean) * (time - mean)).sum::<f64>() / variance;
-            volume += (count - 1.0) * variance.ln();
-            curve.push(mean);
-            uncertainty.push(variance / count);
-            counts.push(count);
-        }
-        let degrees = counts.iter().map(|count| count - 1.0).sum::<f64>();
-        let scale = if degrees > 0.0 { squares / degrees } else { 0.0 };
-        let misfit = degrees * scale.max(f64::MIN_POSITIVE).ln() + volume;
-        Self { log_odds, drift_part, first_step, curve, uncertainty, scale, degrees, misfit }
-    }
-
-    fn noise(&self, rank: u32) -> f64 {
-        noise(self.drift_part, self.first_step, rank)
-    }
-
-    fn variance(&self, rank: u32) -> f64 {
-        self.drift_part + self.noise(rank)
-    }
-}
-
-/// The lower triangular root of a positive definite matrix.
-fn cholesky(size: usize, entry: impl Fn(usize, usize) -> f64) -> Vec<Vec<f64>> {
-    let mut root = vec![vec![0.0; size]; size];
-    for row in 0..size {
-        for column in 0..=row {
-            let below: f64 = (0..column).map(|k| root[row][k] * root[column][k]).sum();
-            let rest = entry(row, column) - below;
-            root[row][column] = if row == column { rest.max(1e-14).sqrt() } else { rest / root[column][column] };
-        }
-    }
-    root
-}
-
-/// Solves `root x = values` for as many rows as there are values.
-fn forward(root: &[Vec<f64>], values: &[f64]) -> Vec<f64> {
-    let mut solved: Vec<f64> = Vec::with_capacity(values.len());
-    for (row, value) in values.iter().enumerate() {
-        let known: f64 = solved.iter().zip(&root[row]).map(|(x, c)| x * c).sum();
-        solved.push((value - known) / root[row][row]);
-    }
-    solved
 }
 
 #[cfg(test)]

@@ -164,6 +164,7 @@ fn published() -> Vec<Case> {
             cases.push(case(&format!("{noise} sustained"), Load::Sustained, engine, slas, resolution));
         }
         let noisy = SimEngine { probe_drift: 0.03, step_noise: 0.05, ..base };
+        cases.push(case("drift 3% 4x2 to one", Load::Burst, noisy, grids[2].1.clone(), Resolution::Requests(1)));
         let stalling = SimEngine { stall_rate: share(0.05), stall: seconds(5.0), ..noisy };
         cases.push(case("stalls", Load::Burst, stalling, grid(&[2.5], &[0.9]), relative));
         let failing = SimEngine { error_rate: share(0.02), ..noisy };

@@ -168,7 +168,7 @@ fn a_machine_that_only_drifts_is_known_the_better_the_more_it_is_probed() {
     let slas: Vec<Sla> = [0.9, 0.99].iter().flat_map(|rate| [0.5, 1.0, 2.0].map(|ttft| sla(*rate, ttft))).collect();
     let trials = Trials::run(shared, &workload(Load::Burst, 512, 32, 1.0), relative(0.05), &slas, 100);
     for sla in 0..slas.len() {
-        // Two in five at an ok rate of 0.99, where steps are taken to differ by a thousandth, or a tenth, and by nothing in between.
+        // Half of them at an ok rate of 0.99, where steps are taken to differ by a thousandth, or a tenth, and by nothing in between.
         assert!(trials.coverage(sla) >= 0.95, "{sla}: {}", trials.coverage(sla));
     }
     // 2.9, where as much of that as there is between probes is taken for noise.
@@ -209,7 +209,7 @@ fn ceilings_above_the_cap_pay_for_one_probe_and_no_number_of_requests_shows_that
     }
     let ended: Vec<Status> = trials.climbs[0].answers.iter().map(|answer| answer.status).collect();
     assert_eq!(ended, [Status::Found, Status::Found, Status::AboveCap, Status::AboveCap]);
-    // 15, where time is taken to be no object under limits that no burst comes near.
+    // As many probes as a ladder may have, where limits that no burst comes near are taken to be what bounds cost.
     assert!(trials.certificate_ratio() <= 1.5, "{}", trials.certificate_ratio());
 }
 
