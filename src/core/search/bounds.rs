@@ -13,7 +13,7 @@ const GAIN: f64 = 0.4;
 /// Part of the bracket that a probe must take off it to be worth it.
 const NARROWING: f64 = 0.2;
 /// How often a bound that is not there yet is tried for at one level.
-pub(super) const TRIES: usize = 3;
+const TRIES: usize = 3;
 
 /// What stands of one SLA, and what is foretold between it.
 pub(super) struct Bounds<'a> {

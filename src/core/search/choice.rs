@@ -1,7 +1,7 @@
 //! What to probe next, and which brackets stand.
 
 use super::Step;
-use super::bounds::{Bounds, Side, TRIES};
+use super::bounds::{Bounds, Side};
 use super::bracket::{Bracket, FEW};
 use super::evidence::{Evidence, Sight};
 use super::level::Machine;
@@ -28,6 +28,8 @@ const PACE_PART: f64 = 8.0;
 const NARROWING_PART: f64 = 3.0;
 /// Least requests of a pace probe.
 const PACE_LEAST: u32 = 5;
+/// Requests that show whether an engine fails all that it is asked.
+const SEVERAL: u32 = 20;
 /// How much farther out, as a part of it, an upper bound is probed so that it is the lower bound of a laxer SLA too.
 const SHARED: f64 = 0.04;
 /// Bounds that are foretold farther apart than by this part of the ceiling are not probed before the curve has been seen.
@@ -139,7 +141,11 @@ impl<'a> Choice<'a> {
         }
         if sight.needed.hopeless {
             // The engine fails too many requests for any level to pass. What is published is probed.
-            return if evidence.tries(1) < TRIES { Next::Level(1) } else { Next::Settled };
+            return Next::Level(1);
+        }
+        if evidence.fails_all() {
+            // It need not go on like that.
+            return Next::Pace(SEVERAL.min(cap));
         }
         // Look between the bounds that stand.
         let (floor, top) = (bracket.pass.unwrap_or(0), bracket.fail.unwrap_or(cap + 1));

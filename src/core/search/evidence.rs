@@ -131,10 +131,22 @@ impl Evidence {
         if self.takes_as_shown(machine) || judged == Judged::Later { needed } else { needed.with_reserve() }
     }
 
-    /// Whether nothing is set aside for bad luck that no probe has met: where a machine shows no spread, who asks for a number of
-    /// requests is told what it showed.
+    /// Whether nothing is set aside for bad luck that no probe has met: where a machine shows no spread, and no failure and no stall, who asks
+    /// for a number of requests is told what it showed.
     pub fn takes_as_shown(&self, machine: &Machine) -> bool {
-        machine.is_steady() && matches!(self.settings.resolution, Resolution::Requests(_))
+        let is_calm = self.answered().errors == 0 && self.seen.iter().all(|seen| seen.stall.is_none());
+        is_calm && machine.is_steady() && matches!(self.settings.resolution, Resolution::Requests(_))
+    }
+
+    /// Requests that the engine answered.
+    fn answered(&self) -> Answered {
+        self.seen.iter().map(|seen| seen.probe.answered).sum()
+    }
+
+    /// Whether the engine failed whatever it was asked.
+    pub fn fails_all(&self) -> bool {
+        let Answered { requests, errors } = self.answered();
+        requests > 0 && errors == requests
     }
 
     /// What of a probe an SLA judges: later tokens only where limits on them come near to being missed.
@@ -203,7 +215,11 @@ impl Evidence {
     fn sight_as<'a>(&'a self, machine: &'a Machine, sla: usize, judged: Judged) -> Sight<'a> {
         let needed = self.needed(machine, sla, judged);
         let levels = self.levels(machine, sla, judged, &needed);
-        let bracket = Bracket::of(&levels, machine, &needed, self.settings.confidence);
+        let bracket = if needed.hopeless && self.tries(1) > 0 {
+            Bracket { fail: Some(1), ..Bracket::default() }
+        } else {
+            Bracket::of(&levels, machine, &needed, self.settings.confidence)
+        };
         let forecast = self.forecast(machine, sla, judged, needed, &levels);
         let sway = self.sway(forecast.ceiling.max(1), sla, judged, &needed);
         Sight { judged, needed, levels, forecast, bracket, sway }
@@ -264,7 +280,7 @@ impl Evidence {
     /// would show it, since no failure is allowed. Under a sustained load fewer matter than it allows, since they change how the others
     /// fare, and bursts that show them cost little beside it.
     pub fn would_have_failed(&self, sla: usize) -> bool {
-        let Answered { requests, errors } = self.seen.iter().map(|seen| seen.probe.answered).sum();
+        let Answered { requests, errors } = self.answered();
         let part = if self.load == Load::Sustained { MATTERS_SUSTAINED } else { MATTERS };
         let matters = part * (1.0 - self.slas[sla].ok_rate.get());
         let spared = (1.0 - matters).max(0.0);

@@ -24,6 +24,9 @@ pub(super) struct Seen {
     full: usize,
 }
 
+/// What is at least this part of another is like it.
+const LIKE: f64 = 0.5;
+
 impl Seen {
     /// Takes a probe of an engine that admits so many requests at once, where that is known.
     pub fn new(probe: Observation, admitted: Option<u32>) -> Self {
@@ -50,8 +53,15 @@ impl Seen {
         self.arrival * (f64::from(size) - f64::from(self.concurrency()))
     }
 
-    /// Takes another probe into account: where one of two served as many requests much sooner, the other stalled.
+    /// Takes another probe into account: where one of two served as many requests much sooner, the other stalled; where both wait for
+    /// their first token for as long for each of their requests, that is what it takes to take them in, and none stalled.
     pub fn compare(&mut self, other: &Self) {
+        if self.stall.is_some_and(|stall| stall.after == 0) && other.waits_like(self) {
+            self.stall = None;
+            self.opening.clone_from(&self.probe.opening);
+            self.take_arrivals_out(self.arrival);
+            return;
+        }
         let ranks = self.concurrency() as usize;
         let Some(quickest) = other.opening.get(ranks - 1).filter(|_| self.stall.is_none()) else { return };
         self.stall = Stall::beside(&self.opening, self.probe.seconds.get(), *quickest);
@@ -59,6 +69,14 @@ impl Seen {
             self.opening = stall.take_out(&self.opening);
             self.take_arrivals_out(self.arrival);
         }
+    }
+
+    /// Whether it is about as large as another at least, and each of its requests made about as much of the wait for the first token.
+    fn waits_like(&self, other: &Self) -> bool {
+        let each = |seen: &Self| Some(seen.probe.opening.first()? / f64::from(seen.concurrency()));
+        let both = each(self).zip(each(other));
+        f64::from(self.concurrency()) >= LIKE * f64::from(other.concurrency())
+            && both.is_some_and(|(mine, others)| mine >= LIKE * others)
     }
 
     pub fn concurrency(&self) -> u32 {
@@ -255,6 +273,25 @@ mod tests {
         };
         let hopeless = |probes: usize| Needed::of(&vec![first(1); probes], &sla(0.9)).hopeless;
         assert_eq!((hopeless(1), hopeless(3), hopeless(20)), (false, false, true));
+    }
+
+    #[test]
+    fn a_large_burst_that_is_taken_in_for_long_has_not_stalled() {
+        // After 1.5 ms for each request, a step of 10 ms for each; or all at once from the beginning.
+        let burst = |requests: u32, wait: f64| {
+            let mut seen = seen(0, 0.0);
+            seen.probe.concurrency = Concurrency::new(requests).unwrap();
+            seen.probe.opening = (1..=requests).map(|rank| wait + f64::from(rank) * 0.01).collect();
+            Seen::new(seen.probe, None)
+        };
+        let stalls = |wait: f64, other: Seen| {
+            let mut seen = burst(500, wait);
+            assert!(seen.stall.is_some());
+            seen.compare(&other);
+            seen.stall.is_some()
+        };
+        assert!(!stalls(0.75, burst(500, 0.75)) && !stalls(0.75, burst(300, 0.45)));
+        assert!(stalls(0.75, burst(500, 0.0)) && stalls(0.75, burst(500, 0.1)) && stalls(0.75, burst(6, 0.009)));
     }
 
     #[test]

@@ -50,6 +50,23 @@ fn an_engine_that_fails_far_too_many_is_given_up_on() {
 }
 
 #[test]
+fn an_engine_that_fails_all_or_nearly_all_lets_no_level_pass() {
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    let full = SimEngine { kv_cache_tokens: 1000, ..engine() };
+    let failing = |rate: f64| SimEngine { error_rate: share(rate), ..noisy() };
+    for engine in [full, failing(1.0), failing(0.9)] {
+        for load in [Load::Burst, Load::Sustained] {
+            let workload = Workload { load, ..workload.clone() };
+            let trials = Trials::run(engine, &workload, Resolution::Requests(1), &[sla(0.9, 1.0), sla(0.5, 3.0)], 50);
+            assert_eq!(trials.truths, [None, None]);
+            for sla in 0..2 {
+                assert_eq!(trials.ended(sla, Status::BelowOne), 1.0, "{sla} of {engine:?} under {load}");
+            }
+        }
+    }
+}
+
+#[test]
 fn failures_that_make_levels_of_a_sustained_load_differ_are_allowed_for() {
     let failing = SimEngine { error_rate: share(0.02), ..engine() };
     let workload = workload(Load::Sustained, 1500, 64, 2.0);

@@ -237,6 +237,26 @@ fn what_it_takes_to_take_requests_in_is_no_drift() {
 }
 
 #[test]
+fn what_it_takes_to_take_many_short_prompts_in_is_no_stall() {
+    // The first token of 500 comes after 1.5 s, the others some milliseconds apart.
+    let slow = SimEngine {
+        decode_step: seconds(8e-3),
+        decode_step_per_sequence: seconds(20e-6),
+        request_time: seconds(3e-3),
+        max_num_seqs: 256,
+        max_num_batched_tokens: 8192,
+        kv_cache_tokens: 400_000,
+        ..SimEngine::unlimited(40_000.0)
+    };
+    let settings = SearchSettings { max_concurrency: Concurrency::new(1024).unwrap(), ..settings(relative(0.05), 1) };
+    for load in [Load::Burst, Load::Sustained] {
+        let answer = climb(slow, &workload(load, 200, 256, 5.0), &settings, &[sla(0.95, 6.0)], 0).answers[0];
+        assert_ne!(answer.status, Status::BelowOne, "{load}: {answer:?}");
+        assert!(answer.highest_pass.is_some_and(|pass| pass.get() > 300), "{load}: {answer:?}");
+    }
+}
+
+#[test]
 fn limits_on_later_tokens_of_a_burst_are_as_true_where_a_machine_drifts() {
     let workload = workload(Load::Burst, 1500, 128, 2.0);
     let tpot = [Sla { tpot: Some(seconds(0.04)), ..sla(0.95, 4.0) }];
