@@ -5,6 +5,7 @@ use super::observation::Observation;
 use super::pace::{Judged, Opening, Pace};
 use super::stall::Stall;
 use crate::attribution::Answered;
+use crate::load::Load;
 use crate::sla::{Sla, Verdict};
 use crate::stats::share_bounds;
 
@@ -64,7 +65,9 @@ impl Seen {
         }
         let ranks = self.concurrency() as usize;
         let Some(quickest) = other.opening.get(ranks - 1).filter(|_| self.stall.is_none()) else { return };
-        self.stall = Stall::beside(&self.opening, self.probe.seconds.get(), *quickest);
+        let left = (self.probe.load == Load::Burst && !self.probe.is_complete()).then(|| self.probe.seconds.get());
+        self.stall = Stall::beside(&self.opening, self.probe.seconds.get(), *quickest)
+            .or_else(|| Stall::unlike(&self.opening, left, &other.opening[..ranks]));
         if let Some(stall) = self.stall {
             self.opening = stall.take_out(&self.opening);
             self.take_arrivals_out(self.arrival);
@@ -210,7 +213,6 @@ fn stalls(seen: &[Seen], sla: &Sla, miss: f64) -> Loss {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Load;
     use crate::search::UnderSla;
     use crate::sla::Tally;
     use crate::testing;

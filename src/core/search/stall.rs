@@ -52,6 +52,15 @@ impl Stall {
         Some(gaps.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(Self { after: 0, seconds: longer }, stall))
     }
 
+    /// The stall of a probe in which a step took much longer than any did in which as many first tokens came in another probe, at
+    /// times `other`; whoever had none yet was waited for until it was `left`, in seconds.
+    pub fn unlike(times: &[f64], left: Option<f64>, other: &[f64]) -> Option<Self> {
+        let in_vain = left.map(|left| (times.len(), left - times.last().copied().unwrap_or(0.0)));
+        let (after, longest) = gaps(times).into_iter().chain(in_vain).max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let usual = gaps(other).into_iter().map(|(_, gap)| gap).fold(0.0, f64::max);
+        (longest > LONGER * usual).then_some(Self { after, seconds: longest - usual })
+    }
+
     /// The times as they would have been without it.
     pub fn take_out(&self, times: &[f64]) -> Vec<f64> {
         let shift = |(rank, time): (usize, &f64)| if rank >= self.after { time - self.seconds } else { *time };
@@ -104,6 +113,21 @@ mod tests {
     }
 
     #[test]
+    fn a_stall_in_few_steps_shows_beside_a_probe_without() {
+        // Too short a stall to show in what both took altogether.
+        let (stalled, calm) = ([0.1, 0.2, 0.9], [0.1, 0.2, 0.3, 0.4, 0.5]);
+        assert_eq!(Stall::unlike(&stalled, None, &calm), None);
+        let stalled = [0.1, 0.2, 1.2];
+        let stall = Stall::unlike(&stalled, None, &calm).unwrap();
+        assert!(stall.after == 2 && (stall.seconds - 0.9).abs() < 1e-9, "{stall:?}");
+        assert_eq!(Stall::beside(&stalled, 1.2, 0.3), None);
+        // Or it was left before it ended.
+        let left = Stall::unlike(&stalled[..2], Some(1.2), &calm).unwrap();
+        assert!(left.after == 2 && (left.seconds - 0.9).abs() < 1e-9, "{left:?}");
+        assert_eq!(Stall::unlike(&stalled[..2], Some(0.3), &calm), None);
+    }
+
+    #[test]
     fn what_is_taken_out_is_no_longer_than_the_step_that_stalled() {
         let times = [2.4, 2.6, 2.75];
         let stall = Stall::beside(&times, 2.75, 0.3).unwrap();
@@ -124,7 +148,10 @@ mod tests {
         ) {
             let times: Vec<f64> = gaps.iter().scan(0.0, |time, gap| { *time += gap; Some(*time) }).collect();
             let took = times[times.len() - 1];
-            for stall in [Stall::of(&times, None), Stall::beside(&times, took, took * quicker)].into_iter().flatten() {
+            let calm: Vec<f64> = (1..=times.len()).map(|rank| rank as f64 * quicker).collect();
+            let unlike = Stall::unlike(&times, None, &calm);
+            let stalls = [Stall::of(&times, None), Stall::beside(&times, took, took * quicker), unlike];
+            for stall in stalls.into_iter().flatten() {
                 let mended = stall.take_out(&times);
                 prop_assert!(stall.seconds > 0.0 && mended[0] > 0.0 && mended.is_sorted(), "{:?}: {:?}", stall, mended);
             }
