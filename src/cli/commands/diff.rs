@@ -77,6 +77,11 @@ fn decide(comparison: &Comparison<'_>, fail_on: Option<FailOn>) -> Exit {
         Exit::Failed
     } else if open > 0 {
         tell!("undecided: what --fail-on asks about can be neither told nor excluded for {open} cells");
+        if let removed @ 1.. = count(Verdict::Removed) {
+            tell!(
+                "{removed} cells of the baseline are not in the candidate: was it measured with another --only, --set or file?"
+            );
+        }
         Exit::Undecided
     } else {
         Exit::Done
