@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use anyhow::Result;
+
 /// The outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done; nothing that the caller asked to fail on.
     Done,
-    /// Cells failed, or regressed.
+    /// Cells failed, or regressed, or something is missing or stale; or what was started did not come to its end.
     Failed,
     /// The command line or an experiment file is wrong; nothing was started.
     Usage,
@@ -26,5 +28,22 @@ impl From<Exit> for ExitCode {
             Exit::Undecided => 3,
             Exit::Interrupted => 130,
         })
+    }
+}
+
+/// An error after something was started: it may have cost hours, and is no mistake on the command line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct AfterStart(anyhow::Error);
+
+/// Says of an error that it came after something was started.
+pub fn after_start<T>(result: Result<T>) -> Result<T> {
+    result.map_err(|error| AfterStart(error).into())
+}
+
+impl Exit {
+    /// How a command ends that failed for this reason.
+    pub fn of_error(error: &anyhow::Error) -> Self {
+        if error.is::<AfterStart>() { Self::Failed } else { Self::Usage }
     }
 }

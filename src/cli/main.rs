@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     };
     let exit = outcome.unwrap_or_else(|error| {
         tell!("error: {error:#}");
-        Exit::Usage
+        Exit::of_error(&error)
     });
     match output::failure() {
         None => exit,

@@ -122,7 +122,7 @@ pub enum Act {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Waiting for its first token; overdue from the moment given.
+    /// Waiting for its first token.
     Waiting,
     /// Streaming.
     Streaming,

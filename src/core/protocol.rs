@@ -11,7 +11,7 @@
 //! probe                ->
 //!                      <-      first, ended …            (as they happen)
 //! stop                 ->                                (optional: nothing more to learn)
-//!                      <-      measured | probe-failed
+//!                      <-      measured | probe-refused | probe-failed
 //! shutdown             ->                                (or end of file)
 //! ```
 
@@ -26,7 +26,7 @@ use crate::request::RequestRecord;
 use crate::units::{Seconds, Share};
 
 /// Changes whenever an older peer would misread a message. Both sides must say the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// From the executor to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,7 +74,9 @@ pub enum Event {
     },
     /// The probe is over and the engine idle.
     Measured(Box<Measured>),
-    /// The probe could not be measured; the engine may be gone.
+    /// The probe cannot be made: the engine was asked nothing, and answers others.
+    ProbeRefused(EngineError),
+    /// The probe could not be measured: the engine is gone.
     ProbeFailed(EngineError),
 }
 

@@ -157,7 +157,7 @@ impl Session {
         self.engine = Some(engine);
         match measured {
             Ok(measured) => self.events.send(&Event::Measured(measured.into())),
-            Err(Interrupted::Refused(error)) => self.events.send(&Event::ProbeFailed(error)),
+            Err(Interrupted::Refused(error)) => self.events.send(&Event::ProbeRefused(error)),
             Err(Interrupted::Leave) => return ControlFlow::Break(DONE),
             Err(Interrupted::Gone(error)) => {
                 self.events.send(&Event::ProbeFailed(error));

@@ -11,7 +11,7 @@ use super::close::give_up;
 use super::merge::{merge, unmerged};
 use super::news::News;
 use super::state::JobState;
-use super::submit::submit;
+use super::submit::{recover, submit, submit_open};
 use super::system::{BatchSystem, Sighting};
 use super::track::{Next, Track};
 use crate::progress::Progress;
@@ -107,21 +107,32 @@ impl<'a> Watch<'a> {
                 self.trouble = None;
                 self.progress.note(&summary(&self.tracks));
             }
-            Err(error) => {
-                let trouble = format!("{error:#}; asking again");
-                if self.trouble.as_ref() != Some(&trouble) {
-                    self.progress.note(&trouble);
-                }
-                self.trouble = Some(trouble);
-            }
+            Err(error) => self.complain(&error),
         }
     }
 
-    /// Submits again what was lost, as often as that may be done, and gives up the rest.
+    /// Says what the batch system failed to do, once.
+    fn complain(&mut self, error: &anyhow::Error) {
+        let trouble = format!("{error:#}; asking again");
+        if self.trouble.as_ref() != Some(&trouble) {
+            self.progress.note(&trouble);
+        }
+        self.trouble = Some(trouble);
+    }
+
+    /// Submits again what was lost, as often as that may be done, and gives up the rest. What the batch system does not take now is
+    /// handed to it the next time.
     fn act(&mut self) -> Result<()> {
         let is_cancelled = self.shared.is_cancelled();
+        let is_open = self.submission.arrays.iter().any(|array| array.id.is_none());
+        if is_open && !is_cancelled {
+            let taken = recover(&mut self.submission, self.system)
+                .and_then(|()| submit_open(self.shared, &mut self.submission, self.system));
+            self.follow(taken);
+        }
         let mut again = Vec::new();
-        for track in &self.tracks {
+        let open = |track: &Track| self.submission.is_open(&track.group) && !is_cancelled;
+        for track in self.tracks.iter().filter(|track| !open(track)) {
             let Next::Lost(ending) = track.next() else { continue };
             let index = self.plan.groups.iter().position(|group| group.key == track.group);
             let retries = index.map_or(0, |index| self.plan.groups[index].execution.retries);
@@ -135,17 +146,25 @@ impl<'a> Watch<'a> {
             give_up(self.shared, &self.plan, track.group, (!is_cancelled).then_some(reason), log)?;
         }
         if !again.is_empty() {
-            submit(self.shared, &self.plan, &again, &mut self.submission, self.system)?;
-            let open = self.tracks.iter().map(|track| track.group).collect::<HashSet<_>>();
-            let old = std::mem::replace(&mut self.tracks, tracks(&self.submission));
-            self.tracks.retain(|track| open.contains(&track.group));
-            for track in &mut self.tracks {
-                if let Some(old) = old.iter().find(|old| old.group == track.group && old.array == track.array) {
-                    *track = old.clone();
-                }
-            }
+            let taken = submit(self.shared, &self.plan, &again, &mut self.submission, self.system);
+            self.follow(taken);
         }
         Ok(())
+    }
+
+    /// Follows the groups that are left to where they were handed over last, as far as that was `taken`.
+    fn follow(&mut self, taken: Result<()>) {
+        if let Err(error) = taken {
+            self.complain(&error);
+        }
+        let left = self.tracks.iter().map(|track| track.group).collect::<HashSet<_>>();
+        let old = std::mem::replace(&mut self.tracks, tracks(&self.submission));
+        self.tracks.retain(|track| left.contains(&track.group));
+        for track in &mut self.tracks {
+            if let Some(old) = old.iter().find(|old| old.group == track.group && old.array == track.array) {
+                *track = old.clone();
+            }
+        }
     }
 
     /// What the element printed, by its name from the directory of all results.

@@ -11,7 +11,7 @@ use super::carry_out::{Carried, Ended, Start, carry_out_as};
 use super::run::planned;
 use crate::args::RunArgs;
 use crate::batch::{give_up, system};
-use crate::exit::Exit;
+use crate::exit::{Exit, after_start};
 use crate::signals::Told;
 use crate::store::{self, Attempt, Ledger, Publication, Shared};
 
@@ -36,11 +36,11 @@ pub fn element(args: &RunArgs, label: &str, shared: &Path) -> Result<Exit> {
         carry_out_as((*part).clone(), attempt.results(), start, Some(attempt.logs_name()), None)?;
     match &ended {
         Ended::Done => {
-            if attempt.publish()? == Publication::AnotherWasFirst {
+            if after_start(attempt.publish())? == Publication::AnotherWasFirst {
                 tell!("{label}: another attempt published it meanwhile; this one changes nothing");
             }
         }
-        Ended::Told(Told::Warned) => return out_of_time(&shared, &plan, group, &attempt),
+        Ended::Told(Told::Warned) => return after_start(out_of_time(&shared, &plan, group, &attempt)),
         Ended::Told(_) | Ended::CannotGoOn(_) => {}
     }
     Ok(ended.exit(&runs))

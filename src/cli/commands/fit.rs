@@ -98,6 +98,8 @@ fn search_table(ladder: &LadderRecord) -> Table {
         ("max_concurrency".to_owned(), Value::Integer(ladder.search.max_concurrency.get().into())),
         ("start_concurrency".to_owned(), Value::Integer(ladder.search.start_concurrency.get().into())),
         ("resolution".to_owned(), resolution),
+        ("confidence".to_owned(), Value::Float(ladder.search.confidence.get())),
+        ("strategy".to_owned(), Value::String(ladder.search.strategy.to_string())),
         ("budget".to_owned(), length(ladder.search.budget)),
     ])
 }

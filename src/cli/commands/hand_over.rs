@@ -18,7 +18,7 @@ use crate::batch::{
     Settled, Watch, alive, arrays, recover, refresh, script_of, settle, submit, submit_open, system, utf8,
 };
 use crate::executor::{LadderTask, WorkerLibrary};
-use crate::exit::Exit;
+use crate::exit::{Exit, after_start};
 use crate::progress::Progress;
 use crate::signals::told_to_stop;
 use crate::store::{self, Attempt, Command, Ledger, Resumed, Shared, Submission, read_run};
@@ -37,7 +37,7 @@ pub fn hand_over(args: &RunArgs, plan: Plan) -> Result<Exit> {
         }
         let run_id = store::run_id(&store::provenance(results), Timestamp::now());
         let shared = Shared::first(&results.join(plan.experiments[0].name.as_str()).join(run_id))?;
-        let command = command(args, &shared)?;
+        let command = command(args, &shared, Plans::InFiles)?;
         for array in &planned {
             say!("{}", script_of(array, &plan, &command, None, system())?);
         }
@@ -72,16 +72,16 @@ fn anew(args: &RunArgs, plan: &Arc<Plan>, groups: &[usize]) -> Result<Exit> {
 
 /// Hands groups over. Where one array is refused, none is left.
 fn hand(args: &RunArgs, plan: &Plan, groups: &[usize], shared: &Shared) -> Result<Submission> {
-    let mut submission = Submission::new(command(args, shared)?);
+    let mut submission = Submission::new(command(args, shared, Plans::Kept)?);
     // Before the plan: whoever comes after a crash sees that nothing was handed over by hand.
     shared.keep_submission(&submission)?;
     shared.keep_plan(plan)?;
     if let Err(error) = submit(shared, plan, groups, &mut submission, system()) {
         let refused = format!("{error:#}");
-        withdraw(shared, &mut submission).with_context(|| {
+        after_start(withdraw(shared, &mut submission).with_context(|| {
             let remedy = format!("`ceiling cancel {}` ends what was taken", shared.run_id());
             format!("{refused}; and it cannot be told whether some of it was taken all the same: {remedy}")
-        })?;
+        }))?;
         return Err(error);
     }
     announce(&submission);
@@ -107,13 +107,24 @@ fn announce(submission: &Submission) {
     }
 }
 
+/// Where elements have their plan from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plans {
+    /// It lies in the shared directory, where nobody else can read it. What the command line sets may be a secret: it is left out.
+    Kept,
+    /// The first element makes it from the experiment files.
+    InFiles,
+}
+
 /// What elements run.
-fn command(args: &RunArgs, shared: &Shared) -> Result<Command> {
+fn command(args: &RunArgs, shared: &Shared, plans: Plans) -> Result<Command> {
     let binary = std::env::current_exe().context("cannot tell where this binary lies")?;
     let mut words = vec![utf8(&binary)?, "run".to_owned()];
     words.extend(args.experiments.files.iter().cloned());
-    words.extend(args.experiments.overrides.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
-    words.extend(args.only.iter().flat_map(|only| ["--only".to_owned(), only.clone()]));
+    if plans == Plans::InFiles {
+        words.extend(args.experiments.overrides.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
+        words.extend(args.only.iter().flat_map(|only| ["--only".to_owned(), only.clone()]));
+    }
     words.extend(["--shared".to_owned(), utf8(shared.path())?]);
     let directory = std::env::current_dir().context("cannot tell the working directory")?;
     Ok(Command { directory, words })
@@ -229,14 +240,14 @@ fn watch(
     });
     progress.close();
     let settled = match ended {
-        Ok(settled) => settled?,
+        Ok(settled) => after_start(settled)?,
         Err(told) => {
             tell!("{told}: the jobs go on without anybody who watches");
             tell!("watch again with --resume {run_id}, or end them with `ceiling cancel {run_id}`");
             return Ok(Exit::Interrupted);
         }
     };
-    let runs = ledger.finish(settled == Settled::Cancelled, Timestamp::now())?;
+    let runs = after_start(ledger.finish(settled == Settled::Cancelled, Timestamp::now()))?;
     print_runs(&runs, &directories);
     Ok(if settled == Settled::Cancelled { Exit::Interrupted } else { exit_of(&runs) })
 }

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use ceiling_core::compare::{Across, ComparedRun, Options, history as trace};
 use ceiling_core::record::CellRecord;
-use glob::Pattern;
 
+use super::pattern::Pattern;
 use crate::args::{HistoryArgs, HistoryFormat};
 use crate::exit::Exit;
 use crate::output;
@@ -14,11 +14,8 @@ use crate::store::Past;
 /// Shows the ceilings of an experiment over all its runs.
 pub fn history(args: &HistoryArgs) -> Result<Exit> {
     let runs = runs_of(args)?;
-    let glob = args.cell.as_ref().and_then(|pattern| Pattern::new(pattern).ok());
-    let matches = |cell: &CellRecord| match &args.cell {
-        None => true,
-        Some(pattern) => cell.id.contains(pattern) || glob.as_ref().is_some_and(|glob| glob.matches(&cell.id)),
-    };
+    let wanted = args.cell.as_deref().map(Pattern::new);
+    let matches = |cell: &CellRecord| wanted.as_ref().is_none_or(|wanted| wanted.matches(&cell.id));
     let options = Options { threshold: args.threshold, across: Across::new(args.across.iter().cloned()) };
     let traces = trace(&runs, matches, &options)?;
     if let ([], Some(pattern)) = (traces.as_slice(), &args.cell) {

@@ -1,4 +1,4 @@
-//! Which cells a user means by `--only`.
+//! Which cells a user means by `--only`, or by `--cell`.
 
 /// Matches the ids that hold a text, or that fit it as a glob.
 pub struct Pattern<'a> {

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use super::carry_out::{Start, carry_out};
 use super::experiments::{self, Planned};
 use crate::args::QuickArgs;
-use crate::exit::Exit;
+use crate::exit::{Exit, after_start};
 use crate::files::Disk;
 use crate::report::json;
 use crate::store::{self, replace};
@@ -35,7 +35,7 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
     }
     let (exit, runs) = carry_out(plan, &args.results.results, Start::Anew, None)?;
     if let (Some(path), [run]) = (&args.json_out, runs.as_slice()) {
-        store::write(path, json::render(run)?.as_bytes())?;
+        after_start(json::render(run).and_then(|text| store::write(path, text.as_bytes())))?;
     }
     Ok(exit)
 }

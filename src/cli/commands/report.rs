@@ -1,7 +1,7 @@
 //! `ceiling report RUN`
 
 use anyhow::{Result, bail};
-use ceiling_core::record::Run;
+use ceiling_core::record::{Brief, Run};
 
 use super::pattern::Pattern;
 use crate::args::{ReportArgs, ReportFormat};
@@ -52,5 +52,6 @@ fn only(run: &mut Run, pattern: &str) -> Result<()> {
     }
     run.ladders.retain(|ladder| run.cells.iter().any(|cell| cell.ladder == ladder.id));
     run.engines.retain(|engine| run.cells.iter().any(|cell| cell.engine == engine.label));
+    run.brief = Brief::of(&run.cells);
     Ok(())
 }

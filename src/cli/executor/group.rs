@@ -17,7 +17,19 @@ use super::slots::Lease;
 use super::worker_process::{Launch, WorkerProcess};
 use super::{Happening, Surroundings, apart};
 
-/// Measures the ladders of one group. Whatever its engine does costs only this group.
+/// How one engine load ended.
+enum Ended {
+    /// Nothing is left to do.
+    Done,
+    /// With a ladder that was given up; those after it need another engine.
+    WithLadder,
+    /// The engine never answered: no ladder of the group can do better.
+    NotLoaded(Failure),
+    /// It was lost in the midst of the first ladder that is left.
+    Lost(Failure),
+}
+
+/// Measures the ladders of one group. Whatever its engine does costs only this group, and what it does in one ladder only that ladder.
 pub async fn run_group(
     plan: &Plan,
     index: usize,
@@ -27,6 +39,7 @@ pub async fn run_group(
     around: &Surroundings<'_>,
 ) -> Result<()> {
     let group = &plan.groups[index];
+    // Loads that failed, or were lost in the ladder that is to be gone on with.
     let mut attempt = 0;
     while !tasks.is_empty() {
         let ladders = tasks.iter().map(|task| task.ladder);
@@ -34,8 +47,12 @@ pub async fn run_group(
             return tasks.iter().try_for_each(|task| leave(plan, task, &reason, around));
         }
         let held = await_memory(group, lease, memory, around).await.err();
-        let Some(mut failure) = attempt_group(plan, group, attempt, &mut tasks, lease, around).await? else {
-            return Ok(());
+        let ended = attempt_group(plan, group, &mut attempt, &mut tasks, lease, around).await?;
+        let (mut failure, costs) = match ended {
+            Ended::Done => return Ok(()),
+            Ended::WithLadder => continue,
+            Ended::NotLoaded(failure) => (failure, tasks.len()),
+            Ended::Lost(failure) => (failure, 1),
         };
         if let Some(held) = held {
             failure.reason = format!("{}; {held}", failure.reason);
@@ -43,12 +60,11 @@ pub async fn run_group(
         let tries_again = attempt < group.execution.retries && failure.kind.is_worth_another_try();
         (around.record)(Entry::EngineFailed { group: group.key, failure: failure.clone() })?;
         (around.show)(Happening::EngineFailed { group, failure: &failure, tries_again });
-        if !tries_again {
-            for task in tasks.drain(..) {
-                give_up(plan, &task, &failure, around)?;
-            }
-        }
         attempt += 1;
+        if !tries_again {
+            tasks.drain(..costs).try_for_each(|task| give_up(plan, &task, &failure, around))?;
+            attempt = 0;
+        }
     }
     Ok(())
 }
@@ -69,29 +85,29 @@ async fn await_memory(
     result
 }
 
-/// One engine load and all the ladders it can serve, which leave `tasks` as they end.
-/// `None` when nothing is left to do, otherwise why the engine was lost.
+/// One engine load and all the ladders it can serve, which leave `tasks` as they end. Whatever comes after one that ended is a first
+/// `attempt` again.
 async fn attempt_group(
     plan: &Plan,
     group: &EngineGroup,
-    attempt: u32,
+    attempt: &mut u32,
     tasks: &mut Vec<LadderTask>,
     lease: &Lease,
     around: &Surroundings<'_>,
-) -> Result<Option<Failure>> {
+) -> Result<Ended> {
     let log_name = format!("{}.log", group.label);
     let log = Some(format!("{}/{log_name}", around.logs_name));
-    let failed = |error: SessionError| Ok(Some(error.into_failure(log.clone(), around.secrets)));
+    let failure = |error: SessionError| error.into_failure(log.clone(), around.secrets);
 
-    (around.show)(Happening::EngineLoading { group, attempt });
+    (around.show)(Happening::EngineLoading { group, attempt: *attempt });
     let session = match start(group, &around.logs.join(&log_name), lease, around) {
         Ok(session) => session,
-        Err(error) => return failed(error),
+        Err(error) => return Ok(Ended::NotLoaded(failure(error))),
     };
     let mut session = session;
     let Loaded { resolved, seconds } = match session.load(group.execution.engine_timeout).await {
         Ok(loaded) => loaded,
-        Err(error) => return failed(error),
+        Err(error) => return Ok(Ended::NotLoaded(failure(error))),
     };
     (around.show)(Happening::EngineLoaded { group, resolved: &resolved, seconds });
     let changes = (around.known)(&group.key).map_or_else(Vec::new, |before| changes(&before, &resolved));
@@ -112,19 +128,20 @@ async fn attempt_group(
             End::Left(reason) => leave(plan, task, &reason, around)?,
             End::Failed(error) => {
                 let lives = error.engine_lives;
-                let failure = error.into_failure(log.clone(), around.secrets);
-                give_up(plan, task, &failure, around)?;
+                give_up(plan, task, &failure(error), around)?;
                 if !lives {
                     tasks.remove(0);
-                    return Ok((!tasks.is_empty()).then_some(failure));
+                    *attempt = 0;
+                    return Ok(Ended::WithLadder);
                 }
             }
-            End::EngineLost(error) => return failed(error),
+            End::EngineLost(error) => return Ok(Ended::Lost(failure(error))),
         }
         tasks.remove(0);
+        *attempt = 0;
     }
     engine.session.shut_down().await;
-    Ok(None)
+    Ok(Ended::Done)
 }
 
 /// All ladders of a group whose engine is not what it was, from their beginning.

@@ -5,9 +5,11 @@ use ceiling_core::audit::Audit;
 use ceiling_core::experiment;
 use ceiling_core::load::LoadPlan;
 use ceiling_core::plan::{EngineGroup, Ladder, Plan};
-use ceiling_core::protocol::{Event, ProbeAsk, PromptAsk, Resolved};
+use ceiling_core::protocol::{Event, Measured, ProbeAsk, PromptAsk, Resolved};
 use ceiling_core::record::{Entry, FailureKind, Probe, Replay, Taken};
+use ceiling_core::request::RequestEnd;
 use ceiling_core::search::{self, Answer, Observation, Status, Step};
+use ceiling_core::secret::Secrets;
 use ceiling_core::units::{Concurrency, Seconds};
 use ceiling_core::watch::Watch;
 use futures_util::future::OptionFuture;
@@ -121,11 +123,12 @@ async fn search_ladder(
         let mut seen = Seen::default();
         let mut on_event = |event: &Event| seen.show(event, around);
         let recorder = engine.recorder(around).await;
-        let measured = match engine.session.probe(&ask, &mut watch, &mut on_event).await {
+        let mut measured = match engine.session.probe(&ask, &mut watch, &mut on_event).await {
             Ok(measured) => measured,
             Err(error) if error.engine_lives => return Ok(End::Failed(error)),
             Err(error) => return Ok(End::EngineLost(error)),
         };
+        hide_secrets(&mut measured, around.secrets);
         let telemetry = OptionFuture::from(recorder.map(Recorder::end)).await.flatten();
         let taken = Taken { number, concurrency, until: until.clone() };
         let mut probe = Probe::judge(ladder, &slas, engine.resolved, taken, measured, telemetry);
@@ -144,6 +147,15 @@ async fn search_ladder(
     (around.show)(Happening::LadderDone { ladder, answers: &answers });
     (around.record)(Entry::Answered { ladder: ladder.key, cells: plan.cell_keys(task.ladder), answers })?;
     Ok(End::Answered)
+}
+
+/// An engine may quote them where it says why it failed a request.
+fn hide_secrets(measured: &mut Measured, secrets: &Secrets) {
+    for request in &mut measured.requests {
+        if let RequestEnd::Failed { reason } = &mut request.end {
+            *reason = secrets.hide(reason);
+        }
+    }
 }
 
 /// The longest that a probe takes in which all goes well. A simulated one takes no time.

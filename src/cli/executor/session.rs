@@ -35,7 +35,7 @@ pub struct SessionError {
     pub kind: FailureKind,
     /// One or a few lines that a person understands.
     pub reason: String,
-    /// Whether the engine still answers.
+    /// Whether the session still answers.
     pub engine_lives: bool,
 }
 
@@ -59,8 +59,7 @@ impl From<EngineError> for SessionError {
             EngineErrorKind::OutOfMemory => FailureKind::OutOfMemory,
             EngineErrorKind::Engine => FailureKind::Engine,
         };
-        // A probe that was refused for its arguments never reached the engine.
-        Self { kind, reason: error.message, engine_lives: error.kind == EngineErrorKind::Arguments }
+        Self { kind, reason: error.message, engine_lives: false }
     }
 }
 

@@ -66,6 +66,8 @@ pub struct WorkerProcess {
     spec: EngineSpec,
     python: PathBuf,
     log: PathBuf,
+    /// Bytes of the log that earlier workers wrote.
+    log_begin: u64,
     started: Instant,
 }
 
@@ -77,6 +79,7 @@ impl WorkerProcess {
         };
         let python = &launch.engine.python;
         let log = open_log(&launch.log).map_err(|e| failed(&format!("cannot write {}", launch.log.display()), &e))?;
+        let log_begin = log.metadata().map_err(|e| failed("cannot tell how long the log is", &e))?.len();
         let log_for_stderr = log.try_clone().map_err(|e| failed("cannot share the log", &e))?;
         let (command_reader, command_writer) = std::io::pipe().map_err(|e| failed("cannot make a pipe", &e))?;
         let (event_reader, event_writer) = std::io::pipe().map_err(|e| failed("cannot make a pipe", &e))?;
@@ -116,6 +119,7 @@ impl WorkerProcess {
             spec: launch.engine.spec.clone(),
             python: python.clone(),
             log: launch.log,
+            log_begin,
             started,
         })
     }
@@ -156,7 +160,8 @@ impl WorkerProcess {
             self.send(&Command::Check(spec.clone())).await?;
             match self.receive().await? {
                 Event::Checked(resolved) => Ok(*resolved),
-                Event::LoadFailed(error) => Err(SessionError::from(error)),
+                // Nothing was loaded, so that nothing was lost.
+                Event::LoadFailed(error) => Err(SessionError { engine_lives: true, ..error.into() }),
                 other => Err(self.unexpected(&other)),
             }
         };
@@ -186,6 +191,7 @@ impl WorkerProcess {
             match event {
                 Event::Measured(measured) => return Ok(*measured),
                 Event::ProbeFailed(error) => return Err(self.with_root_cause(error.into())),
+                Event::ProbeRefused(error) => return Err(SessionError { engine_lives: true, ..error.into() }),
                 Event::First { .. } | Event::Ended(_) | Event::WindowClosed { .. } => {
                     on_event(&event);
                     watch.observe(&event);
@@ -256,7 +262,8 @@ impl WorkerProcess {
             Ok(Err(error)) => format!("is lost: {error}"),
             Err(_) => "closed its pipe but did not end".to_owned(),
         };
-        let last = log_tail::last_error(&self.log).map_or_else(String::new, |error| format!(": {error}"));
+        let last =
+            log_tail::last_error(&self.log, self.log_begin).map_or_else(String::new, |error| format!(": {error}"));
         let reason = format!("the worker ({}) {how}{last}", self.python.display());
         SessionError::fatal(FailureKind::WorkerGone, reason)
     }
@@ -266,7 +273,7 @@ impl WorkerProcess {
         if error.kind != FailureKind::Engine {
             return error;
         }
-        match log_tail::last_error(&self.log) {
+        match log_tail::last_error(&self.log, self.log_begin) {
             Some(cause) if !error.reason.contains(&cause) => {
                 let kind = if is_out_of_memory(&cause) { FailureKind::OutOfMemory } else { error.kind };
                 SessionError { kind, reason: format!("{cause} ({})", error.reason), ..error }

@@ -202,7 +202,7 @@ fn canonical(value: &Value) -> Cow<'_, Value> {
     Cow::Owned(value)
 }
 
-/// The fields of which both sides or one say something else; in what was found, what one side does not say is no difference.
+/// The fields of which both sides or one say something else.
 pub(super) fn differences(baseline: &Fields, candidate: &Fields) -> Vec<Difference> {
     let only_candidate = candidate.keys().filter(|name| !baseline.contains_key(*name));
     let mut names: Vec<&String> = baseline.keys().chain(only_candidate).collect();

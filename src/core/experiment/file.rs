@@ -2,8 +2,8 @@
 
 use super::field::{Axis, Maybe, Need, Sub, table};
 use super::kind::{
-    BigCount, Choice, Count, EngineKind, Environment, Length, Natural, Part, Positive, PositiveLength, Prompt, Ratio,
-    SchemaNumber, Seed, Text,
+    BigCount, Choice, Count, EngineKind, Environment, InFlight, Length, Natural, Part, Positive, PositiveLength,
+    Prompt, Ratio, SchemaNumber, Seed, Text,
 };
 use super::slurm::SlurmTable;
 use super::{ExperimentName, Gpus, On, Resolution, Strategy};
@@ -160,7 +160,7 @@ table! {
     #[schemars(deny_unknown_fields)]
     SearchTable {
         /// The highest concurrency to try.
-        max_concurrency: Need<Count>,
+        max_concurrency: Need<InFlight>,
         /// The first concurrency to try.
         start_concurrency: Need<Count>,
         /// How narrow the bracket must be: in requests (1 is exact), or relative as "2%".

@@ -128,6 +128,27 @@ impl<T, const LEAST: u8> JsonSchema for Whole<T, LEAST> {
     }
 }
 
+/// Most requests in flight that may be asked for. No engine holds nearly as many, and each of them takes some of our memory.
+const MOST_IN_FLIGHT: u32 = 1_000_000;
+
+/// A number of requests in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InFlight(pub u32);
+schema!(InFlight, "InFlight", { "type": "integer", "minimum": 1, "maximum": MOST_IN_FLIGHT });
+
+impl FromNode for InFlight {
+    fn from_node(node: &Node, found: &mut Found) -> Option<Self> {
+        match Count::from_node(node, found)? {
+            Whole(count @ ..=MOST_IN_FLIGHT) => Some(Self(count)),
+            Whole(count) => {
+                let label = format!("expected at most {MOST_IN_FLIGHT}");
+                found.push(Fault::new(node.at, format!("{count} is too large a number"), label));
+                None
+            }
+        }
+    }
+}
+
 fn number(node: &Node) -> Option<f64> {
     match node.value {
         Value::Integer(value) => Some(value as f64),

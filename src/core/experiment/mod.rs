@@ -186,6 +186,15 @@ pub enum Strategy {
     Bisect,
 }
 
+impl std::fmt::Display for Strategy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Guided => "guided",
+            Self::Bisect => "bisect",
+        })
+    }
+}
+
 /// How the plan is carried out. Nothing here can change a number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Execution {

@@ -17,7 +17,7 @@ pub const RULE: &str = "An engine of vLLM loads in 90 s. For each TTFT limit of 
 /// Load of a vLLM: 65 to 100 s were seen on two CPU cores.
 const LOAD_SECONDS: f64 = 90.0;
 
-/// Probes near the ceiling that a guided search makes for one TTFT limit: 18 for three limits in the trial of the method.
+/// Probes near the ceiling that a guided search makes for one TTFT limit: 18 were seen for three limits.
 const GUIDED_PROBES: f64 = 6.0;
 
 /// What earlier runs took.

@@ -55,6 +55,7 @@ impl Replay {
                 for &at in ladders.iter().filter_map(|ladder| self.place.get(ladder)) {
                     self.pending[at].clear();
                     self.ladders[at] = Some(Vec::new());
+                    self.state.number_from(plan.ladders[at].key, self.next_numbers[at]);
                 }
                 self.state.apply(&entry);
             }

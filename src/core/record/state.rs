@@ -127,6 +127,12 @@ impl State {
         state.probes.push(probe);
     }
 
+    /// Numbers the next probe of a ladder no lower than this: lower ones were made, though they count no more.
+    pub fn number_from(&mut self, ladder: Key, next_number: u32) {
+        let state = self.ladders.entry(ladder).or_default();
+        state.next_number = state.next_number.max(next_number);
+    }
+
     /// What the engine of a group made of its configuration, if it has come up.
     pub fn resolved(&self, group: &Key) -> Option<&Resolved> {
         self.groups.get(group)?.resolved.as_ref()

@@ -62,7 +62,7 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// A bracket as narrow and as sure as was asked for.
+    /// A bracket as sure as was asked for, and as narrow, or as the machine's spread and a bounded cost allow.
     Found,
     /// Everything up to the highest concurrency allowed passed.
     AboveCap,

@@ -9,7 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::root_cause::LogMark;
+use super::root_cause::{LogMark, Phase};
 use super::{Prepared, Shim, engine_core};
 use crate::clock;
 use crate::heard::{Heard, Output, RequestId, Seen, Step};
@@ -114,13 +114,9 @@ impl Sink {
 }
 
 /// Starts the engine and its event loop.
-pub fn start(
-    py: Python<'_>,
-    shim: &Shim,
-    config: &Bound<'_, PyAny>,
-    tell: &Sender<Heard>,
-    log: LogMark,
-) -> PyResult<Py<PyAny>> {
+pub fn start(py: Python<'_>, shim: &Shim, config: &Bound<'_, PyAny>, tell: &Sender<Heard>) -> PyResult<Py<PyAny>> {
+    // Nothing is put into it before the engine is up.
+    let log = LogMark::now(Phase::Serving);
     let sink = Sink { pending: Mutex::default(), tell: tell.clone(), shim: Shim(shim.0.clone_ref(py)), log };
     shim.0.bind(py).call_method1("AsyncEngine", (config, sink)).map(Bound::unbind)
 }

@@ -7,12 +7,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use super::root_cause::LogMark;
+use super::root_cause::{LogMark, Phase};
 use super::{Prepared, Shim};
 use crate::clock;
 use crate::heard::{Heard, Output, RequestId, Scheduler, Seen, Step};
 
-/// vLLM's words for its reasons to finish, by number: `FinishReason` is an `IntEnum`, whose numbers travel.
+/// vLLM's kinds of events of a request, by number: `EngineCoreEventType` is an `IntEnum`, whose numbers travel.
 const QUEUED: u32 = 1;
 const SCHEDULED: u32 = 2;
 const PREEMPTED: u32 = 3;
@@ -22,18 +22,13 @@ const PREEMPTED: u32 = 3;
 const SWITCH_INTERVAL: f64 = 0.000_5;
 
 /// Starts the engine and the thread that collects.
-pub fn start(
-    py: Python<'_>,
-    shim: &Shim,
-    config: &Bound<'_, PyAny>,
-    tell: &Sender<Heard>,
-    log: LogMark,
-) -> PyResult<Py<PyAny>> {
+pub fn start(py: Python<'_>, shim: &Shim, config: &Bound<'_, PyAny>, tell: &Sender<Heard>) -> PyResult<Py<PyAny>> {
     py.import("sys")?.call_method1("setswitchinterval", (SWITCH_INTERVAL,))?;
     let engine = shim.0.bind(py).call_method1("EngineCore", (config,))?;
     let client = engine.getattr("client")?.unbind();
     let shim = Shim(shim.0.clone_ref(py));
     let tell = tell.clone();
+    let log = LogMark::now(Phase::Serving);
     std::thread::spawn(move || {
         Python::attach(|py| {
             let error = collect(client.bind(py), &tell);

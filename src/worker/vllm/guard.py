@@ -41,16 +41,20 @@ def guard_spawned():
 
 def guard_forked(descriptors):
     parent = 0
+    inherited = descriptors
 
     def before():
         nonlocal parent
         parent = forked_by()
 
     def in_child():
+        nonlocal inherited
         if parent:
             follow(parent)
-        for descriptor in descriptors:
+        for descriptor in inherited:
             os.close(descriptor)
+        # Whatever has these numbers from now on is the child's own, and its children's.
+        inherited = ()
 
     os.register_at_fork(before=before, after_in_child=in_child)
 

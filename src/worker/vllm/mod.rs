@@ -22,7 +22,7 @@ use pyo3::types::{PyDict, PyList};
 use crate::heard::{Heard, RequestId};
 use crate::lifeline;
 use crate::prompts::Prompts;
-use root_cause::LogMark;
+use root_cause::{LogMark, Phase};
 
 const GUARD: &std::ffi::CStr = c_str!(include_str!("guard.py"));
 const SHIM: &std::ffi::CStr = c_str!(include_str!("shim.py"));
@@ -70,14 +70,15 @@ impl Shim {
     /// Loads the engine. What it sends goes to `tell` from then on.
     pub fn load(&self, spec: &EngineSpec, tell: &Sender<Heard>) -> Result<(Vllm, Resolved), EngineError> {
         Python::attach(|py| {
-            let log = LogMark::now();
+            let log = LogMark::now(Phase::Loading);
             let config = self.configure(py, spec)?;
             let shim = Self(self.0.clone_ref(py));
             let engine = match spec.layer {
-                Layer::EngineCore => engine_core::start(py, &shim, &config, tell, log),
-                Layer::AsyncLlm => async_llm::start(py, &shim, &config, tell, log),
+                Layer::EngineCore => engine_core::start(py, &shim, &config, tell),
+                Layer::AsyncLlm => async_llm::start(py, &shim, &config, tell),
             }
             .map_err(|error| self.with_root_cause(py, &error, log))?;
+            let log = LogMark::now(Phase::Serving);
             let resolved = self.resolved(py, &config)?;
             let settle = || {
                 self.0.bind(py).call_method0("settle")?;
@@ -146,7 +147,7 @@ impl Shim {
         let Some(line) = log.last_error() else {
             return EngineError { kind: EngineErrorKind::Engine, message: WITHOUT_A_WORD.to_owned() };
         };
-        self.kind_and_message(py, "judge", (&line,)).unwrap_or_else(|failed| {
+        self.kind_and_message(py, "judge", (&line, log.phase == Phase::Loading)).unwrap_or_else(|failed| {
             let message = format!("{line} (judging it failed: {failed})");
             EngineError { kind: EngineErrorKind::Engine, message }
         })

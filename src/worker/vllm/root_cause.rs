@@ -3,9 +3,21 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-/// A place in the file that this process's stderr goes to, where it is a file.
+/// A place in the file that this process's stderr goes to, where it is a file, and what the engine does from there on.
 #[derive(Clone, Copy)]
-pub struct LogMark(Option<u64>);
+pub struct LogMark {
+    at: Option<u64>,
+    pub phase: Phase,
+}
+
+/// What an engine is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It sees its configuration for the first time.
+    Loading,
+    /// It answers requests: its configuration was good enough to come up with.
+    Serving,
+}
 
 /// The process's own stderr, opened anew for reading.
 const LOG: &str = "/proc/self/fd/2";
@@ -31,9 +43,9 @@ pub fn is_a_pointer(message: &str) -> bool {
 
 impl LogMark {
     /// Here and now.
-    pub fn now() -> Self {
+    pub fn now(phase: Phase) -> Self {
         let file = File::open(LOG).and_then(|file| file.metadata()).ok();
-        Self(file.filter(std::fs::Metadata::is_file).map(|file| file.len()))
+        Self { at: file.filter(std::fs::Metadata::is_file).map(|file| file.len()), phase }
     }
 
     /// The last error since then that says something.
@@ -43,7 +55,7 @@ impl LogMark {
     }
 
     fn read(self) -> std::io::Result<String> {
-        let mark = self.0.ok_or(std::io::ErrorKind::NotFound)?;
+        let mark = self.at.ok_or(std::io::ErrorKind::NotFound)?;
         let mut file = File::open(LOG)?;
         let from = mark.max(file.metadata()?.len().saturating_sub(TAIL));
         file.seek(SeekFrom::Start(from))?;

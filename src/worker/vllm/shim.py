@@ -91,7 +91,7 @@ def describe(error, kind):
     return kind, message
 
 
-def judge(line):
+def judge(line, is_loading):
     """Kind and message of the last line of a traceback in the engine's log."""
     name, _, message = line.partition(": ")
     if is_out_of_memory(line):
@@ -104,7 +104,8 @@ def judge(line):
             "or name another interpreter in engine.python",
         )
     # What the engine says of its configuration once it sees the whole of it.
-    return ("arguments", message) if name in ("ValueError", "NotImplementedError") else ("engine", line)
+    is_refused = is_loading and name in ("ValueError", "NotImplementedError")
+    return ("arguments", message) if is_refused else ("engine", line)
 
 
 def is_out_of_memory(message):

@@ -63,6 +63,11 @@ impl Submission {
         self.arrays.iter().filter_map(|array| array.id.clone()).collect()
     }
 
+    /// Whether an array that holds this group is not known to have been taken.
+    pub fn is_open(&self, group: &Key) -> bool {
+        self.arrays.iter().any(|array| array.id.is_none() && array.elements.contains(group))
+    }
+
     /// Every group that is in any array, once.
     pub fn groups(&self) -> Vec<Key> {
         let mut groups: Vec<Key> = Vec::new();

@@ -11,6 +11,16 @@ fn cpu(more: &str) -> String {
     format!("gpus = \"none\"\n{ELSEWHERE}\n{more}")
 }
 
+/// A `PATH` on which `sbatch` is this script, which finds the real one as `$sbatch`.
+fn with_sbatch(place: &Place, script: &str) -> String {
+    let bin = place.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let text = format!("#!/bin/bash\nsbatch={}\n{script}\n", said("which", &["sbatch"]).trim());
+    std::fs::write(bin.join("sbatch"), text).unwrap();
+    std::fs::set_permissions(bin.join("sbatch"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+}
+
 #[test]
 #[ignore = "needs a Slurm cluster: make cluster-test"]
 fn a_killed_worker_is_replaced_within_its_element() {
@@ -33,6 +43,23 @@ fn a_killed_element_is_submitted_again_and_goes_on() {
     send(Signal::SIGKILL, parent(place.starts()[0]["pid"].as_u64().unwrap()));
     let said = watched.ends_with(0);
     assert!(said.contains("submitting it again"), "{said}");
+    assert_eq!(place.arrays().len(), 2);
+    place.assert_nothing_is_left();
+    place.assert_like_a_local_run();
+}
+
+#[test]
+#[ignore = "needs a Slurm cluster: make cluster-test"]
+fn what_is_refused_when_it_is_submitted_again_is_asked_for_until_it_is_taken() {
+    let place = Place::new("slow 0.5", &cpu("retries = 1"));
+    // Refuses the second and the third time.
+    let count = "echo >> calls; [[ $(wc -l < calls) =~ ^[23]$ ]] && { echo 'too many jobs for now' >&2; exit 1; }";
+    let path = with_sbatch(&place, &format!("cd {}\n{count}\nexec $sbatch \"$@\"", place.path("").display()));
+    let watched = Place::start_as(place.command(&["run", "fake.toml", "--on", "slurm"]).env("PATH", path));
+    place.wait_for_probes(3);
+    send(Signal::SIGKILL, parent(place.starts()[0]["pid"].as_u64().unwrap()));
+    let said = watched.ends_with(0);
+    assert!(said.contains("too many jobs for now") && said.contains("asking again"), "{said}");
     assert_eq!(place.arrays().len(), 2);
     place.assert_nothing_is_left();
     place.assert_like_a_local_run();
@@ -63,12 +90,7 @@ fn a_killed_submitting_side_costs_nothing() {
 fn an_array_whose_id_nobody_lived_to_hear_is_found_by_its_name() {
     let place = Place::new("slow 0.5", &cpu(""));
     // Hands over as the real one does, and ends whoever asked for it before they hear of it.
-    let bin = place.path("bin");
-    std::fs::create_dir(&bin).unwrap();
-    let real = said("which", &["sbatch"]);
-    std::fs::write(bin.join("sbatch"), format!("#!/bin/bash\n{} \"$@\"\nkill -KILL $PPID\n", real.trim())).unwrap();
-    std::fs::set_permissions(bin.join("sbatch"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let path = with_sbatch(&place, "$sbatch \"$@\"\nkill -KILL $PPID");
     let killed = place.command(&["run", "fake.toml", "--on", "slurm"]).env("PATH", path).output().unwrap();
     assert_eq!(killed.status.code(), None, "{}", stderr(&killed));
     let output = place.run(&["--resume"]);

@@ -87,8 +87,12 @@ impl Place {
     /// Hands the experiment over and watches it meanwhile.
     pub fn start(&self, arguments: &[&str]) -> Watched {
         let arguments = [&["run", "fake.toml", "--on", "slurm"], arguments].concat();
-        let child = self.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Watched { child }
+        Self::start_as(&mut self.command(&arguments))
+    }
+
+    /// Watches what this command hands over.
+    pub fn start_as(command: &mut Command) -> Watched {
+        Watched { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap() }
     }
 
     /// The run that was kept.

@@ -126,7 +126,7 @@ fn a_plan_is_carried_out_with_one_load_and_published() {
     assert_eq!(rows.len(), 2);
     assert_eq!(&rows[0][column("ceiling")], "33");
     assert_eq!(&rows[1][column("ttft_limit_s")], "3");
-    assert!(std::fs::read_to_string(place.run_directory().join("logs")).is_err(), "logs is a directory");
+    assert!(place.run_directory().join("logs").is_dir());
 
     assert!(std::fs::read(place.run_directory().join("requests.parquet")).unwrap().ends_with(b"PAR1"));
 }
@@ -189,6 +189,48 @@ fn a_ladder_goes_on_with_another_engine() {
     assert_eq!(run["engines"][0]["loads"], 2);
     assert_eq!(levels(&run)[..4], [1, 2, 4, 8], "no probe was repeated");
     assert_nothing_is_left(&place);
+}
+
+/// Two ladders on one engine: prompts of 512 tokens, then of 1024.
+fn run_two_ladders(place: &Workplace) -> Output {
+    run_with(place, &["--set", "workload.input_tokens=[512, 1024]"])
+}
+
+#[test]
+fn a_ladder_that_loses_its_engine_costs_no_other() {
+    for (behaviour, execution, why, starts_expected) in [
+        ("dies at 512", "retries = 1", "too many for the cat", 3),
+        ("silent at 512", "retries = 1\ncell_timeout = \"500ms\"", "execution.cell_timeout", 2),
+        ("refuses 512", "retries = 1", "more than max_model_len", 1),
+    ] {
+        let place = workplace(behaviour, execution);
+        let output = run_two_ladders(&place);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let run = place.run_json();
+        assert_eq!(statuses(&run), ["failed", "failed", "found", "found"], "{behaviour}");
+        assert!(reason(&run).contains(why), "{}", reason(&run));
+        assert_eq!(starts(&place).len(), starts_expected, "{behaviour}");
+        assert_nothing_is_left(&place);
+    }
+}
+
+#[test]
+fn each_ladder_has_retries_of_its_own() {
+    let place = workplace("dies in each", "retries = 1");
+    let output = run_two_ladders(&place);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(statuses(&place.run_json()), ["found"; 4]);
+    assert_eq!(starts(&place).len(), 3);
+}
+
+#[test]
+fn what_an_earlier_engine_died_of_is_no_reason_for_another() {
+    let place = workplace("dies twice", "retries = 1");
+    assert_eq!(run(&place).status.code(), Some(1));
+    let run = place.run_json();
+    assert!(reason(&run).ends_with("was killed by SIGKILL"), "{}", reason(&run));
+    let log = run["cells"][0]["failure"]["log"].as_str().unwrap();
+    assert!(std::fs::read_to_string(place.path("results").join(log)).unwrap().contains("the cat sat on the cable"));
 }
 
 #[test]
@@ -363,6 +405,22 @@ fn an_engine_that_changed_is_measured_again() {
     let requests = read_requests(&place.run_directory().join("requests.parquet"));
     let rows: u64 = requests["probes"].as_array().unwrap().iter().map(|probe| probe[3].as_u64().unwrap()).sum();
     assert_eq!(rows, levels(&resumed).iter().sum::<u64>(), "what is published, and no more");
+}
+
+#[test]
+fn an_engine_that_changes_twice_gives_no_probe_an_old_number() {
+    let place = workplace("dies", "retries = 0");
+    run(&place);
+    for behaviour in ["newer dies", "newest"] {
+        behave(&place, behaviour);
+        run_with(&place, &["--resume"]);
+    }
+    let run = place.run_json();
+    assert_eq!(run["provenance"]["engine"]["version"], "0.2-fake");
+    assert_eq!(
+        (run["status"].as_str(), run["ladders"][0]["probes"][0]["number"].as_u64()),
+        (Some("complete"), Some(2))
+    );
 }
 
 #[test]

@@ -9,6 +9,8 @@ Where it `takes-time`, that child stands for the engine: it follows its worker, 
 milliseconds, and none is measured without it.
 Where it is `starved N`, each of its first N probes is stopped for a while by somebody else, as if other processes took all of the
 CPU; every probe then looks at the clock in short turns, and says by how much it was late.
+Where it `dies at N`, is `silent at N` or `refuses N`, it does so in each probe of N input tokens; where it `dies in each`, once in the
+third probe of each number of input tokens. Where it `dies twice`, its second death is a silent one.
 Where FAKE_GPUS is set, the stand-in for the GPUs' driver says what that file has from the load of an engine on.
 """
 
@@ -38,8 +40,8 @@ RESOLVED = {
     "model_commit": None,
     "load_seconds": 0.0,
 }
-if BEHAVIOUR == "newer":
-    RESOLVED["version"] = "0.1-fake"
+if BEHAVIOUR.startswith("newe"):
+    RESOLVED["version"] = "0.2-fake" if BEHAVIOUR == "newest" else "0.1-fake"
 STEP_S = 0.0301
 PROBE_S = 0.01
 TURN_S = 0.01
@@ -89,6 +91,35 @@ def is_gone(engine):
 def starts():
     with open(os.environ["FAKE_STARTS"]) as file:
         return len(file.readlines())
+
+
+def die(*last_words):
+    print(*last_words, file=sys.stderr, flush=True)
+    os._exit(7)
+
+
+def misbehave(input_tokens, probes):
+    """What it does instead of a probe, if anything; whether it was refused."""
+    match BEHAVIOUR.split():
+        case ["dies", "at", tokens] if input_tokens == int(tokens):
+            die(f"RuntimeError: {tokens} are too many for the cat")
+        case ["newer", "dies"]:
+            die("RuntimeError: new cables, old cat")
+        case ["dies", "in", "each"] if probes.count(input_tokens) == 3:
+            mark = f"{os.environ['FAKE_STARTS']}.{input_tokens}"
+            if not os.path.exists(mark):
+                open(mark, "w").close()
+                die("RuntimeError: the cat sat on the cable")
+        case ["dies", "twice"] if len(probes) == 3:
+            if starts() > 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            die("RuntimeError: the cat sat on the cable")
+        case ["silent", "at", tokens] if input_tokens == int(tokens):
+            time.sleep(600)
+        case ["refuses", tokens] if input_tokens == int(tokens):
+            say("probe-refused", kind="arguments", message=f"{tokens} are more than max_model_len")
+            return True
+    return False
 
 
 def take_gpu_memory():
@@ -161,9 +192,9 @@ def probe(ask, lag_s):
 def main():
     engine = note_start()
     print("this goes to the log", flush=True)
-    protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "2"))
+    protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "3"))
     say("hello", protocol=protocol, worker=os.environ["FAKE_VERSION"], python="0.0.0")
-    probes = 0
+    probes = []
     for line in COMMANDS:
         command = json.loads(line)
         if command["command"] == "load":
@@ -186,14 +217,16 @@ def main():
             case "load":
                 say("loaded", **RESOLVED)
             case "probe":
-                probes += 1
-                if BEHAVIOUR == "dies" and probes == 3 or BEHAVIOUR == "dies-once" and starts() == 1 and probes == 3:
-                    print("RuntimeError: the cat sat on the cable", file=sys.stderr, flush=True)
-                    os._exit(7)
-                if BEHAVIOUR == "falls-silent" and probes == 3:
+                probes.append(command["prompts"]["input_tokens"])
+                is_third = len(probes) == 3
+                if BEHAVIOUR == "dies" and is_third or BEHAVIOUR == "dies-once" and starts() == 1 and is_third:
+                    die("RuntimeError: the cat sat on the cable")
+                if misbehave(probes[-1], probes):
+                    continue
+                if BEHAVIOUR == "falls-silent" and is_third:
                     print("silent now", flush=True)
                     time.sleep(600)
-                if BEHAVIOUR == "babbles" and probes == 3:
+                if BEHAVIOUR == "babbles" and is_third:
                     EVENTS.write("{nonsense\n")
                     EVENTS.flush()
                     time.sleep(600)
@@ -204,7 +237,7 @@ def main():
                     time.sleep(float(BEHAVIOUR.removeprefix("slow")))
                 lag_s = 0.0
                 if BEHAVIOUR.startswith("starved"):
-                    lag_s = turns(is_starved=probes <= int(BEHAVIOUR.removeprefix("starved")))
+                    lag_s = turns(is_starved=len(probes) <= int(BEHAVIOUR.removeprefix("starved")))
                 probe(command, lag_s)
             case "shutdown":
                 with open(os.environ["FAKE_STARTS"] + ".ends", "a") as file:

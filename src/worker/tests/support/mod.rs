@@ -198,7 +198,7 @@ impl Worker {
         loop {
             match self.event(LIMIT) {
                 Event::Measured(measured) => return Ok(Probed { measured: *measured, events }),
-                Event::ProbeFailed(error) => return Err(error),
+                Event::ProbeRefused(error) | Event::ProbeFailed(error) => return Err(error),
                 event => {
                     at_event(self, &event);
                     events.push(event);
