@@ -318,26 +318,37 @@ impl Evidence {
         };
         let token_s = self.seen.iter().filter_map(a_token).fold(f64::INFINITY, f64::min);
         let hold_s = self.hold_s.min(self.output_tokens * token_s);
-        let bounds = |(sla, sight): (usize, &Sight)| match sight.judged {
+        // Of a level that is probed for an SLA, the lower bound being held.
+        let at = |sla: usize, sight: &Sight, level: u32, is_held: bool| match sight.judged {
             // First tokens take the whole of the limit, and those that miss it are not held.
-            Judged::FirstTokens => 2.0 * self.slas[sla].ttft.get() + hold_s,
-            Judged::Later if self.load == Load::Burst && self.stand_in.is_known() => {
-                let ceiling = sight.forecast.ceiling;
-                self.stand_in.seconds(ceiling.max(1)) + self.stand_in.seconds(ceiling + 1)
-            }
-            Judged::Later => 2.0 * (self.first_tokens_s(sight.forecast.ceiling) + self.held_s(sla)),
+            Judged::FirstTokens => self.slas[sla].ttft.get() + if is_held { hold_s } else { 0.0 },
+            Judged::Later if self.load == Load::Burst && self.stand_in.is_known() => self.stand_in.seconds(level),
+            Judged::Later => self.first_tokens_s(sight.forecast.ceiling) + self.held_s(sla),
         };
         // One probe at the cap speaks for all ceilings that are not below it.
-        let at_cap = |(sla, sight): (usize, &Sight)| match sight.judged {
+        let at_cap = |sla: usize, sight: &Sight| match sight.judged {
             Judged::FirstTokens => self.first_tokens_s(self.cap()) + hold_s,
             Judged::Later if self.stand_in.is_known() => self.stand_in.seconds(self.cap()),
             Judged::Later => self.first_tokens_s(self.cap()) + self.held_s(sla),
         };
-        let (above, within): (Vec<_>, Vec<_>) =
-            sights.iter().enumerate().partition(|(_, sight)| sight.forecast.ceiling >= self.cap());
-        let count = 2 * within.len() + usize::from(!above.is_empty());
-        let seconds = within.into_iter().map(bounds).sum::<f64>() + above.into_iter().map(at_cap).fold(0.0, f64::max);
-        Spending::of(&self.seen, count, seconds)
+        // A level that serves several SLAs counts once.
+        let mut bounds: BTreeMap<u32, f64> = BTreeMap::new();
+        let mut count = |level: u32, seconds: f64| {
+            let known = bounds.entry(level).or_insert(0.0);
+            *known = known.max(seconds);
+        };
+        for (sla, sight) in sights.iter().enumerate() {
+            let ceiling = sight.forecast.ceiling;
+            if ceiling >= self.cap() {
+                count(self.cap(), at_cap(sla, sight));
+                continue;
+            }
+            if ceiling > 0 {
+                count(ceiling, at(sla, sight, ceiling, true));
+            }
+            count(ceiling + 1, at(sla, sight, ceiling + 1, false));
+        }
+        Spending::of(&self.seen, bounds.len(), bounds.values().sum())
     }
 
     /// How often a level was probed for more than its first tokens.

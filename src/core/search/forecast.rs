@@ -66,28 +66,35 @@ impl Outlook<'_> {
             return Forecast { ceiling: 1, low: 0, high: self.cap + 1, blind: f64::INFINITY };
         };
         let (limit, likely) = (self.sla.ttft.get().ln(), self.needed.likely.min(1.0));
-        let ceiling = |curve: &Curve, limit: f64, near: u32| {
-            curve.ceiling(self.machine, limit, likely, self.machine.spread(near), self.cap)
+        let ceiling = |curve: &Curve, limit: f64, needed: f64, near: u32| {
+            curve.ceiling(self.machine, limit, needed, self.machine.spread(near), self.cap)
         };
-        let rough = ceiling(&self.curve(longest, None), limit, u32::MAX);
+        let rough = ceiling(&self.curve(longest, None), limit, likely, u32::MAX);
         // The curve is that of one probe: it is laid through the middle of all where it matters.
         let curve = self.curve(longest, Some(rough.max(1)));
-        let middle = ceiling(&curve, limit, rough.max(1));
+        let middle = ceiling(&curve, limit, likely, rough.max(1));
         let Some(pace) = self.machine.pace.as_ref().filter(|pace| pace.probes() >= 2) else {
             return Forecast { ceiling: middle, low: 0, high: self.cap + 1, blind: 1.0 };
         };
-        let at = middle.max(1);
-        let used: Vec<f64> = curve.burst(at).into_iter().map(|time| time - limit).collect();
-        let margin = |needed: f64| {
+        // By how much the margin of a level may be less and more than it looks. What is left of it at the ceiling itself is no part of the
+        // uncertainty.
+        let off = |at: u32, looks: f64, needed: f64, probability: f64| {
+            let used: Vec<f64> = curve.burst(at).into_iter().map(|time| time - limit).collect();
             let margin = |spread| margin_of(&used, 0, self.machine, needed, spread);
-            self.machine.posterior(at, Sway::PACE, &[&pace.middle(at)], margin)
+            let posterior = self.machine.posterior(at, Sway::PACE, &[&pace.middle(at)], margin);
+            let own = margin_of(&used, 0, self.machine, looks, self.machine.spread(at)).max(0.0);
+            posterior.exceeded_with(probability) - own
         };
-        let least = margin(self.needed.strict).exceeded_with(1.0 - self.miss);
-        let most = margin(self.needed.lax).exceeded_with(self.miss);
-        // What is left of the margin at the ceiling itself is no part of the uncertainty.
-        let own = margin_of(&used, 0, self.machine, likely, self.machine.spread(at)).max(0.0);
-        let low = ceiling(&curve, limit + (least - own).min(0.0), at);
-        let high = ceiling(&curve, limit + (most - own).max(0.0), at).saturating_add(1);
+        let Needed { strict, lax, .. } = self.needed;
+        let at = middle.max(1);
+        let sure_below =
+            |at: u32, looks: f64| ceiling(&curve, limit + off(at, looks, strict, 1.0 - self.miss).min(0.0), looks, at);
+        // Where requests wait for others to leave, a level of which just enough are in time is no more sure for a little more time. One of
+        // which more are may be.
+        let all_but_sure = strict.min(1.0);
+        let farther = ceiling(&curve, limit, all_but_sure, at).max(1);
+        let low = sure_below(at, likely).max(sure_below(farther, all_but_sure));
+        let high = ceiling(&curve, limit + off(at, likely, lax, self.miss).max(0.0), likely, at).saturating_add(1);
         Forecast { ceiling: middle, low: low.min(middle), high: high.max(middle + 1), blind: 1.0 }
     }
 

@@ -117,6 +117,25 @@ fn without_chance_a_grid_costs_a_quarter_of_what_the_reference_spends_on_it() {
 }
 
 #[test]
+fn cells_that_share_a_ceiling_pay_for_it_once() {
+    let engine = SimEngine {
+        prefill_tokens_per_second: 7500.0,
+        decode_step: seconds(2e-3),
+        decode_step_per_sequence: seconds(130e-6),
+        max_num_batched_tokens: 2048,
+        ..engine()
+    };
+    let limits = || [4.4, 13.0].into_iter().flat_map(|ttft| [0.0032, 0.0089].map(|tpot| (ttft, tpot)));
+    let of = |rate: f64| limits().map(move |(ttft, tpot)| Sla { tpot: Some(seconds(tpot)), ..sla(rate, ttft) });
+    let slas: Vec<Sla> = [0.8, 0.95].into_iter().flat_map(of).collect();
+    let trials = Trials::run(engine, &workload(Load::Burst, 4200, 16, 0.5), relative(0.05), &slas, 1);
+    assert_eq!(trials.truths, [Some(Concurrency::ONE); 8]);
+    assert_eq!(trials.climbs[0].answers.iter().map(|answer| answer.ceiling()).collect::<Vec<_>>(), trials.truths);
+    // 9.4, where what a bound costs is reckoned once for each of the eight cells.
+    assert!(trials.certificate_ratio() <= 2.0, "{}", trials.certificate_ratio());
+}
+
+#[test]
 fn a_limit_a_hair_before_the_end_of_a_step_is_not_crept_up_to() {
     let engine = SimEngine {
         prefill_tokens_per_second: 30_825.748_403_065_387,

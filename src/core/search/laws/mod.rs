@@ -324,6 +324,25 @@ fn a_cache_that_is_full_is_found_before_the_pace_is_measured() {
 }
 
 #[test]
+fn a_ceiling_above_which_requests_wait_for_others_to_leave_has_a_lower_bound() {
+    // The cache holds four prompts: the fifth comes when one has left, far too late. Four of five are just enough.
+    let small = SimEngine {
+        prefill_tokens_per_second: 40_000.0,
+        decode_step: seconds(14e-3),
+        decode_step_per_sequence: seconds(7e-6),
+        max_num_batched_tokens: 16_384,
+        kv_cache_tokens: 1350,
+        ..noisy()
+    };
+    let trials = Trials::run(small, &workload(Load::Burst, 285, 64, 1.0), relative(0.05), &[sla(0.8, 0.25)], 100);
+    assert_eq!(trials.truths[0], Concurrency::new(5));
+    assert_eq!(trials.coverage(0), 1.0);
+    // None, where a level is taken to be sure for a little more time alone, at six certificates.
+    assert!(trials.ended(0, Status::Found) >= 0.95, "{}", trials.ended(0, Status::Found));
+    assert!(trials.certificate_ratio() <= 2.5, "{}", trials.certificate_ratio());
+}
+
+#[test]
 fn a_sustained_ceiling_is_foretold_from_cheap_probes() {
     let slow = SimEngine {
         prefill_tokens_per_second: 12_000.0,
