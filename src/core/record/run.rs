@@ -180,7 +180,7 @@ pub struct ProbeRecord {
     /// Output tokens of all requests in a second; absent where a judged request was not left to end as planned, since
     /// the rate of a probe that was stopped says nothing of the engine's.
     pub output_tokens_per_s: Option<f64>,
-    /// Prompt tokens that the engine took from its prefix cache, over all requests; absent where it did not say.
+    /// Prompt tokens that the engine took from its prefix cache, over all judged requests; absent where it did not say.
     pub cached_tokens: Option<u64>,
     /// Prompt tokens of one request as the engine counted them; absent where it did not say, or where they differ.
     pub prompt_tokens: Option<u32>,
@@ -276,8 +276,8 @@ pub struct CellRecord {
     pub confidence: Option<Share>,
     /// What keeps the ceiling from being higher; absent where that is not known.
     pub limited_by: Option<Limit>,
-    /// The figures that say so: of the newest probe at `lowest_fail` that fails, or where none does and the engine failed
-    /// too many requests for any level to pass, of all probes.
+    /// The figures that say so: of the newest failing probe at `lowest_fail`, or at the next level above it at which one failed; where
+    /// none did and the engine failed too many requests for any level to pass, of all probes.
     pub limit: Option<LimitedBy>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,

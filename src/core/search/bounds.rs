@@ -3,7 +3,7 @@
 use super::evidence::{Evidence, Sight};
 use super::level::{Machine, Unknown};
 
-/// How far apart, as a logarithm, levels are of which one that stays open tells where else to probe.
+/// Levels no farther from the aim than this, as a logarithm, are its neighbours: where one stays open, the next probe goes farther out.
 const NEIGHBOUR: f64 = 0.25;
 /// How much farther out than it must be a bound is probed, as a part of the least width of the bracket: the probe itself
 /// moves the estimate.

@@ -263,8 +263,8 @@ impl<'a> Choice<'a> {
         lows.filter(|low| within.contains(low)).max().unwrap_or(high)
     }
 
-    /// A burst that costs little and shows the pace: it has enough full steps, or below a ceiling that one step serves the size
-    /// of another that one step served.
+    /// A burst that costs little and shows the pace: it has enough full steps. Where one step serves the whole ceiling, it is as large as
+    /// an earlier burst that one step served, so that the two compare.
     fn pace_level(&self, ceiling: u32) -> u32 {
         if ceiling == 0 {
             // Another like the one that is the upper bound.

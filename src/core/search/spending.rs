@@ -20,10 +20,11 @@ const AT_LAST: f64 = 2.0 * WORTHWHILE;
 const GOOD_TO_KNOW: f64 = 2.15;
 /// And before it is left open whether failures and stalls are too many for any level.
 const DOUBT: f64 = 8.0;
-/// A bracket so much wider than the spread makes it is not worth more probes; nor, once the ladder has cost what is worth
-/// while, is one of this part of the ceiling; nor, once it has cost twice that, one of this.
+/// A bracket no wider than the spread makes it, times this, is not worth more probes.
 const ENOUGH: f64 = 1.15;
+/// Nor is one of this part of the ceiling, once the ladder has cost [`WORTHWHILE`].
 pub(super) const NARROW: f64 = 0.1;
+/// Nor one of this part, once it has cost [`AT_LAST`].
 const NARROW_AT_LAST: f64 = 0.25;
 
 /// Engine time in seconds.

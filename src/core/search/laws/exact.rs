@@ -130,7 +130,7 @@ fn cells_that_share_a_ceiling_pay_for_it_once() {
     let slas: Vec<Sla> = [0.8, 0.95].into_iter().flat_map(of).collect();
     let trials = Trials::run(engine, &workload(Load::Burst, 4200, 16, 0.5), relative(0.05), &slas, 1);
     assert_eq!(trials.truths, [Some(Concurrency::ONE); 8]);
-    assert_eq!(trials.climbs[0].answers.iter().map(|answer| answer.ceiling()).collect::<Vec<_>>(), trials.truths);
+    assert!(trials.climbs[0].answers.iter().all(|answer| answer.ceiling() == Some(Concurrency::ONE)));
     // 9.4, where what a bound costs is reckoned once for each of the eight cells.
     assert!(trials.certificate_ratio() <= 2.0, "{}", trials.certificate_ratio());
 }
