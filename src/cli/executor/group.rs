@@ -21,8 +21,8 @@ use super::{Happening, Surroundings, apart};
 enum Ended {
     /// Nothing is left to do.
     Done,
-    /// With a ladder that was given up; those after it need another engine.
-    WithLadder,
+    /// With a ladder that was given up for this reason; those after it need another engine.
+    WithLadder(Failure),
     /// The engine never answered: no ladder of the group can do better.
     NotLoaded(Failure),
     /// It was lost in the midst of the first ladder that is left.
@@ -41,6 +41,9 @@ pub async fn run_group(
     let group = &plan.groups[index];
     // Loads that failed, or were lost in the ladder that is to be gone on with.
     let mut attempt = 0;
+    // An engine that is another each time it comes up has all its ladders begun anew, and would have them for ever.
+    let most_loads = (group.execution.retries as usize + 1).saturating_mul(tasks.len());
+    let mut loads = 0;
     while !tasks.is_empty() {
         let ladders = tasks.iter().map(|task| task.ladder);
         if let Some(reason) = around.deadline.and_then(|deadline| deadline.forbids_load(index, ladders)) {
@@ -48,16 +51,18 @@ pub async fn run_group(
         }
         let held = await_memory(group, lease, memory, around).await.err();
         let ended = attempt_group(plan, group, &mut attempt, &mut tasks, lease, around).await?;
+        loads += 1;
+        let may_load = loads < most_loads;
         let (mut failure, costs) = match ended {
             Ended::Done => return Ok(()),
-            Ended::WithLadder => continue,
-            Ended::NotLoaded(failure) => (failure, tasks.len()),
-            Ended::Lost(failure) => (failure, 1),
+            Ended::WithLadder(_) if may_load || tasks.is_empty() => continue,
+            Ended::Lost(failure) if may_load => (failure, 1),
+            Ended::WithLadder(failure) | Ended::NotLoaded(failure) | Ended::Lost(failure) => (failure, tasks.len()),
         };
         if let Some(held) = held {
             failure.reason = format!("{}; {held}", failure.reason);
         }
-        let tries_again = attempt < group.execution.retries && failure.kind.is_worth_another_try();
+        let tries_again = may_load && attempt < group.execution.retries && failure.kind.is_worth_another_try();
         (around.record)(Entry::EngineFailed { group: group.key, failure: failure.clone() })?;
         (around.show)(Happening::EngineFailed { group, failure: &failure, tries_again });
         attempt += 1;
@@ -128,11 +133,12 @@ async fn attempt_group(
             End::Left(reason) => leave(plan, task, &reason, around)?,
             End::Failed(error) => {
                 let lives = error.engine_lives;
-                give_up(plan, task, &failure(error), around)?;
+                let failure = failure(error);
+                give_up(plan, task, &failure, around)?;
                 if !lives {
                     tasks.remove(0);
                     *attempt = 0;
-                    return Ok(Ended::WithLadder);
+                    return Ok(Ended::WithLadder(failure));
                 }
             }
             End::EngineLost(error) => return Ok(Ended::Lost(failure(error))),

@@ -224,6 +224,14 @@ fn each_ladder_has_retries_of_its_own() {
 }
 
 #[test]
+fn an_engine_that_is_another_each_time_and_dies_is_given_up() {
+    let place = workplace("never the same", "retries = 1");
+    assert_eq!(run_two_ladders(&place).status.code(), Some(1));
+    assert_eq!(statuses(&place.run_json()), ["failed"; 4]);
+    assert_eq!(starts(&place).len(), 4);
+}
+
+#[test]
 fn what_an_earlier_engine_died_of_is_no_reason_for_another() {
     let place = workplace("dies twice", "retries = 1");
     assert_eq!(run(&place).status.code(), Some(1));

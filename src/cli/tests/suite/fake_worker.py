@@ -42,6 +42,8 @@ RESOLVED = {
 }
 if BEHAVIOUR.startswith("newe"):
     RESOLVED["version"] = "0.2-fake" if BEHAVIOUR == "newest" else "0.1-fake"
+if BEHAVIOUR == "never the same":
+    RESOLVED["version"] = f"0.{os.getpid()}-fake"
 STEP_S = 0.0301
 PROBE_S = 0.01
 TURN_S = 0.01
@@ -103,7 +105,7 @@ def misbehave(input_tokens, probes):
     match BEHAVIOUR.split():
         case ["dies", "at", tokens] if input_tokens == int(tokens):
             die(f"RuntimeError: {tokens} are too many for the cat")
-        case ["newer", "dies"]:
+        case ["newer", "dies"] | ["never", "the", "same"]:
             die("RuntimeError: new cables, old cat")
         case ["dies", "in", "each"] if probes.count(input_tokens) == 3:
             mark = f"{os.environ['FAKE_STARTS']}.{input_tokens}"
