@@ -105,11 +105,10 @@ async fn attempt_group(
     let failure = |error: SessionError| error.into_failure(log.clone(), around.secrets);
 
     (around.show)(Happening::EngineLoading { group, attempt: *attempt });
-    let session = match start(group, &around.logs.join(&log_name), lease, around) {
+    let mut session = match start(group, &around.logs.join(&log_name), lease, around) {
         Ok(session) => session,
         Err(error) => return Ok(Ended::NotLoaded(failure(error))),
     };
-    let mut session = session;
     let Loaded { resolved, seconds } = match session.load(group.execution.engine_timeout).await {
         Ok(loaded) => loaded,
         Err(error) => return Ok(Ended::NotLoaded(failure(error))),
