@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::Workload;
-use crate::sla::Sla;
+use crate::sla::{Sla, with_overtime};
 use crate::units::{Concurrency, Seconds};
 use crate::watch::Until;
 
@@ -148,6 +148,9 @@ enum Due {
     Abandoned,
 }
 
+/// Steps within which a burst goes on, as long as the longest so far.
+const STEPS: f64 = 2.0;
+
 /// Drives one probe. Tell it what happened; do what it answers.
 #[derive(Debug)]
 pub struct LoadDriver {
@@ -160,6 +163,9 @@ pub struct LoadDriver {
     window: Window,
     /// Whether a request has had its first token or its end.
     shown: bool,
+    /// The newest first token, and the longest wait for the next.
+    newest: Seconds,
+    longest_wait: f64,
     ended: bool,
 }
 
@@ -177,7 +183,17 @@ impl LoadDriver {
     /// A driver for one probe.
     pub fn new(plan: LoadPlan) -> Self {
         let due = BinaryHeap::new();
-        Self { plan, slots: Vec::new(), due, unsettled: 0, window: Window::Closed, shown: false, ended: false }
+        Self {
+            plan,
+            slots: Vec::new(),
+            due,
+            unsettled: 0,
+            window: Window::Closed,
+            shown: false,
+            newest: Seconds::ZERO,
+            longest_wait: 0.0,
+            ended: false,
+        }
     }
 
     /// The first requests, all due at time 0.
@@ -203,6 +219,8 @@ impl LoadDriver {
     /// A request's first token came.
     pub fn first_token(&mut self, index: u32, at: Seconds) {
         self.shown = true;
+        self.longest_wait = self.longest_wait.max(at.get() - self.newest.get());
+        self.newest = self.newest.max(at);
         let slot = &mut self.slots[index as usize];
         if slot.phase == Phase::Waiting {
             slot.phase = Phase::Streaming;
@@ -251,6 +269,9 @@ impl LoadDriver {
                     self.due.push(Reverse((sum(at, self.plan.patience), index, Due::Abandoned)));
                 }
                 Due::Abandoned => self.settle(index),
+                Due::Patience if slot.phase == Phase::Waiting && self.overtime(at) > at => {
+                    self.due.push(Reverse((self.overtime(at), index, Due::Abandoned)));
+                }
                 Due::Patience if slot.phase == Phase::Waiting || self.plan.hold == Hold::UntilFinished => {
                     self.settle(index);
                 }
@@ -259,6 +280,13 @@ impl LoadDriver {
         }
         acts.extend(self.end_if_settled());
         acts
+    }
+
+    /// Until when a request is waited for that falls due at this moment, which the limit is, since all of a burst are submitted at 0: in a burst, for the next two steps, to see how late their first tokens
+    /// are. One that does not go on by then has stalled.
+    fn overtime(&self, due: Seconds) -> Seconds {
+        let goes_on = Seconds::new(self.newest.get() + STEPS * self.longest_wait).unwrap_or(due);
+        if self.plan.load == Load::Burst { goes_on.min(with_overtime(due)) } else { due }
     }
 
     fn submit(&mut self, judged: bool) -> Act {
@@ -370,6 +398,29 @@ mod tests {
         assert_eq!(burst.tick(seconds(10.0)), []);
         assert_eq!(burst.next_due(), Some(seconds(20.0)));
         assert_eq!(burst.tick(seconds(20.0)), [Act::End]);
+    }
+
+    #[test]
+    fn a_burst_that_goes_on_is_waited_for_a_little_beyond_the_limit() {
+        // First tokens so far, and until when the next is waited for: for two steps, and a tenth of the limit at most.
+        for (first, until) in [(vec![9.6, 9.9], 11.0), (vec![9.0, 9.6, 9.9], 11.0), (vec![0.2, 0.4, 0.6], 10.0)] {
+            let mut burst = driver(Load::Burst, 4);
+            begin(&mut burst);
+            (0..).zip(&first).for_each(|(index, at)| burst.first_token(index, seconds(*at)));
+            (0..).zip(&first).for_each(|(index, _)| assert_eq!(burst.ended(index, seconds(9.95)), []));
+            let acts = burst.tick(seconds(10.0));
+            assert_eq!(acts.is_empty(), until > 10.0, "{first:?}");
+            if until > 10.0 {
+                assert_eq!(burst.next_due(), Some(seconds(until)), "{first:?}");
+                assert_eq!(burst.tick(seconds(until)), [Act::End]);
+            }
+        }
+        let steps = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 8.6];
+        let mut burst = driver(Load::Burst, 10);
+        begin(&mut burst);
+        (0..).zip(steps).for_each(|(index, at)| burst.first_token(index, seconds(at)));
+        assert_eq!(burst.tick(seconds(10.0)).len(), 0);
+        assert_eq!(burst.next_due(), Some(seconds(10.6)));
     }
 
     #[test]

@@ -65,8 +65,13 @@ pub enum Outcome {
     Undetermined,
 }
 
-/// Part of a limit on the whole request for which those that miss it are waited for: more than most machines differ from probe to probe.
+/// Part of a limit for which requests that miss it are waited for: more than most machines differ from probe to probe.
 const OVERTIME: f64 = 0.1;
+
+/// This limit, and so much longer.
+pub(crate) fn with_overtime(limit: Seconds) -> Seconds {
+    Seconds::new(limit.get() * (1.0 + OVERTIME)).unwrap_or(limit)
+}
 
 impl Sla {
     /// Whether whatever passes this SLA passes `other` as well: no limit of `other` is tighter.
@@ -96,8 +101,7 @@ impl Sla {
     /// How long a request is waited for: until its deadline, and where that is the end of it somewhat longer, to see by how much it is
     /// missed. Nothing else would tell: who is left in mid-stream might have ended a moment later.
     pub fn patience(&self) -> Seconds {
-        let longer = |e2e: Seconds| Seconds::new(e2e.get() * (1.0 + OVERTIME)).unwrap_or(e2e);
-        self.e2e.map_or(self.ttft, |e2e| longer(e2e).max(self.ttft))
+        self.e2e.map_or(self.ttft, |e2e| with_overtime(e2e).max(self.ttft))
     }
 
     /// Whether it judges the whole request, so that requests are let finish.
