@@ -76,10 +76,10 @@ impl Seen {
 
     /// Whether it is about as large as another at least, and each of its requests made about as much of the wait for the first token.
     fn waits_like(&self, other: &Self) -> bool {
-        let each = |seen: &Self| Some(seen.probe.opening.first()? / f64::from(seen.concurrency()));
-        let both = each(self).zip(each(other));
-        f64::from(self.concurrency()) >= LIKE * f64::from(other.concurrency())
-            && both.is_some_and(|(mine, others)| mine >= LIKE * others)
+        // One that was left without a first token waited for that long at least.
+        let wait = |seen: &Self| seen.probe.opening.first().copied().unwrap_or(seen.probe.seconds.get());
+        let each = |seen: &Self| wait(seen) / f64::from(seen.concurrency());
+        f64::from(self.concurrency()) >= LIKE * f64::from(other.concurrency()) && each(self) >= LIKE * each(other)
     }
 
     pub fn concurrency(&self) -> u32 {
