@@ -52,22 +52,21 @@ impl Bracket {
     }
 
     /// The same with what others tell: what passes a stricter SLA passes a laxer one; what fails a laxer one fails a
-    /// stricter one. By SLA.
+    /// stricter one. What contradicts its own bounds, or others of what is told, counts for nothing. By SLA.
     pub fn share_evidence(own: &[Self], slas: &[Sla]) -> Vec<Self> {
-        let mut shared = own.to_vec();
-        for (bracket, mine) in shared.iter_mut().zip(slas) {
-            for (evidence, other) in own.iter().zip(slas) {
-                if other.implies(mine) {
-                    let inside = evidence.pass.filter(|pass| bracket.fail.is_none_or(|fail| *pass < fail));
-                    bracket.pass = bracket.pass.max(inside);
-                }
-                if mine.implies(other) {
-                    let inside = evidence.fail.filter(|fail| bracket.pass.is_none_or(|pass| *fail > pass));
-                    bracket.fail = bracket.fail.into_iter().chain(inside).min();
-                }
+        let shared = own.iter().zip(slas).map(|(mine, sla)| {
+            let others = || own.iter().zip(slas);
+            let pass = others().filter(|(_, other)| other.implies(sla)).filter_map(|(told, _)| told.pass).max();
+            let fail = others().filter(|(_, other)| sla.implies(other)).filter_map(|(told, _)| told.fail).min();
+            let agrees = |pass: Option<u32>, fail: Option<u32>| pass.zip(fail).is_none_or(|(pass, fail)| pass < fail);
+            match (agrees(pass, mine.fail), agrees(mine.pass, fail)) {
+                _ if agrees(pass, fail) => Self { pass, fail, ..*mine },
+                (true, false) => Self { pass, ..*mine },
+                (false, true) => Self { fail, ..*mine },
+                _ => *mine,
             }
-        }
-        shared
+        });
+        shared.collect()
     }
 
     /// What is published of it.
@@ -135,6 +134,21 @@ mod tests {
             let told: Vec<_> = shared.iter().map(|bracket| (bracket.pass, bracket.fail)).collect();
             assert_eq!(told, [lax_told, strict_told], "{own:?}");
         }
+    }
+
+    #[test]
+    fn what_contradicts_tells_a_third_sla_nothing_in_whichever_order_they_come() {
+        let (strict, middle, lax) = ((sla(0.99), Some(12), None), (sla(0.95), None, None), (sla(0.9), None, Some(10)));
+        for order in [[strict, middle, lax], [lax, middle, strict], [middle, lax, strict]] {
+            let own = order.map(|(_, pass, fail)| bracket(pass, fail));
+            let shared = Bracket::share_evidence(&own, &order.map(|(sla, ..)| sla));
+            let told: Vec<_> = shared.iter().map(|bracket| (bracket.pass, bracket.fail)).collect();
+            assert_eq!(told, order.map(|(_, pass, fail)| (pass, fail)), "{order:?}");
+        }
+        // One that has a bound of its own takes what agrees with it.
+        let own = [bracket(Some(12), None), bracket(Some(11), None), bracket(None, Some(10))];
+        let shared = Bracket::share_evidence(&own, &[strict.0, middle.0, lax.0]);
+        assert_eq!((shared[1].pass, shared[1].fail), (Some(12), None));
     }
 
     #[test]
