@@ -240,7 +240,9 @@ fn drift(ladder: &LadderRecord, probes: &[&ProbeRecord], steady: SimEngine) -> f
         let slowest = |ttft: Option<Quantiles>| ttft.and_then(|ttft| ttft.max_s);
         let simulated = slowest(simulate(steady, ladder, probe.concurrency));
         let off = slowest(probe.ttft).zip(simulated).map(|(measured, simulated)| (measured / simulated).ln());
-        by_size.entry(probe.concurrency).or_default().extend(off);
+        if let Some(off) = off {
+            by_size.entry(probe.concurrency).or_default().push(off);
+        }
     }
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let squares = |values: &[f64], around: f64| values.iter().map(|value| (value - around).powi(2)).sum::<f64>();
@@ -250,7 +252,7 @@ fn drift(ladder: &LadderRecord, probes: &[&ProbeRecord], steady: SimEngine) -> f
         return (within / repeats as f64).sqrt();
     }
     let all: Vec<f64> = by_size.into_values().flatten().collect();
-    (squares(&all, 0.0) / (all.len() - UNKNOWNS).max(1) as f64).sqrt()
+    (squares(&all, 0.0) / all.len().saturating_sub(UNKNOWNS).max(1) as f64).sqrt()
 }
 
 fn quality(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord], engine: SimEngine) -> Quality {
