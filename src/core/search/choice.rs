@@ -1,11 +1,12 @@
 //! What to probe next, and which brackets stand.
 
 use super::Step;
+use super::belief::Standing;
 use super::bounds::{Bounds, Side};
 use super::bracket::{Bracket, FEW};
 use super::evidence::{Evidence, Sight};
-use super::level::Machine;
-use super::pace::Pace;
+use super::level::{Level, Machine};
+use super::pace::{Judged, Pace};
 use super::seen::Seen;
 use super::spending::{NARROW, Spending, is_pace_open, part};
 use crate::load::Load;
@@ -60,33 +61,46 @@ impl<'a> Choice<'a> {
         let evidence = self.evidence;
         let own: Vec<Bracket> = self.sights.iter().map(|sight| sight.bracket).collect();
         let mut brackets = Bracket::share_evidence(&own, &evidence.slas);
-        let most = PROBES_BESIDE + PROBES_PER_SLA * evidence.slas.len();
-        if self.spending.total() >= evidence.settings.budget.get() || evidence.seen.len() >= most {
-            return (brackets, Step::Done);
-        }
         if evidence.seen.is_empty() {
             return (brackets, first_tokens(evidence.settings.start_concurrency.get()));
         }
+        let is_over = self.is_over();
         let mut order: Vec<usize> = (0..evidence.slas.len()).collect();
         order.sort_by_key(|sla| self.sights[*sla].forecast.ceiling);
         for sla in order {
-            match self.next_for(sla, &brackets[sla]) {
+            match self.next_or_dip(sla, &brackets[sla]) {
+                Next::Settled => brackets[sla].settled = true,
+                // What is settled is so, whatever more another SLA would need.
+                _ if is_over => {}
                 Next::Pace(level) => {
                     let held = self.held_instead(sla, level).map(|start| self.probe(sla, start));
                     return (brackets, held.unwrap_or_else(|| first_tokens(level)));
                 }
                 Next::Level(level) => return (brackets, self.probe(sla, level)),
-                Next::Settled => brackets[sla].settled = true,
             }
         }
-        if evidence.seen.len() + 1 >= most {
-            // After the last probe that may be made nothing is settled any more.
+        if is_over {
             return (brackets, Step::Done);
         }
         // Where not even one request passes, failures would change nothing.
         let passes = |sla: &usize| brackets[*sla].fail != Some(1);
         let more = (0..evidence.slas.len()).filter(passes).find_map(|sla| self.look_for_failures(sla));
         (brackets, more.map_or(Step::Done, first_tokens))
+    }
+
+    /// Whether the budget is spent, or as many probes were made as may be.
+    fn is_over(&self) -> bool {
+        let evidence = self.evidence;
+        let most = PROBES_BESIDE + PROBES_PER_SLA * evidence.slas.len();
+        self.spending.total() >= evidence.settings.budget.get() || evidence.seen.len() >= most
+    }
+
+    /// What to do next for one SLA, which is settled only where no level below its bound is foretold to fail.
+    fn next_or_dip(&self, sla: usize, bracket: &Bracket) -> Next {
+        match self.next_for(sla, bracket) {
+            Next::Settled => self.dip(sla, bracket).map_or(Next::Settled, Next::Level),
+            next => next,
+        }
     }
 
     /// A probe of this level for an SLA, and for those that expect their ceiling close by.
@@ -96,6 +110,22 @@ impl<'a> Choice<'a> {
         };
         let which = self.sights.iter().enumerate().filter(near).map(|(other, _)| other).collect();
         Step::Probe { concurrency: Concurrency::new(level).unwrap_or(Concurrency::ONE), until: Until::Decided(which) }
+    }
+
+    /// A level below the lower bound that was not probed and is foretold to fail: under a sustained load, or limits on later tokens, a level
+    /// may where just as many requests end together. Without noise the forecast has looked for it already.
+    fn dip(&self, sla: usize, bracket: &Bracket) -> Option<u32> {
+        let (evidence, machine, sight) = (self.evidence, self.machine, &self.sights[sla]);
+        let is_noisy = !machine.is_steady() && !machine.beliefs().is_empty();
+        let pass = bracket.pass.filter(|_| sight.judged == Judged::Later && is_noisy)?;
+        if self.spending.is_doubt_paid_for() {
+            return None;
+        }
+        // A probe of it would stand about as one of the lower bound does.
+        let calm = Standing::default();
+        let standing = sight.levels.get(&pass).and_then(Level::standing).unwrap_or(&calm);
+        let is_open = |level: u32| !sight.levels.contains_key(&level) && evidence.tries(level) == 0;
+        evidence.foretold(machine, sla, sight)?.dip(pass, standing, is_open)
     }
 
     /// A request to hold before a burst of first tokens is measured: it tells whether it may be later tokens that are missed, far below.

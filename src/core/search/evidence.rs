@@ -7,6 +7,7 @@ use super::belief::Sway;
 use super::bracket::Bracket;
 use super::capacity::Capacity;
 use super::forecast::{Forecast, Outlook};
+use super::foretold::Foretold;
 use super::level::{Level, Machine, Unknown};
 use super::observation::Half;
 use super::pace::{Judged, Opening, Pace};
@@ -223,6 +224,13 @@ impl Evidence {
         let forecast = self.forecast(machine, sla, judged, needed, &levels);
         let sway = self.sway(forecast.ceiling.max(1), sla, judged, &needed);
         Sight { judged, needed, levels, forecast, bracket, sway }
+    }
+
+    /// What the stand-in foretells of the levels of one SLA; `None` where it is not known, or where requests fail by chance: then each level takes
+    /// many probes.
+    pub fn foretold<'a>(&'a self, machine: &'a Machine, sla: usize, sight: &Sight) -> Option<Foretold<'a>> {
+        let is_told = self.stand_in.is_known() && !self.stand_in.churns();
+        is_told.then(|| Foretold::new(&self.stand_in, machine, sla, sight.needed, &sight.levels))
     }
 
     fn forecast(

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::belief::{Standing, Sway};
 use super::curve::Curve;
 use super::edge::Grain;
+use super::foretold::Foretold;
 use super::level::{Level, Machine, Unknown, margin_of};
-use super::offsets::Offsets;
 use super::pace::{Judged, Pace};
 use super::seen::{Needed, Seen};
 use super::stand_in::StandIn;
@@ -54,8 +54,6 @@ pub(super) struct Outlook<'a> {
     pub stand_in: &'a StandIn,
 }
 
-/// Margins up to this, as a logarithm, tell how far apart two engines are.
-const COMPARABLE: f64 = 1.9;
 /// So many levels below the ceiling of an engine that is known exactly are looked at one by one, those below them by a fiftieth.
 const DIPS: u32 = 64;
 
@@ -105,26 +103,14 @@ impl Outlook<'_> {
         if !self.stand_in.is_known() || levels.is_empty() && !self.machine.is_steady() {
             return around(guess);
         }
-        let likely = self.needed.likely;
-        let margin =
-            |level: &Level| level.margin(self.machine, likely, self.machine.spread(level.concurrency), Unknown::Late);
-        let measured: Vec<(u32, f64)> = levels.values().map(|level| (level.concurrency, margin(level))).collect();
-        let foretold = |level: u32, needed: f64, spread: f64| {
-            self.stand_in.margin(self.machine, level, self.sla_index, needed, spread)
+        let foretold = Foretold::new(self.stand_in, self.machine, self.sla_index, self.needed, levels);
+        let passes = |level: &&Level| {
+            let spread = self.machine.spread(level.concurrency);
+            level.margin(self.machine, self.needed.likely, spread, Unknown::Late) >= 0.0
         };
-        let sway = |level: u32| self.stand_in.sway(level, self.sla_index, likely);
-        let foretold_likely = |level: u32| foretold(level, likely, sway(level).stretch * self.machine.spread(level));
-        // One that is exact is taken at its word: a probe that was left early shows less of its level.
-        let offsets = if self.stand_in.is_exact() {
-            Offsets::default()
-        } else {
-            let both = measured.iter().map(|(level, measured)| (*level, *measured, foretold_likely(*level)));
-            let comparable = both.filter(|(_, measured, foretold)| measured.abs().max(foretold.abs()) < COMPARABLE);
-            Offsets::new(comparable.map(|(level, measured, foretold)| (level, measured - foretold)).collect())
-        };
-        let start = measured.iter().rfind(|(_, margin)| *margin >= 0.0).map_or(guess, |(level, _)| *level);
+        let start = levels.values().rfind(passes).map_or(guess, |level| level.concurrency);
         let grain = if self.stand_in.is_exact() { Grain::Request } else { Grain::Fiftieth };
-        let holds = |level: u32| foretold_likely(level) + offsets.at(level) >= 0.0;
+        let holds = |level: u32| foretold.holds(level);
         let (mut ceiling, _) = grain.edge(grain.below(start), self.cap, holds);
         if self.stand_in.is_exact() {
             // A level may fail below one that passes, where just as many end together, or where more wait for a seat in vain.
@@ -142,8 +128,7 @@ impl Outlook<'_> {
             None => f64::INFINITY,
         };
         if self.machine.is_steady() {
-            let strict = |level: u32| foretold(level, self.needed.strict, 0.0) + offsets.at(level) >= 0.0;
-            let (low, _) = grain.edge(ceiling, self.cap, strict);
+            let (low, _) = grain.edge(ceiling, self.cap, |level| foretold.holds_strictly(level));
             return Forecast { blind, low: low.min(ceiling), ..around(ceiling) };
         }
         let Some(nearest) = nearest.filter(|_| !self.machine.beliefs().is_empty()) else {
@@ -152,14 +137,9 @@ impl Outlook<'_> {
         // A probe will stand about as the nearest one does.
         let calm = Standing::default();
         let standing = levels[nearest].standing().unwrap_or(&calm);
-        let reaches = |level: u32, needed: f64, probability: f64| {
-            let sway = sway(level);
-            let margin = |spread| foretold(level, needed, sway.stretch * spread) + sway.stretch * standing.slower;
-            let posterior = self.machine.posterior(level, sway, &[standing], margin);
-            posterior.at_least(-offsets.at(level)) >= probability
+        let edge = |needed: f64, probability: f64| {
+            grain.edge(ceiling, self.cap, |level| foretold.sureness(level, needed, standing) >= probability)
         };
-        let edge =
-            |needed: f64, probability: f64| grain.edge(ceiling, self.cap, |level| reaches(level, needed, probability));
         let (low, _) = edge(self.needed.strict, 1.0 - self.miss);
         let (_, high) = edge(self.needed.lax, self.miss);
         Forecast { ceiling, low: low.min(ceiling), high: high.max(ceiling + 1), blind }

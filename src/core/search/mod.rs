@@ -15,6 +15,7 @@ mod edge;
 mod evidence;
 mod fared;
 mod forecast;
+mod foretold;
 mod guided;
 #[cfg(test)]
 mod laws;

@@ -73,7 +73,7 @@ impl Spending {
         self.total >= AT_LAST * self.certificate
     }
 
-    /// Whether so much was spent that doubt whether any level passes is left as it is.
+    /// Whether so much was spent that doubt whether any level passes is left as it is, and so is doubt whether all levels below a bound do.
     pub fn is_doubt_paid_for(&self) -> bool {
         self.total >= DOUBT * self.certificate
     }
