@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ceiling_core::experiment::Engine;
-use ceiling_core::plan::{ExperimentHead, Key, Plan};
+use ceiling_core::plan::{Key, Plan};
 use ceiling_core::protocol::Resolved;
 use ceiling_core::record::{Entry, Heading, Provenance, Run, State};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::atomic::{replace, replace_by};
 use super::journal::{Journal, Sync};
 use super::lock::Lock;
 use super::requests;
-use super::run_dir::RunDir;
+use super::run_dir::{RunDir, run_ids};
 use crate::report;
 
 /// The books of a run: one directory for each of its experiments.
@@ -59,7 +61,15 @@ pub(super) struct Book {
 impl Ledger {
     /// Begins a run in directories of its own under `results`.
     pub fn create(plan: Arc<Plan>, results: &Path, provenance: Provenance, now: Timestamp) -> Result<Self> {
-        Self::create_as(&free_run_id(&plan, results, &provenance, now), plan, results, provenance, now)
+        let mut time = after_all(results, now);
+        loop {
+            let run_id = run_id(&provenance, time);
+            if let Some(directories) = claim(&plan, results, &run_id)? {
+                return Self::begin(&run_id, plan, directories, provenance, now);
+            }
+            // Another run that began in this moment was first.
+            time = later(time).context("no run id is left: is the clock right?")?;
+        }
     }
 
     /// The same for a run that has its id already.
@@ -70,8 +80,21 @@ impl Ledger {
         provenance: Provenance,
         now: Timestamp,
     ) -> Result<Self> {
-        let open = |head: &ExperimentHead| Book::create(results, head, run_id, sync(&plan));
-        let books = plan.experiments.iter().map(open).collect::<Result<_>>()?;
+        let taken = || format!("there is a run {run_id} under {} already", results.display());
+        let directories = claim(&plan, results, run_id)?.with_context(taken)?;
+        Self::begin(run_id, plan, directories, provenance, now)
+    }
+
+    /// Begins a run in empty directories, one for each experiment.
+    fn begin(
+        run_id: &str,
+        plan: Arc<Plan>,
+        directories: Vec<RunDir>,
+        provenance: Provenance,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let open = |directory| Book::begin(directory, run_id, sync(&plan));
+        let books = directories.into_iter().map(open).collect::<Result<_>>()?;
         let run_id = run_id.to_owned();
         let heading = Heading { run_id, started: rfc3339(now), finished: None, interrupted: false, provenance };
         let ledger = Self::open(plan, books, State::default(), heading);
@@ -196,9 +219,8 @@ impl Ledger {
 }
 
 impl Book {
-    /// The books of an experiment that begins.
-    pub(super) fn create(results: &Path, head: &ExperimentHead, run_id: &str, sync: Sync) -> Result<Self> {
-        let directory = RunDir::create(results, &head.name, run_id)?;
+    /// The books of an experiment that begins, in its empty directory.
+    pub(super) fn begin(directory: RunDir, run_id: &str, sync: Sync) -> Result<Self> {
         let lock = Lock::take(directory.path())?;
         let journal = Journal::create(&directory.file("journal.jsonl"), run_id, sync)?;
         Ok(Self { directory, journal, lines: HashSet::new(), lock })
@@ -234,13 +256,41 @@ pub(super) fn owners(plan: &Plan) -> HashMap<Key, Vec<usize>> {
     owners
 }
 
-/// An id that no run of these experiments has: where several begin within a second, one of a later second.
-fn free_run_id(plan: &Plan, results: &Path, provenance: &Provenance, now: Timestamp) -> String {
-    let is_free = |id: &String| !plan.experiments.iter().any(|head| RunDir::is_taken(results, &head.name, id));
-    let later = |seconds| now.checked_add(SignedDuration::from_secs(seconds)).ok();
-    let mut ids = (0..).map_while(|seconds| Some(run_id(provenance, later(seconds)?)));
-    // Without a free one, creating the directory says that it is there.
-    ids.find(is_free).unwrap_or_else(|| run_id(provenance, now))
+/// Makes the directories of a run, one for each experiment; `None` where there is one already, and then none is made.
+fn claim(plan: &Plan, results: &Path, run_id: &str) -> Result<Option<Vec<RunDir>>> {
+    let mut claimed = Vec::with_capacity(plan.experiments.len());
+    for head in &plan.experiments {
+        match RunDir::claim(results, &head.name, run_id)? {
+            Some(directory) => claimed.push(directory),
+            None => {
+                claimed.iter().try_for_each(RunDir::release)?;
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(claimed))
+}
+
+/// An id that lies further ahead than this comes from a clock that was wrong: no later run is to follow it there.
+const FURTHEST_AHEAD: SignedDuration = SignedDuration::from_hours(24);
+
+/// Now, or the second after the newest run under `results`: ids tell seconds apart, and the run that is started last has
+/// the last one, at whatever commit.
+fn after_all(results: &Path, now: Timestamp) -> Timestamp {
+    let ids = run_ids(results);
+    let taken = ids.iter().filter_map(|id| time_of(id)).filter(|time| time.duration_since(now) < FURTHEST_AHEAD);
+    taken.max().and_then(later).map_or(now, |next| next.max(now))
+}
+
+fn later(time: Timestamp) -> Option<Timestamp> {
+    time.checked_add(SignedDuration::from_secs(1)).ok()
+}
+
+/// The time that a run id begins with.
+fn time_of(run_id: &str) -> Option<Timestamp> {
+    let (time, _) = run_id.split_once('-')?;
+    let time = DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+    TimeZone::UTC.to_timestamp(time).ok()
 }
 
 /// UTC time and short commit: `20261124T024500Z-1a2b3c4`, with `-dirty` where the tree is.
@@ -275,5 +325,23 @@ mod tests {
         assert_eq!(at(false), "20261124T024500Z-1a2b3c4");
         assert_eq!(at(true), "20261124T024500Z-1a2b3c4-dirty");
         assert_eq!(run_id(&Provenance::default(), now), "20261124T024500Z-nogit");
+    }
+
+    #[test]
+    fn a_run_comes_after_all_that_were_begun_before_it() {
+        let now: Timestamp = "2026-11-24T02:45:00Z".parse().unwrap();
+        let table: [(&[&str], &str); 5] = [
+            (&[], "2026-11-24T02:45:00Z"),
+            (&["a/20261124T024400Z-1a2b3c4"], "2026-11-24T02:45:00Z"),
+            // At whatever commit, and of whatever experiment.
+            (&["a/20261124T024500Z-1a2b3c4", "b/20261124T024507Z-nogit"], "2026-11-24T02:45:08Z"),
+            (&["a/20991124T024500Z-1a2b3c4", "a/20261124T024500Z-1a2b3c4-dirty"], "2026-11-24T02:45:01Z"),
+            (&["a/notes", "a/later-than-this"], "2026-11-24T02:45:00Z"),
+        ];
+        for (there, expected) in table {
+            let results = tempfile::tempdir().unwrap();
+            there.iter().for_each(|run| std::fs::create_dir_all(results.path().join(run)).unwrap());
+            assert_eq!(after_all(results.path(), now).to_string(), expected, "{there:?}");
+        }
     }
 }

@@ -173,7 +173,9 @@ fn reopen(
 /// For an experiment that the run had not, or that nothing was published of before it was killed.
 fn begin_again(results: &Path, head: &ExperimentHead, run_id: &str, sync: Sync) -> Result<Book> {
     RunDir::clear(results, &head.name, run_id)?;
-    Book::create(results, head, run_id, sync)
+    let directory = RunDir::claim(results, &head.name, run_id)?;
+    let directory = directory.with_context(|| format!("another process begins {} of run {run_id}", head.name))?;
+    Book::begin(directory, run_id, sync)
 }
 
 /// A run that was killed between one journal and the next left an entry in the first only.

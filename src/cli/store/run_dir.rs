@@ -1,5 +1,6 @@
 //! The directory of one run, and all there are.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -14,14 +15,23 @@ use super::find::read_summary;
 pub struct RunDir(PathBuf);
 
 impl RunDir {
-    /// Makes the directory of a new run.
-    pub fn create(results: &Path, experiment: &ExperimentName, run_id: &str) -> Result<Self> {
+    /// Makes the directory of a new run; `None` where there is one of this id already.
+    pub fn claim(results: &Path, experiment: &ExperimentName, run_id: &str) -> Result<Option<Self>> {
         let parent = results.join(experiment.as_str());
         let path = parent.join(run_id);
-        std::fs::create_dir_all(&parent)
-            .and_then(|()| std::fs::create_dir(&path))
-            .with_context(|| format!("cannot create {}; name a writable place with --results", path.display()))?;
-        Ok(Self(path))
+        let complaint = || format!("cannot create {}; name a writable place with --results", path.display());
+        std::fs::create_dir_all(&parent).with_context(complaint)?;
+        // To look first and then to make it would let two runs that begin together both find it free.
+        match std::fs::create_dir(&path) {
+            Ok(()) => Ok(Some(Self(path))),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(error).with_context(complaint),
+        }
+    }
+
+    /// Gives up the directory of a run in which nothing was written yet.
+    pub fn release(&self) -> Result<()> {
+        std::fs::remove_dir(&self.0).with_context(|| format!("cannot remove {}", self.0.display()))
     }
 
     /// The directory of a run that has published something.
@@ -30,16 +40,11 @@ impl RunDir {
         found.file("run.json").is_file().then_some(found)
     }
 
-    /// Whether a run of this id was begun, even if it was killed before it published anything.
-    pub fn is_taken(results: &Path, experiment: &ExperimentName, run_id: &str) -> bool {
-        results.join(experiment.as_str()).join(run_id).exists()
-    }
-
     /// Removes what a run left that was killed before it published anything.
     pub fn clear(results: &Path, experiment: &ExperimentName, run_id: &str) -> Result<()> {
         let path = results.join(experiment.as_str()).join(run_id);
         match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("cannot begin {} again", path.display()))
             }
             _ => Ok(()),
@@ -55,6 +60,13 @@ impl RunDir {
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+}
+
+/// The ids of all runs that were begun under `results`, as far as one may look there.
+pub fn run_ids(results: &Path) -> Vec<String> {
+    let inside = |path: PathBuf| directories(&path).unwrap_or_default();
+    let runs = inside(results.to_owned()).into_iter().flat_map(inside);
+    runs.filter_map(|run| Some(run.file_name()?.to_str()?.to_owned())).collect()
 }
 
 /// Every directory under `results` that holds a `run.json`, oldest run first; none where there is no `results` yet.

@@ -1,7 +1,7 @@
 //! The verbs as a user meets them, on simulated engines and on a fake worker.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::{Workplace, stderr, stdout, workspace};
 use serde_json::Value;
@@ -298,6 +298,20 @@ fn a_faulty_file_starts_nothing_and_shows_every_fault() {
         assert!(said.contains("bad.toml:"), "{said}");
     }
     assert!(!place.path("results").exists());
+}
+
+#[test]
+fn runs_that_begin_together_have_an_id_each() {
+    let place = simulated();
+    let begun: Vec<_> = (0..6)
+        .map(|_| place.ceiling(&["run", "sim.toml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .collect();
+    for run in begun {
+        let output = run.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    let kept = glob::glob(&format!("{}/results/sim/*/run.json", place.path("").display())).unwrap();
+    assert_eq!(kept.count(), 6);
 }
 
 #[test]

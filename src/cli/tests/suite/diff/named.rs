@@ -143,6 +143,26 @@ fn a_revision_that_is_none_or_has_no_run_is_told_apart() {
 }
 
 #[test]
+fn the_latest_run_is_the_one_that_was_started_last_at_whatever_commit() {
+    let repository = Repository::new(&[40_000]);
+    let place = &repository.place;
+    let run = |set: &[&str]| {
+        let output = place.run(&[&["run", "sim.toml"], set].concat());
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    };
+    // All within a second or two: ids tell no less apart.
+    run(&[]);
+    run(&[]);
+    place.write("README", "Another commit.");
+    repository.commit("Say more");
+    for pace in ["30000.0", "20000.0"] {
+        run(&["--set", &format!("{PACE}={pace}")]);
+        let latest = json_of(&place.run(&["report", "latest", "--format", "json"]));
+        assert_eq!(latest["engines"][0]["args"]["prefill_tokens_per_second"].to_string(), pace);
+    }
+}
+
+#[test]
 fn results_and_other_directories_do_not_make_a_tree_dirty() {
     let repository = Repository::new(&[40_000]);
     let place = &repository.place;
