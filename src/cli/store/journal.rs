@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -191,8 +192,16 @@ impl Journal {
     /// Goes on with a journal after its last whole entry.
     pub fn reopen(path: &Path, whole_bytes: u64, sync: Sync) -> Result<Self> {
         let open = || {
-            let file = OpenOptions::new().append(true).open(path)?;
+            let mut file = OpenOptions::new().read(true).append(true).open(path)?;
             file.set_len(whole_bytes)?;
+            // A first line may have been torn just before its end: it says all that it has to, and gets its end now.
+            if whole_bytes > 0 {
+                let mut last = [0];
+                file.read_exact_at(&mut last, whole_bytes - 1)?;
+                if last != *b"\n" {
+                    file.write_all(b"\n")?;
+                }
+            }
             Ok::<_, std::io::Error>(file)
         };
         let file = open().with_context(|| format!("cannot go on with {}", path.display()))?;
@@ -264,6 +273,21 @@ mod tests {
         let (count, whole_bytes, lost) = read(&path);
         assert_eq!((count, lost), (1, 1));
         Journal::reopen(&path, whole_bytes, Sync::Sparingly).unwrap().append(&entry()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_first_line_without_its_end_is_not_written_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = journal(directory.path());
+        let whole = std::fs::read(&path).unwrap();
+        let end_of_head = whole.iter().position(|byte| *byte == b'\n').unwrap();
+        std::fs::write(&path, &whole[..end_of_head]).unwrap();
+        let (count, whole_bytes, lost) = read(&path);
+        assert_eq!((count, lost), (0, 0));
+        let mut journal = Journal::reopen(&path, whole_bytes, Sync::AtOnce).unwrap();
+        journal.append(&entry()).unwrap();
+        journal.append(&entry()).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), whole);
     }
 
