@@ -4,7 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+
+use super::run_dir::owner;
 
 /// Replaces `path` by `content`, which is on the disk when this returns.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
@@ -14,6 +16,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
 /// Writes where somebody asked for it. A file is replaced as a whole, the one that a link points to too; a pipe or a device is written
 /// to, and stays what it is.
 pub fn write(path: &Path, content: &[u8]) -> Result<()> {
+    refuse_own(path)?;
     match path.metadata() {
         Ok(there) if !there.is_file() => {
             let write = || OpenOptions::new().write(true).open(path)?.write_all(content);
@@ -25,6 +28,17 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
             Ok(target) => write(&path.parent().unwrap_or(Path::new("")).join(target), content),
             Err(_) => replace(path, content),
         },
+    }
+}
+
+/// # Errors
+/// Where a file is what a run keeps of itself: whoever wrote there would lose what was measured.
+fn refuse_own(path: &Path) -> Result<()> {
+    match owner(path) {
+        None => Ok(()),
+        Some(run) => {
+            bail!("{} is part of the run in {}: name another file, or another directory", path.display(), run.display())
+        }
     }
 }
 

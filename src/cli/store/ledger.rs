@@ -10,15 +10,13 @@ use ceiling_core::experiment::Engine;
 use ceiling_core::plan::{Key, Plan};
 use ceiling_core::protocol::Resolved;
 use ceiling_core::record::{Entry, Heading, Provenance, Run, State};
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::atomic::{replace, replace_by};
 use super::journal::{Journal, Sync};
 use super::lock::Lock;
 use super::requests;
-use super::run_dir::{RunDir, run_ids};
+use super::run_dir::{RunDir, run_ids, time_of};
 use crate::report;
 
 /// The books of a run: one directory for each of its experiments.
@@ -284,13 +282,6 @@ fn after_all(results: &Path, now: Timestamp) -> Timestamp {
 
 fn later(time: Timestamp) -> Option<Timestamp> {
     time.checked_add(SignedDuration::from_secs(1)).ok()
-}
-
-/// The time that a run id begins with.
-fn time_of(run_id: &str) -> Option<Timestamp> {
-    let (time, _) = run_id.split_once('-')?;
-    let time = DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
-    TimeZone::UTC.to_timestamp(time).ok()
 }
 
 /// UTC time and short commit: `20261124T024500Z-1a2b3c4`, with `-dirty` where the tree is.

@@ -7,6 +7,9 @@ use anyhow::{Context, Result, bail};
 use ceiling_core::experiment::ExperimentName;
 use ceiling_core::plan::ExperimentHead;
 use ceiling_core::record::RunStatus;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use super::find::read_summary;
 
@@ -60,6 +63,37 @@ impl RunDir {
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+}
+
+/// What a run keeps in its directory. Everything that is published can be made of it again, by nobody but the run.
+const OWN: [&str; 7] = ["run.json", "cells.csv", "journal.jsonl", "requests.parquet", "run.lock", "logs", "batch"];
+
+/// The run directory whose own a file is, or would be once it was written; `None` where it belongs to no run.
+pub fn owner(file: &Path) -> Option<PathBuf> {
+    let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A link is written through.
+    let file = file
+        .canonicalize()
+        .or_else(|_| Ok::<_, std::io::Error>(beside.canonicalize()?.join(file.file_name().unwrap_or_default())));
+    let file = file.ok()?;
+    let owns = |directory: &&Path| {
+        let first = file.strip_prefix(directory).ok().and_then(|rest| rest.components().next());
+        first.is_some_and(|first| OWN.iter().any(|own| first.as_os_str() == *own)) && is_run(directory)
+    };
+    file.ancestors().skip(1).find(owns).map(Path::to_owned)
+}
+
+/// Whether a directory is that of a run; a lone `run.json` may be anybody's.
+fn is_run(directory: &Path) -> bool {
+    let named = directory.file_name().and_then(|name| name.to_str()).is_some_and(|name| time_of(name).is_some());
+    directory.join("journal.jsonl").is_file() || (named && directory.join("run.json").is_file())
+}
+
+/// The time that a run id begins with.
+pub fn time_of(run_id: &str) -> Option<Timestamp> {
+    let (time, _) = run_id.split_once('-')?;
+    let time = DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+    TimeZone::UTC.to_timestamp(time).ok()
 }
 
 /// The ids of all runs that were begun under `results`, as far as one may look there.

@@ -1,6 +1,7 @@
 //! The verbs as a user meets them, on simulated engines and on a fake worker.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{Workplace, stderr, stdout, workspace};
@@ -312,6 +313,29 @@ fn runs_that_begin_together_have_an_id_each() {
     }
     let kept = glob::glob(&format!("{}/results/sim/*/run.json", place.path("").display())).unwrap();
     assert_eq!(kept.count(), 6);
+}
+
+#[test]
+fn a_report_is_not_written_over_the_run_that_it_is_of() {
+    let place = simulated();
+    place.run(&["run", "sim.toml"]);
+    let directory = place.run_directory();
+    let report =
+        |output: &Path| place.run(&["report", "latest", "--format", "json", "--output", output.to_str().unwrap()]);
+    let before = std::fs::read_to_string(directory.join("journal.jsonl")).unwrap();
+    std::os::unix::fs::symlink(directory.join("run.json"), place.path("link.json")).unwrap();
+    let own = ["run.json", "cells.csv", "journal.jsonl", "requests.parquet"].map(|name| directory.join(name));
+    for output in own.iter().chain([&place.path("link.json")]) {
+        let refused = report(output);
+        assert_eq!(refused.status.code(), Some(2), "{}", output.display());
+        assert!(stderr(&refused).contains("name another file"), "{}", stderr(&refused));
+    }
+    assert!(std::fs::read_to_string(directory.join("journal.jsonl")).unwrap() == before);
+    // What is no part of the run may lie beside it, and a `run.json` may lie anywhere else.
+    for output in [directory.join("report.json"), place.path("run.json"), place.path("run.json")] {
+        let written = report(&output);
+        assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+    }
 }
 
 #[test]
