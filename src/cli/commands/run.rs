@@ -1,7 +1,7 @@
 //! `ceiling run FILE…`
 
 use anyhow::{Result, bail};
-use ceiling_core::experiment::On;
+use ceiling_core::experiment::{Experiment, On};
 use ceiling_core::plan::{ExperimentHead, Plan};
 use serde::de::IgnoredAny;
 
@@ -64,6 +64,15 @@ pub fn planned(args: &RunArgs) -> Result<Option<Planned>> {
     let Some(mut planned) = experiments::plan(&args.experiments) else { return Ok(None) };
     if let Some(pattern) = &args.only {
         planned.plan = only(&planned.plan, pattern)?;
+        let heads = &planned.plan.experiments;
+        let (kept, left): (Vec<Experiment>, Vec<Experiment>) = planned
+            .experiments
+            .into_iter()
+            .partition(|experiment| heads.iter().any(|head| head.name == experiment.name));
+        for experiment in left {
+            tell!("note: no cell of {} matches --only {pattern}: there is no run of it", experiment.name);
+        }
+        planned.experiments = kept;
     }
     Ok(Some(planned))
 }

@@ -3,7 +3,8 @@
 use super::{Cell, Plan};
 
 impl Plan {
-    /// The cells that are wanted, with the ladders and groups that they need. Keys, ids and order stay as they are.
+    /// The cells that are wanted, with the ladders, groups and experiments that they need. Keys, ids and order stay as they
+    /// are.
     pub fn only(&self, wants: impl Fn(&Cell) -> bool) -> Self {
         let mut part = Self { experiments: self.experiments.clone(), groups: vec![], ladders: vec![], cells: vec![] };
         let place: Vec<Option<usize>> = self.cells.iter().map(|cell| wants(cell).then(|| part.take(cell))).collect();
@@ -25,20 +26,24 @@ impl Plan {
                 part.groups.push(kept);
             }
         }
+        part.leave_experiments_without_cells();
         part
     }
 
     /// One engine group by itself, with the experiments that ask for it.
     pub fn group_alone(&self, group: usize) -> Self {
-        let mut part = self.only(|cell| self.ladders[cell.ladder].group == group);
+        self.only(|cell| self.ladders[cell.ladder].group == group)
+    }
+
+    /// An experiment that nothing is asked of would be a run of nothing, which looks complete.
+    fn leave_experiments_without_cells(&mut self) {
         let asked: Vec<usize> = (0..self.experiments.len())
-            .filter(|experiment| part.cells.iter().any(|cell| cell.experiment == *experiment))
+            .filter(|experiment| self.cells.iter().any(|cell| cell.experiment == *experiment))
             .collect();
-        part.experiments = asked.iter().map(|&experiment| self.experiments[experiment].clone()).collect();
-        for cell in &mut part.cells {
+        self.experiments = asked.iter().map(|&experiment| self.experiments[experiment].clone()).collect();
+        for cell in &mut self.cells {
             cell.experiment = asked.iter().position(|&asked| asked == cell.experiment).unwrap_or_default();
         }
-        part
     }
 
     fn take(&mut self, cell: &Cell) -> usize {

@@ -339,6 +339,21 @@ fn a_report_is_not_written_over_the_run_that_it_is_of() {
 }
 
 #[test]
+fn an_experiment_without_a_cell_that_is_wanted_has_no_run() {
+    let place = simulated();
+    let other = SIMULATED.replace("name = \"sim\"", "name = \"other\"").replace("[64, 256]", "[32, 128]");
+    place.write("other.toml", &other);
+    for files in [["sim.toml", "other.toml"], ["other.toml", "sim.toml"]] {
+        let output = place.run(&[&["run"], files.as_slice(), &["--only", "max_num_seqs=64"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stderr(&output).contains("no cell of other matches --only max_num_seqs=64"), "{}", stderr(&output));
+        assert_eq!(place.run_json()["cells"].as_array().unwrap().len(), 2);
+        assert!(!place.path("results/other").exists());
+        std::fs::remove_dir_all(place.path("results")).unwrap();
+    }
+}
+
+#[test]
 fn results_that_cannot_be_written_start_nothing() {
     let place = simulated();
     place.write("results", "a file, not a directory");
