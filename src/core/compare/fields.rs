@@ -46,6 +46,11 @@ impl Across {
         field != KIND && named.into_iter().any(|name| is_at_or_below(field, name))
     }
 
+    /// Whether that which always has to be alike was named.
+    pub(super) fn names_kind(&self) -> bool {
+        self.0.iter().any(|name| name == KIND)
+    }
+
     /// A name that none of these fields has.
     pub(super) fn unknown<'a>(&'a self, fields: &[&Fields]) -> Option<&'a str> {
         let is_known = |name: &str| {
@@ -59,14 +64,20 @@ fn is_at_or_below(field: &str, name: &str) -> bool {
     field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// A field that may differ is none that any cell has.
+/// A field that is not among those that may differ.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("--across {name}: no cell has such a field{}", differing(.differ))]
-pub struct NoSuchField {
-    /// The name.
-    pub name: String,
-    /// The fields in which the two runs differ.
-    pub differ: Vec<String>,
+pub enum NotAcross {
+    /// It is none that any cell has.
+    #[error("--across {name}: no cell has such a field{}", differing(.differ))]
+    NoSuchField {
+        /// The name.
+        name: String,
+        /// The fields in which the two runs differ.
+        differ: Vec<String>,
+    },
+    /// It tells what is simulated from what was measured.
+    #[error("--across {KIND}: a simulated run is never compared with a real one")]
+    Kind,
 }
 
 fn differing(fields: &[String]) -> String {

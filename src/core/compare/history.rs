@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::pair::{Judge, pair};
 use super::verdict::Standing;
-use super::{ComparedRun, NoSuchField, Options, Origin, Reason, Side, Verdict};
+use super::{ComparedRun, NotAcross, Options, Origin, Reason, Side, Verdict};
 use crate::key::Key;
 use crate::record::CellRecord;
 use crate::sla::Sla;
@@ -55,12 +55,12 @@ impl Point<'_> {
 ///
 /// # Errors
 ///
-/// Where a field that may differ is none that any cell of the newest and the oldest run has.
+/// Where a field that may differ is none that any cell of the newest and the oldest run has, or is one that never may.
 pub fn history<'a>(
     runs: &'a [ComparedRun],
     wanted: impl Fn(&CellRecord) -> bool,
     options: &Options,
-) -> Result<Vec<Trace<'a>>, NoSuchField> {
+) -> Result<Vec<Trace<'a>>, NotAcross> {
     let (Some(oldest), Some(newest)) = (runs.first(), runs.last()) else { return Ok(Vec::new()) };
     Judge::new(oldest, newest, options).check_across()?;
     let places: Vec<usize> = (0..newest.cells.len()).filter(|index| wanted(&newest.cells[*index])).collect();

@@ -37,7 +37,7 @@ use crate::sla::Sla;
 use crate::units::{Concurrency, Share};
 
 pub use beside::{AtEqualLoad, LadderComparison, Measurements};
-pub use fields::{Across, Difference, NoSuchField};
+pub use fields::{Across, Difference, NotAcross};
 pub use history::{Point, Trace, history};
 pub use origin::{Change, Origin};
 pub use verdict::{Range, Reason, Verdict};
@@ -147,12 +147,12 @@ pub struct Summary {
 ///
 /// # Errors
 ///
-/// Where a field that may differ is none that any cell of the two has.
+/// Where a field that may differ is none that any cell of the two has, or is one that never may.
 pub fn compare<'a>(
     baseline: &'a ComparedRun,
     candidate: &'a ComparedRun,
     options: &Options,
-) -> Result<Comparison<'a>, NoSuchField> {
+) -> Result<Comparison<'a>, NotAcross> {
     let judge = Judge::new(baseline, candidate, options);
     judge.check_across()?;
     let pairs = pair(&judge);

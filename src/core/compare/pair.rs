@@ -9,7 +9,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
 use super::fields::{
-    Across, Difference, EngineFields, Fields, NoSuchField, between_engines, differences, digest, ladder_fields,
+    Across, Difference, EngineFields, Fields, NotAcross, between_engines, differences, digest, ladder_fields,
     other_content, sla_fields,
 };
 use super::verdict::{Judgement, Reason, Standing, Verdict, judge};
@@ -114,9 +114,12 @@ impl<'a> Judge<'a> {
     }
 
     /// That each field that may differ is one.
-    pub fn check_across(&self) -> Result<(), NoSuchField> {
+    pub fn check_across(&self) -> Result<(), NotAcross> {
         if self.options.across.names_nothing() {
             return Ok(());
+        }
+        if self.options.across.names_kind() {
+            return Err(NotAcross::Kind);
         }
         let slas: Vec<Fields> = [&self.baseline, &self.candidate]
             .into_iter()
@@ -129,7 +132,7 @@ impl<'a> Judge<'a> {
             all.extend(side.ladders.iter().map(Ladder::fields));
         }
         let Some(name) = self.options.across.unknown(&all) else { return Ok(()) };
-        Err(NoSuchField { name: name.to_owned(), differ: self.differing_fields() })
+        Err(NotAcross::NoSuchField { name: name.to_owned(), differ: self.differing_fields() })
     }
 
     /// The fields in which the first ladders of both runs differ.

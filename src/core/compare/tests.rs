@@ -165,6 +165,13 @@ fn a_field_that_no_cell_has_is_an_error_that_names_the_candidates() {
 }
 
 #[test]
+fn what_tells_a_simulated_run_from_a_real_one_never_may_differ() {
+    let found = run(&complete(""), 100, 102);
+    let error = compare(&found, &found, &options(&["engine.kind"])).unwrap_err();
+    assert_eq!(error.to_string(), "--across engine.kind: a simulated run is never compared with a real one");
+}
+
+#[test]
 fn a_cell_without_a_number_says_why() {
     let found = run(&complete(""), 100, 102);
     let mut failed = found.clone();
