@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::git::{Commit, Held, Named, Repository};
+use super::git::{Commit, Held, Named, Outside, Repository};
 use super::run_dir::runs;
 use super::{head, pieces};
 
@@ -200,10 +200,10 @@ impl<'a> Finder<'a> {
                 listed(all)
             );
         };
-        let named = repository.named(name);
-        let named = named.with_context(|| {
-            format!(
-                "`{name}` is neither a run directory, a run id {}, nor `latest`{}",
+        let named = repository.named(name).map_err(|error| {
+            // The list comes last: what follows it would read as if it were said of the last run.
+            anyhow::anyhow!(
+                "`{name}` is neither a run directory, a run id {}, nor `latest`, and {error:#}{}",
                 self.where_looked(),
                 listed(all)
             )
@@ -215,16 +215,19 @@ impl<'a> Finder<'a> {
             }
         };
         let choose = |leads| choose(name, &commit, &repository, leads, but_not);
-        let found = match choose(self.recorded_at(&commit, all)?)? {
-            Some(found) => Some(found),
-            None => choose(self.held_at(&commit, &repository)?)?,
+        if let Some(found) = choose(self.recorded_at(&commit, all)?)? {
+            return Ok(found);
+        }
+        let held = self.held_at(&commit, &repository)?;
+        let git = match held {
+            Some(_) => format!("git holds none at it {}", self.where_looked()),
+            None => format!("git holds none {}, which lies outside its repository", self.where_looked()),
         };
-        found.with_context(|| {
+        choose(held.unwrap_or_default())?.with_context(|| {
             let another = if but_not.is_some() { " other than the candidate" } else { "" };
             format!(
-                "`{name}` is commit {}: no run{another} was recorded at it, and git holds none at it {}{}",
+                "`{name}` is commit {}: no run{another} was recorded at it, and {git}{}",
                 commit.short(),
-                self.where_looked(),
                 listed(all)
             )
         })
@@ -244,11 +247,14 @@ impl<'a> Finder<'a> {
         Ok(recorded)
     }
 
-    /// The runs among the results that git holds at a commit.
-    fn held_at(&self, commit: &Commit, repository: &Repository) -> Result<Vec<Lead>> {
+    /// The runs among the results that git holds at a commit; `None` where it can hold none of them.
+    fn held_at(&self, commit: &Commit, repository: &Repository) -> Result<Option<Vec<Lead>>> {
         let of_experiment = |held: &Held| self.experiment.is_none_or(|wanted| held.experiment == wanted);
-        let held = repository.runs_at(commit, self.results)?.into_iter();
-        Ok(held.filter(of_experiment).map(Lead::Held).collect())
+        match repository.runs_at(commit, self.results) {
+            Ok(held) => Ok(Some(held.into_iter().filter(of_experiment).map(Lead::Held).collect())),
+            Err(error) if error.is::<Outside>() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn where_looked(&self) -> String {

@@ -49,6 +49,14 @@ pub struct Held {
     id: Oid,
 }
 
+/// Git can hold nothing that lies elsewhere.
+#[derive(Debug, thiserror::Error)]
+#[error("{} lies outside the repository {}", .path.display(), .root.display())]
+pub struct Outside {
+    path: PathBuf,
+    root: PathBuf,
+}
+
 impl Repository {
     /// The repository around a directory; `None` where there is none.
     pub fn around(directory: &Path) -> Result<Option<Self>> {
@@ -234,8 +242,10 @@ impl Repository {
         };
         let root = root.canonicalize().with_context(|| format!("cannot find {}", root.display()))?;
         let whole = canonical(path).with_context(|| format!("cannot find the directory of {}", path.display()))?;
-        let inside = whole.strip_prefix(&root);
-        Ok(clean(inside.with_context(|| format!("{} lies outside the repository {}", path.display(), root.display()))?))
+        match whole.strip_prefix(&root) {
+            Ok(inside) => Ok(clean(inside)),
+            Err(_) => Err(Outside { path: path.to_owned(), root }.into()),
+        }
     }
 }
 

@@ -163,6 +163,31 @@ fn the_latest_run_is_the_one_that_was_started_last_at_whatever_commit() {
 }
 
 #[test]
+fn what_is_wrong_with_a_name_is_said_before_the_runs_that_there_are() {
+    let repository = Repository::new(&[40_000]);
+    let run = repository.runs().pop().unwrap();
+    let name = run.file_name().unwrap().to_str().unwrap();
+    for arguments in [&["report", "v9"] as &[&str], &["cancel", "v9"], &["diff", "v9", "latest"]] {
+        let output = repository.place.run(arguments);
+        assert_eq!(code(&output), 2);
+        let said = stderr(&output);
+        assert!(said.contains("nor `latest`, and git knows no revision `v9`; the runs there:"), "{said}");
+        assert!(said.trim_end().ends_with(name), "{said}");
+    }
+}
+
+#[test]
+fn a_revision_says_nothing_of_results_outside_of_its_repository() {
+    let repository = Repository::new(&[40_000]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let output = repository.place.run(&["report", "HEAD", "--results", elsewhere.path().to_str().unwrap()]);
+    assert_eq!(code(&output), 2);
+    let said = stderr(&output);
+    assert!(said.contains("no run was recorded at it, and git holds none under"), "{said}");
+    assert!(said.contains("which lies outside its repository") && !said.contains("prefix"), "{said}");
+}
+
+#[test]
 fn results_and_other_directories_do_not_make_a_tree_dirty() {
     let repository = Repository::new(&[40_000]);
     let place = &repository.place;
