@@ -8,7 +8,7 @@ use crate::args::DoctorArgs;
 use crate::executor::{Environment, WorkerLibrary, ask, callers_devices, installed};
 use crate::exit::Exit;
 use crate::report::printable;
-use crate::store::provenance;
+use crate::store::{Repository, machine};
 
 /// One thing that was looked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,18 +30,12 @@ enum State {
 
 /// Says what of Python, vLLM, GPU, driver and git is there, and what to do about what is not.
 pub fn doctor(args: &DoctorArgs) -> Result<Exit> {
-    let from = provenance(&args.results.results);
+    let from = machine();
     let mut findings = environment(&args.python, ask(&args.python));
     findings.push(worker(WorkerLibrary::find()));
     findings.push(driver(from.nvidia_driver.as_deref()));
     findings.push(gpus(installed(), callers_devices().as_deref(), from.nvidia_driver.is_some()));
-    findings.push(match from.git {
-        Some(git) => {
-            let dirty = if git.dirty { ", with changes that are not committed" } else { "" };
-            fine("git", format!("commit {}{dirty}", git.commit.get(..7).unwrap_or(&git.commit)))
-        }
-        None => absent("git", "no repository here: runs will not say at which commit they were made; `git init` it"),
-    });
+    findings.push(git(&args.results.results));
     for Finding { what, state, text } in &findings {
         let mark = match state {
             State::Fine => "ok     ",
@@ -124,6 +118,23 @@ fn gpus(count: u32, visible: Option<&str>, has_driver: bool) -> Finding {
         ),
         (0, false) => absent("gpu", format!("none{narrowed}")),
         (count, _) => fine("gpu", format!("{count}{narrowed}")),
+    }
+}
+
+fn git(results: &Path) -> Finding {
+    const SILENT: &str = "runs will not say at which commit they were made";
+    let state = Repository::around(Path::new(".")).and_then(|found| match found {
+        Some(repository) => Ok(Some(repository.state(results)?)),
+        None => Ok(None),
+    });
+    match state {
+        Ok(Some(Some(git))) => {
+            let dirty = if git.dirty { ", with changes that are not committed" } else { "" };
+            fine("git", format!("commit {}{dirty}", git.commit.get(..7).unwrap_or(&git.commit)))
+        }
+        Ok(Some(None)) => absent("git", format!("a repository without a commit: {SILENT}; `git commit` something")),
+        Ok(None) => absent("git", format!("no repository here: {SILENT}; `git init` it")),
+        Err(error) => absent("git", format!("{error:#}; until then {SILENT}")),
     }
 }
 

@@ -260,7 +260,15 @@ fn canonical(path: &Path) -> std::io::Result<PathBuf> {
 /// The library's own words.
 fn said(error: &git2::Error) -> anyhow::Error {
     match error.code() {
-        ErrorCode::Owner => anyhow!("{}; allow it with `git config --global --add safe.directory`", error.message()),
+        ErrorCode::Owner => {
+            anyhow!("{}; allow it with `git config --global --add safe.directory {}`", error.message(), owned(error))
+        }
         _ => anyhow!("{}", error.message()),
     }
+}
+
+/// The repository that somebody else owns, as the library names it: in quotes.
+fn owned(error: &git2::Error) -> &str {
+    let quoted = error.message().split('\'').nth(1).unwrap_or("PATH");
+    quoted.strip_suffix('/').unwrap_or(quoted)
 }

@@ -8,6 +8,11 @@ use super::git::Repository;
 
 /// What is known of this machine and this working tree before any engine is up.
 pub fn provenance(results: &Path) -> Provenance {
+    Provenance { git: git_state(results), ..machine() }
+}
+
+/// What is known of this machine.
+pub fn machine() -> Provenance {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let field = |text: &str, name: &str| {
         let line = text.lines().find(|line| line.starts_with(name))?;
@@ -18,7 +23,7 @@ pub fn provenance(results: &Path) -> Provenance {
         read("/proc/meminfo").and_then(|text| field(&text, "MemTotal")?.split_whitespace().next()?.parse::<u64>().ok());
     Provenance {
         ceiling: env!("CARGO_PKG_VERSION").to_owned(),
-        git: git_state(results),
+        git: None,
         engine: None,
         python: None,
         platform: format!("{}{kernel} {}", std::env::consts::OS, std::env::consts::ARCH),

@@ -30,11 +30,16 @@ impl Past {
     /// Looks under `results`, and in all commits up to `HEAD` of the repository around the working directory. A run that is in
     /// both is taken from the disk.
     pub fn of(results: &Path, experiment: &str) -> Result<Self> {
+        let (repository, gap) = match Repository::around(Path::new(".")) {
+            Ok(repository) => (repository, None),
+            Err(error) => (None, Some(error)),
+        };
         let mut past = Self {
-            repository: Repository::around(Path::new("."))?,
+            repository,
             runs: BTreeMap::new(),
             others: BTreeSet::new(),
-            gaps: Vec::new(),
+            // What lies on the disk can be read whatever git says.
+            gaps: gap.into_iter().collect(),
         };
         if let Some(repository) = &past.repository {
             if repository.is_shallow() {

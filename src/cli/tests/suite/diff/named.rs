@@ -140,6 +140,8 @@ fn a_revision_that_is_none_or_has_no_run_is_told_apart() {
     unborn.write("sim.toml", &experiment(40_000));
     assert_eq!(code(&unborn.run(&["run", "sim.toml"])), 0, "before the first commit there is none to name");
     assert!(unborn.run_directory().to_str().unwrap().ends_with("-nogit"));
+    let doctor = stdout(&unborn.run(&["doctor"]));
+    assert!(doctor.contains("a repository without a commit") && !doctor.contains("git init"), "{doctor}");
 }
 
 #[test]
@@ -185,6 +187,30 @@ fn a_revision_says_nothing_of_results_outside_of_its_repository() {
     let said = stderr(&output);
     assert!(said.contains("no run was recorded at it, and git holds none under"), "{said}");
     assert!(said.contains("which lies outside its repository") && !said.contains("prefix"), "{said}");
+}
+
+#[test]
+fn a_repository_that_somebody_else_owns_is_one_and_hides_no_run() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // Nobody else can give a directory away.
+    }
+    let repository = Repository::new(&[40_000]);
+    let place = &repository.place;
+    let run = |arguments: &[&str]| {
+        let nowhere = place.path("nowhere");
+        let mut command = place.ceiling(arguments);
+        command.env("HOME", &nowhere).env("XDG_CONFIG_HOME", &nowhere).env_remove("SUDO_UID").output().unwrap()
+    };
+    for path in [place.path("."), place.path(".git")] {
+        std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
+    }
+    let root = place.path("").canonicalize().unwrap();
+    let remedy = format!("git config --global --add safe.directory {}`", root.display());
+    let doctor = stdout(&run(&["doctor"]));
+    assert!(doctor.contains(&remedy) && !doctor.contains("git init"), "{doctor}");
+    let history = run(&["history", "sim"]);
+    assert_eq!(code(&history), 0, "{}", stderr(&history));
+    assert!(stderr(&history).contains("there may be more runs") && stderr(&history).contains(&remedy));
 }
 
 #[test]
