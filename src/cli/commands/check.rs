@@ -14,10 +14,13 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
         return Ok(Exit::Usage);
     };
     let (experiments, cells, loads) = (planned.experiments.len(), planned.plan.cells.len(), planned.plan.groups.len());
-    say!("experiments: {experiments}, cells: {cells}, engine loads: {loads}; no fault found");
-    if !args.engine || real_engines(&planned.plan) == 0 {
-        return Ok(Exit::Done);
+    if args.engine && real_engines(&planned.plan) > 0 {
+        let taken = |engine: &str, version: &str| say!("engine {engine}: vLLM {version} takes it");
+        if is_refused(&planned, &WorkerLibrary::find()?, &taken)? {
+            return Ok(Exit::Usage);
+        }
     }
-    let taken = |engine: &str, version: &str| say!("engine {engine}: vLLM {version} takes it");
-    Ok(if is_refused(&planned, &WorkerLibrary::find()?, &taken)? { Exit::Usage } else { Exit::Done })
+    // Not before everybody who was to be asked has answered.
+    say!("experiments: {experiments}, cells: {cells}, engine loads: {loads}; no fault found");
+    Ok(Exit::Done)
 }

@@ -1,5 +1,7 @@
 //! Asks vLLM about every engine of a plan before one is loaded: what `check --engine` and `run` share.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use ceiling_core::experiment::{Engine, Fault, VllmEngine};
 use ceiling_core::plan::{EngineGroup, Plan};
@@ -29,8 +31,16 @@ pub fn is_refused(planned: &Planned, library: &WorkerLibrary, on_taken: &dyn Fn(
     }
     let Some(experiment) = planned.experiments.first().filter(|_| !faults.is_empty()) else { return Ok(false) };
     print_faults(&experiment.fields.faults(faults));
-    tell!("what vLLM said lies in {}", logs.keep().display());
+    if says_anything(logs.path()) {
+        tell!("what vLLM said lies in {}", logs.keep().display());
+    }
     Ok(true)
+}
+
+/// Whether any log in a directory holds anything; one that cannot be looked into may.
+fn says_anything(logs: &Path) -> bool {
+    let holds_text = |entry: std::fs::DirEntry| entry.metadata().is_ok_and(|log| log.len() > 0);
+    std::fs::read_dir(logs).map_or(true, |entries| entries.flatten().any(holds_text))
 }
 
 /// What vLLM says of an engine, at the line of the first experiment that asks for it.

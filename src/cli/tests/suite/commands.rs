@@ -354,6 +354,24 @@ fn an_experiment_without_a_cell_that_is_wanted_has_no_run() {
 }
 
 #[test]
+fn no_engine_is_called_faultless_before_it_was_asked() {
+    let place = crate::executor::workplace("well", "");
+    let check = |library: &str, python: &str| {
+        let mut command = place.ceiling(&["check", "fake.toml", "--engine", "--set", python]);
+        command.env("CEILING_WORKER", place.path(library)).env("TMPDIR", place.path("")).output().unwrap()
+    };
+    let there = std::fs::read_dir(place.path("")).unwrap().count();
+    let python = "engine.python=\"/nowhere/python\"";
+    for library in ["no-library.so", "libceiling_worker.so"] {
+        let refused = check(library, python);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        assert!(!stdout(&refused).contains("no fault found"), "{}", stdout(&refused));
+        assert!(!stderr(&refused).contains("lies in"), "{}", stderr(&refused));
+        assert_eq!(std::fs::read_dir(place.path("")).unwrap().count(), there, "no log without a word in it is kept");
+    }
+}
+
+#[test]
 fn results_that_cannot_be_written_start_nothing() {
     let place = simulated();
     place.write("results", "a file, not a directory");
