@@ -10,9 +10,12 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::output::text(&format!("{}\n", format_args!($($text)*))) };
 }
 
-/// Tells people something, in a line on the standard error.
+/// Tells people something, in a line on the standard error. What comes from files or engines stands in it as text, and
+/// steers no terminal.
 macro_rules! tell {
-    ($($text:tt)*) => { $crate::output::aside(&format!("{}\n", format_args!($($text)*))) };
+    ($($text:tt)*) => {
+        $crate::output::aside(&$crate::report::printable(&format!("{}\n", format_args!($($text)*))))
+    };
 }
 
 /// Prints to the standard output.

@@ -16,7 +16,7 @@ use ceiling_core::watch::Until;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::executor::Happening;
-use crate::report::table;
+use crate::report::{printable, table};
 
 /// Where the news goes.
 pub struct Progress {
@@ -137,7 +137,7 @@ impl Progress {
     fn line(&self, text: &str) {
         match &self.screen {
             Screen::Terminal { bars, .. } => {
-                let _ = bars.println(text);
+                let _ = bars.println(printable(text));
             }
             Screen::Lines => tell!("{text}"),
         }
@@ -146,7 +146,7 @@ impl Progress {
     /// What goes on now; off a terminal it is worth a line only where it takes long.
     fn now(&self, text: &str, takes_long: bool) {
         match &self.screen {
-            Screen::Terminal { now, .. } => now.set_message(text.to_owned()),
+            Screen::Terminal { now, .. } => now.set_message(printable(text)),
             Screen::Lines if takes_long => tell!("{text}"),
             Screen::Lines => {}
         }

@@ -193,7 +193,9 @@ pub fn print_runs(runs: &[Run], directories: &[PathBuf]) {
 
 fn print_run(run: &Run, directory: &Path) {
     let simulated = if run.simulated { " (simulated)" } else { "" };
-    say!("\n{}{simulated}: {}", run.experiment.name, run.experiment.description);
+    let question = Some(&run.experiment.description).filter(|question| !question.is_empty());
+    let question = question.map_or_else(String::new, |question| format!(": {question}"));
+    say!("\n{}", printable(&format!("{}{simulated}{question}", run.experiment.name)));
     if let Some(grid) = table::grid(run) {
         say!("most requests in flight:\n{}", show(&grid));
     }
@@ -203,8 +205,8 @@ fn print_run(run: &Run, directory: &Path) {
         say!("failed: {}", printable(&format!("{}{log}", failure.reason)));
     }
     for (reason, cells) in markdown::left(run) {
-        say!("left: {}: {}", markdown::names(&cells), printable(reason));
+        say!("left: {}", printable(&format!("{}: {reason}", markdown::names(&cells))));
     }
-    say!("{}", markdown::provenance(run));
+    say!("{}", printable(&markdown::provenance(run)));
     say!("{}", directory.join("run.json").display());
 }

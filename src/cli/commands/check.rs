@@ -7,6 +7,7 @@ use super::preflight::{is_refused, real_engines};
 use crate::args::CheckArgs;
 use crate::executor::WorkerLibrary;
 use crate::exit::Exit;
+use crate::report::printable;
 
 /// Validates files, and on demand what vLLM makes of their engine args.
 pub fn check(args: &CheckArgs) -> Result<Exit> {
@@ -15,7 +16,8 @@ pub fn check(args: &CheckArgs) -> Result<Exit> {
     };
     let (experiments, cells, loads) = (planned.experiments.len(), planned.plan.cells.len(), planned.plan.groups.len());
     if args.engine && real_engines(&planned.plan) > 0 {
-        let taken = |engine: &str, version: &str| say!("engine {engine}: vLLM {version} takes it");
+        let taken =
+            |engine: &str, version: &str| say!("{}", printable(&format!("engine {engine}: vLLM {version} takes it")));
         if is_refused(&planned, &WorkerLibrary::find()?, &taken)? {
             return Ok(Exit::Usage);
         }

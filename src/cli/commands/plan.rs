@@ -12,7 +12,7 @@ use crate::args::{PlanArgs, PlanFormat};
 use crate::exit::Exit;
 use crate::output;
 use crate::report::csv::plain;
-use crate::report::{show, table::Table};
+use crate::report::{printable, show, table::Table};
 use crate::store::measurements;
 
 /// Prints what a run would measure, and about how long it would take.
@@ -37,7 +37,7 @@ pub fn print(plan: &Plan, format: PlanFormat, results: &Path) -> Result<()> {
 
 fn print_table(plan: &Plan, estimate: &Estimate) {
     for (group, load) in plan.groups.iter().zip(&estimate.loads) {
-        say!("engine {}: loads in about {}", group.label, about(load.seconds));
+        say!("engine {}: loads in about {}", printable(&group.label), about(load.seconds));
         let head = ["ladder", "cell", "ok rate", "TTFT limit"].map(str::to_owned).to_vec();
         let rows = group.ladders.iter().flat_map(|&ladder| {
             plan.ladders[ladder].cells.iter().map(move |&cell| (&plan.ladders[ladder].id, &plan.cells[cell]))

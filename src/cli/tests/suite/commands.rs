@@ -372,6 +372,42 @@ fn no_engine_is_called_faultless_before_it_was_asked() {
 }
 
 #[test]
+fn no_text_of_a_file_steers_the_terminal() {
+    let place = simulated();
+    place.write("sim.toml", &SIMULATED.replace("How many?", "\\u001b]0;title\\u0007How many?"));
+    let run = place.run(&["run", "sim.toml"]);
+    assert!(stdout(&run).contains("How many?") && !stdout(&run).contains('\u{1b}'), "{}", stdout(&run));
+    let path = place.run_directory().join("run.json");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let harmful = "\\u001b[2J";
+    let broken = [
+        whole.replacen("\"status\": \"complete\"", &format!("\"status\": \"{harmful}\""), 1),
+        whole.replacen("\"key\": \"", &format!("\"key\": \"{harmful}"), 1),
+    ];
+    for text in broken {
+        assert!(text != whole);
+        std::fs::write(&path, text).unwrap();
+        for arguments in [
+            &["report", "latest"] as &[&str],
+            &["diff", "latest", "latest"],
+            &["history", "sim"],
+            &["run", "sim.toml", "--resume"],
+        ] {
+            let said = stderr(&place.run(arguments));
+            assert!(!said.contains('\u{1b}'), "{arguments:?}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn an_experiment_that_asks_no_question_has_no_colon_after_its_name() {
+    let place = simulated();
+    place.write("sim.toml", &SIMULATED.replace("description = \"How many?\"", ""));
+    let run = place.run(&["run", "sim.toml"]);
+    assert!(stdout(&run).contains("\nsim (simulated)\n"), "{}", stdout(&run));
+}
+
+#[test]
 fn results_that_cannot_be_written_start_nothing() {
     let place = simulated();
     place.write("results", "a file, not a directory");
