@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use anyhow::Result;
 use ceiling_core::record::{CellRecord, LadderRecord, ProbeRecord, Run};
 use ceiling_core::sla::TokensPerSecond;
-use ceiling_core::units::Seconds;
+use ceiling_core::units::{Seconds, Share};
 use serde_json::Value;
 
 const HEAD: [&str; 4] = ["experiment", "run_id", "commit", "cell"];
@@ -17,6 +17,8 @@ const SLA: [&str; 5] = ["ok_rate", "ttft_limit_s", "tpot_limit_s", "e2e_limit_s"
 const RESULT: [&str; 6] = ["status", "ceiling", "highest_pass", "lowest_fail", "confidence", "limited_by"];
 /// Measured by the probe at `highest_pass`; probes and engine time are those of the cell's whole ladder.
 const MEASURED: [&str; 5] = ["ttft_p50_s", "ttft_p99_s", "output_tokens_per_s", "probes", "engine_s"];
+/// Why a cell has no result. Last, so that every other column stays where it was.
+const FAILURE: [&str; 1] = ["failure"];
 
 /// The table of cells.
 pub fn render(run: &Run) -> Result<String> {
@@ -24,7 +26,8 @@ pub fn render(run: &Run) -> Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let of_axes = axes.iter().map(|axis| text(axis));
     let fixed = |names: &'static [&str]| names.iter().map(|name| (*name).to_owned());
-    let header = fixed(&HEAD).chain(of_axes).chain(fixed(&SLA)).chain(fixed(&RESULT)).chain(fixed(&MEASURED));
+    let results = fixed(&RESULT).chain(fixed(&MEASURED)).chain(fixed(&FAILURE));
+    let header = fixed(&HEAD).chain(of_axes).chain(fixed(&SLA)).chain(results);
     writer.write_record(header)?;
     for cell in &run.cells {
         writer.write_record(row(run, cell, &axes, &ladders))?;
@@ -85,22 +88,29 @@ fn row(run: &Run, cell: &CellRecord, axes: &[String], ladders: &Ladders<'_>) -> 
         shown(cell.ceiling),
         shown(cell.highest_pass),
         shown(cell.lowest_fail),
-        shown(cell.confidence),
+        shown(confidence(cell)),
         shown(cell.limited_by),
         shown(ttft.and_then(|ttft| ttft.p50_s)),
         shown(ttft.and_then(|ttft| ttft.p99_s)),
         shown(probe.and_then(|probe| probe.output_tokens_per_s)),
         shown(ladder.map(|ladder| ladder.probes.len())),
         shown(ladder.map(|ladder| ladder.engine_s.get())),
+        cell.failure.as_ref().map_or_else(String::new, |failure| text(&failure.reason)),
     ]);
     row
+}
+
+/// The confidence of a bracket; where there is none, there is nothing to be sure of.
+pub fn confidence(cell: &CellRecord) -> Option<Share> {
+    cell.confidence.filter(|_| cell.highest_pass.is_some() || cell.lowest_fail.is_some())
 }
 
 fn shown(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-fn axis_value(value: &Value) -> String {
+/// A value of an axis, which no spreadsheet takes for a formula where it is a text.
+pub fn axis_value(value: &Value) -> String {
     match value {
         Value::String(value) => text(value),
         other => other.to_string(),
@@ -108,7 +118,7 @@ fn axis_value(value: &Value) -> String {
 }
 
 /// A text that no spreadsheet takes for a formula.
-fn text(value: &str) -> String {
+pub fn text(value: &str) -> String {
     let formula = value.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']);
     if formula { format!("'{value}") } else { value.to_owned() }
 }
@@ -150,5 +160,15 @@ mod tests {
         let at = |row: usize, name: &str| rows[row][head.iter().position(|head| head == name).unwrap()].to_owned();
         assert_eq!([at(0, "ceiling"), at(0, "ttft_p50_s"), at(0, "limited_by")], ["8", "0.5", "kv-cache"]);
         assert_eq!([at(3, "status"), at(3, "ceiling"), at(3, "ttft_p50_s")], ["failed", "", ""]);
+        assert_eq!([at(0, "failure"), at(3, "failure")], ["", "ValueError: No memory for <blocks>"]);
+    }
+
+    #[test]
+    fn nobody_is_sure_of_a_bracket_that_is_not_there() {
+        let mut run = testing::run();
+        let sure = run.cells[0].confidence;
+        assert_eq!(confidence(&run.cells[0]), sure);
+        run.cells[2].confidence = sure;
+        assert_eq!(confidence(&run.cells[2]), None);
     }
 }

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::ladders::anchor;
 use super::scale::three_digits;
-use crate::report::csv::{Ladders, axes, plain};
+use crate::report::csv::{Ladders, axes, confidence, plain};
 use crate::report::table;
 
 /// The table of cells.
@@ -60,7 +60,7 @@ fn row(cell: &CellRecord, axes: &[String], ladders: &Ladders<'_>, further: bool,
             td { @if let Some(ceiling) = cell.ceiling { b { (ceiling) } } }
             td { @if let Some(level) = cell.highest_pass { (level) } }
             td { @if let Some(level) = cell.lowest_fail { (level) } }
-            td { @if let Some(share) = cell.confidence { (table::percent(share.get()).trim_end_matches('%')) } }
+            td { @if let Some(share) = confidence(cell) { (table::percent(share.get()).trim_end_matches('%')) } }
             td.text { @if let Some(limit) = cell.limited_by { (limit) } }
             td { (number(ttft.and_then(|ttft| ttft.p50_s))) }
             td { (number(ttft.and_then(|ttft| ttft.p99_s))) }
