@@ -11,7 +11,7 @@ use super::experiments::{self, Planned};
 use crate::args::{PlanArgs, PlanFormat};
 use crate::exit::Exit;
 use crate::output;
-use crate::report::csv::plain;
+use crate::report::csv::{axis_value, text};
 use crate::report::{printable, show, table::Table};
 use crate::store::measurements;
 
@@ -114,17 +114,20 @@ fn as_csv(plan: &Plan) -> Result<String> {
         }
     }
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["experiment", "engine", "ladder", "cell", "key"].iter().chain(&axes))?;
+    let of_axes = axes.iter().map(|axis| text(axis));
+    writer.write_record(
+        ["experiment", "engine", "ladder", "cell", "key"].map(str::to_owned).into_iter().chain(of_axes),
+    )?;
     for cell in &plan.cells {
         let ladder = &plan.ladders[cell.ladder];
         let mut row = vec![
-            plan.experiments[cell.experiment].name.to_string(),
-            plan.groups[ladder.group].label.clone(),
-            ladder.id.clone(),
-            cell.id.clone(),
+            text(plan.experiments[cell.experiment].name.as_str()),
+            text(&plan.groups[ladder.group].label),
+            text(&ladder.id),
+            text(&cell.id),
             cell.key.to_string(),
         ];
-        row.extend(axes.iter().map(|axis| cell.axes.get(axis).map_or_else(String::new, plain)));
+        row.extend(axes.iter().map(|axis| cell.axes.get(axis).map_or_else(String::new, axis_value)));
         writer.write_record(row)?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)

@@ -408,6 +408,20 @@ fn an_experiment_that_asks_no_question_has_no_colon_after_its_name() {
 }
 
 #[test]
+fn no_value_in_the_table_of_a_plan_reads_as_a_formula() {
+    let place = crate::executor::workplace("well", "");
+    let formula =
+        ["plan", "fake.toml", "--format", "csv", "--set", "matrix.engine.dtype=[\"=1+1\", \"@sum\", \"half\"]"];
+    let output = place.run(&formula);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let table = stdout(&output);
+    let mut rows = csv::Reader::from_reader(table.as_bytes());
+    let at = rows.headers().unwrap().iter().position(|name| name == "engine.dtype").unwrap();
+    let values: Vec<String> = rows.records().map(|row| row.unwrap()[at].to_owned()).collect();
+    assert_eq!(values, ["'=1+1", "'=1+1", "'@sum", "'@sum", "half", "half"]);
+}
+
+#[test]
 fn results_that_cannot_be_written_start_nothing() {
     let place = simulated();
     place.write("results", "a file, not a directory");
