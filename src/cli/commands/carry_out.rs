@@ -191,6 +191,13 @@ pub fn print_runs(runs: &[Run], directories: &[PathBuf]) {
     runs.iter().zip(directories).for_each(|(run, directory)| print_run(run, directory));
 }
 
+/// A log as one can open it from here. In a run it is named from the directory of all results, which is two above its own;
+/// where it does not lie there, as on another machine, the name is all that is known.
+fn from_here(log: &str, directory: &Path) -> String {
+    let path = directory.ancestors().nth(2).map(|results| results.join(log));
+    path.filter(|path| path.is_file()).map_or_else(|| log.to_owned(), |path| path.display().to_string())
+}
+
 fn print_run(run: &Run, directory: &Path) {
     let simulated = if run.simulated { " (simulated)" } else { "" };
     let question = Some(&run.experiment.description).filter(|question| !question.is_empty());
@@ -201,7 +208,7 @@ fn print_run(run: &Run, directory: &Path) {
     }
     say!("{}", show(&table::table(run)));
     for (failure, _) in markdown::failed(run) {
-        let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {log})"));
+        let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {})", from_here(log, directory)));
         say!("failed: {}", printable(&format!("{}{log}", failure.reason)));
     }
     for (reason, cells) in markdown::left(run) {

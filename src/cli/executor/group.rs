@@ -101,7 +101,9 @@ async fn attempt_group(
     around: &Surroundings<'_>,
 ) -> Result<Ended> {
     let log_name = format!("{}.log", group.label);
-    let log = Some(format!("{}/{log_name}", around.logs_name));
+    // A simulated engine writes none.
+    let is_real = matches!(*group.engine, experiment::Engine::Vllm(_));
+    let log = is_real.then(|| format!("{}/{log_name}", around.logs_name));
     let failure = |error: SessionError| error.into_failure(log.clone(), around.secrets);
 
     (around.show)(Happening::EngineLoading { group, attempt: *attempt });

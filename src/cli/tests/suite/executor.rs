@@ -155,6 +155,7 @@ fn an_engine_that_does_not_load_costs_its_cells_and_says_why() {
     let log = run["cells"][0]["failure"]["log"].as_str().unwrap();
     assert!(std::fs::read_to_string(place.path("results").join(log)).unwrap().contains("this goes to the log"));
     assert!(stdout(&output).contains("the weights are upside down"), "{}", stdout(&output));
+    assert!(stdout(&output).contains(&format!("(log: results/{log})")), "{}", stdout(&output));
     assert_nothing_is_left(&place);
 }
 
