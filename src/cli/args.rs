@@ -124,7 +124,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
     /// Go on with a run that has not measured everything: a run directory, a run id, or by default the experiment's newest
-    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "", value_parser = run_to_resume)]
     pub resume: Option<String>,
     /// Print the plan, or for a batch system the batch scripts, and stop
     #[arg(long)]
@@ -138,6 +138,14 @@ pub struct RunArgs {
     /// Run a matrix of more than 100,000 cells
     #[arg(long)]
     pub yes: bool,
+}
+
+/// A run to go on with. What follows `--resume` is taken for one, also where it was meant to be the experiment file.
+fn run_to_resume(text: &str) -> Result<String, String> {
+    if text.ends_with(".toml") {
+        return Err(format!("this is an experiment file and not a run: name files first, as in `run {text} --resume`"));
+    }
+    Ok(text.to_owned())
 }
 
 /// `ceiling quick`: the flags of a single question. Unset ones take the defaults of an experiment file.

@@ -422,6 +422,16 @@ fn no_value_in_the_table_of_a_plan_reads_as_a_formula() {
 }
 
 #[test]
+fn a_file_in_the_place_of_the_run_to_resume_is_told_from_one() {
+    let place = simulated();
+    for arguments in [&["run", "--resume", "sim.toml"] as &[&str], &["run", "sim.toml", "--resume", "sim.toml"]] {
+        let output = place.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("as in `run sim.toml --resume`"), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn results_that_cannot_be_written_start_nothing() {
     let place = simulated();
     place.write("results", "a file, not a directory");
