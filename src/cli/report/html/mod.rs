@@ -31,12 +31,13 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 
 /// The report of a run, with the tails of the logs that its failures point to.
 pub fn render(run: &Run, logs: &LogTails) -> String {
+    let throughput = pareto::pareto(run);
     let body = html! {
-        (header(run))
+        (header(run, throughput.is_some()))
         main {
             (ceilings::ceilings(run))
             (ladders::ladders(run))
-            (pareto::pareto(run))
+            @if let Some(throughput) = &throughput { (throughput) }
             (cells::cells(run))
             (failures::failures(run, logs))
             (provenance::provenance(run))
@@ -74,7 +75,7 @@ pub fn name(text: &str) -> Markup {
     html! { @for part in text.split_inclusive(',') { (part) wbr; } }
 }
 
-fn header(run: &Run) -> Markup {
+fn header(run: &Run, has_throughput: bool) -> Markup {
     let has_failures = run.cells.iter().any(|cell| cell.failure.is_some())
         || run.engines.iter().any(|engine| !engine.failures.is_empty());
     html! {
@@ -88,7 +89,7 @@ fn header(run: &Run) -> Markup {
             nav {
                 a href="#ceilings" { "Ceilings" }
                 a href="#ladders" { "Ladders" }
-                a href="#throughput" { "Throughput" }
+                @if has_throughput { a href="#throughput" { "Throughput" } }
                 a href="#cells" { "Cells" }
                 @if has_failures { a href="#failures" { "Failures" } }
                 a href="#provenance" { "Provenance" }
@@ -195,6 +196,20 @@ mod tests {
         let mut run = testing::run();
         (run.cells, run.ladders, run.engines) = (Vec::new(), Vec::new(), Vec::new());
         assert!(render(&run, &LogTails::new()).contains("0 cells"));
+    }
+
+    #[test]
+    fn every_way_within_the_page_leads_to_a_part_of_it() {
+        let whole = testing::run();
+        let mut unmeasured = whole.clone();
+        unmeasured.ladders.iter_mut().for_each(|ladder| ladder.probes.clear());
+        for (run, measured) in [(whole, true), (unmeasured, false)] {
+            let page = render(&run, &LogTails::new());
+            assert_eq!(page.contains("href=\"#throughput\""), measured);
+            for target in page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+                assert!(page.contains(&format!("id=\"{target}\"")), "#{target}");
+            }
+        }
     }
 
     #[test]

@@ -20,22 +20,23 @@ struct Point<'a> {
     tokens_per_s: f64,
 }
 
-/// One chart for each workload: engines are comparable only on the same.
-pub fn pareto(run: &Run) -> Markup {
+/// One chart for each workload: engines are comparable only on the same. `None` where no level was measured to its end.
+pub fn pareto(run: &Run) -> Option<Markup> {
     let charts: Vec<Markup> =
         by_workload(run).into_iter().filter_map(|(name, ladders)| workload(&name, &ladders)).collect();
-    html! {
-        @if !charts.is_empty() {
-            section #throughput {
-                h2 { "Throughput against first tokens" }
-                p.note {
-                    "Each dot is a level that was measured to its end, medians over its probes. On the line are those that nothing beats: "
-                    "every other level has a later first token or fewer tokens."
-                }
-                div.charts { @for chart in &charts { (chart) } }
-            }
-        }
+    if charts.is_empty() {
+        return None;
     }
+    Some(html! {
+        section #throughput {
+            h2 { "Throughput against first tokens" }
+            p.note {
+                "Each dot is a level that was measured to its end, medians over its probes. On the line are those that nothing beats: "
+                "every other level has a later first token or fewer tokens."
+            }
+            div.charts { @for chart in &charts { (chart) } }
+        }
+    })
 }
 
 fn by_workload(run: &Run) -> Vec<(String, Vec<&LadderRecord>)> {
