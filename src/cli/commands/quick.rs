@@ -23,6 +23,9 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
     else {
         return Ok(Exit::Usage);
     };
+    if let Some(path) = &args.json_out {
+        store::check_writable(path)?;
+    }
     if args.save_as.is_some() {
         if path.exists() {
             bail!("{} is there already; name another file with --save-as", path.display());

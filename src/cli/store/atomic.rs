@@ -31,6 +31,26 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     }
 }
 
+/// Whether [`write`] could write there, asked before that which is to be written costs anything.
+///
+/// # Errors
+/// Where it could not.
+pub fn check_writable(path: &Path) -> Result<()> {
+    refuse_own(path)?;
+    // A pipe would wait for its reader.
+    if path.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return Ok(());
+    }
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let new = target.with_added_extension("new");
+    let tried = if target.is_dir() {
+        Err(std::io::ErrorKind::IsADirectory.into())
+    } else {
+        File::create(&new).and_then(|_| std::fs::remove_file(&new))
+    };
+    tried.with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// # Errors
 /// Where a file is what a run keeps of itself: whoever wrote there would lose what was measured.
 fn refuse_own(path: &Path) -> Result<()> {

@@ -30,7 +30,7 @@ mod resume;
 mod run_dir;
 mod shared;
 
-pub use atomic::{replace, write};
+pub use atomic::{check_writable, replace, write};
 pub use earlier::measurements;
 pub use find::{Finder, Found, read_run, read_summary};
 pub use git::Repository;

@@ -432,6 +432,20 @@ fn a_file_in_the_place_of_the_run_to_resume_is_told_from_one() {
 }
 
 #[test]
+fn a_place_that_cannot_be_written_is_said_before_anything_is_measured() {
+    let place = Workplace::new();
+    let library = place.write("libceiling_worker.so", "");
+    for output in ["nowhere/out.json", "."] {
+        let mut quick =
+            place.ceiling(&["quick", "--model", "some/model", "--json-out", output, "--save-as", "kept.toml"]);
+        let output = quick.env("CEILING_WORKER", &library).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("cannot write"), "{}", stderr(&output));
+        assert!(!place.path("results").exists() && !place.path("kept.toml").exists());
+    }
+}
+
+#[test]
 fn results_that_cannot_be_written_start_nothing() {
     let place = simulated();
     place.write("results", "a file, not a directory");
