@@ -1,10 +1,11 @@
 //! Where two runs come from, and what differs in that: the likely cause of a change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::ComparedRun;
+use crate::experiment::Resolution;
 use crate::protocol::Resolved;
 use crate::record::RunStatus;
 
@@ -84,8 +85,34 @@ pub(super) fn changes(baseline: &ComparedRun, candidate: &ComparedRun) -> Vec<Ch
         run.provenance.memory_bytes.map(|bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)))
     });
     note("platform", &|run| Some(run.provenance.platform.clone()));
-    note("search", &|run| run.ladders.first().map(|ladder| serde_json::json!(ladder.search).to_string()));
+    let fields: BTreeSet<String> = [baseline, candidate].into_iter().flat_map(|run| search(run).into_keys()).collect();
+    for field in &fields {
+        note(&format!("search.{field}"), &|run| search(run).remove(field));
+    }
     found
+}
+
+/// How the first ceiling was looked for, by the names of an experiment file and as one writes it there.
+fn search(run: &ComparedRun) -> BTreeMap<String, String> {
+    let Some(search) = run.ladders.first().map(|ladder| ladder.search) else { return BTreeMap::new() };
+    let serde_json::Value::Object(fields) = serde_json::json!(search) else { return BTreeMap::new() };
+    let shown = |(name, value): (String, serde_json::Value)| {
+        let text = match name.as_str() {
+            "budget" => search.budget.to_string(),
+            "resolution" => resolution(search.resolution),
+            _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+        };
+        (name, text)
+    };
+    fields.into_iter().map(shown).collect()
+}
+
+fn resolution(resolution: Resolution) -> String {
+    match resolution {
+        Resolution::Requests(count) => count.to_string(),
+        // Without the digits that a binary fraction leaves behind.
+        Resolution::Relative(share) => format!("{}%", (share.get() * 1e8).round() / 1e6),
+    }
 }
 
 fn commit(run: &ComparedRun) -> Option<String> {

@@ -51,6 +51,17 @@ fn the_interpreter_and_the_search_may_differ() {
 }
 
 #[test]
+fn what_changed_of_the_search_is_named_as_in_the_file() {
+    let before = run(&complete("search.resolution = 1\nsearch.budget = \"1m\""), 100, 102);
+    let after = run(&complete("search.resolution = \"7%\"\nsearch.budget = \"1h\""), 100, 102);
+    let comparison = compare(&before, &after, &options(&[])).unwrap();
+    let side = |side: &Option<String>| side.clone().unwrap();
+    let changed =
+        comparison.changed.iter().map(|c| format!("{} {} -> {}", c.what, side(&c.baseline), side(&c.candidate)));
+    assert_eq!(changed.collect::<Vec<_>>(), ["search.budget 60s -> 1h", "search.resolution 1 -> 7%"]);
+}
+
+#[test]
 fn any_other_field_may_differ_where_it_is_named() {
     let before = run(&complete("engine.max_num_seqs = 64"), 100, 102);
     let after = run(&complete("engine.max_num_seqs = 256"), 200, 202);
