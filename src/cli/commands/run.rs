@@ -81,11 +81,18 @@ pub fn planned(args: &RunArgs) -> Result<Option<Planned>> {
 pub fn resumed(args: &RunArgs, experiments: &[ExperimentHead]) -> Result<Option<String>> {
     let results = &args.results.results;
     let experiment = experiments.first().map(|head| head.name.as_str());
-    Ok(match args.resume.as_deref() {
-        None => None,
-        Some("") => Some(newest_unfinished(results, experiments)?),
-        Some(run) => Some(Finder::new(results, experiment).find(run)?.read::<IgnoredAny>()?.run_id),
-    })
+    let run_id = match args.resume.as_deref() {
+        None => return Ok(None),
+        Some("") => newest_unfinished(results, experiments)?,
+        Some(run) => Finder::new(results, experiment).find(run)?.read::<IgnoredAny>()?.run_id,
+    };
+    if args.only.is_some() {
+        tell!(
+            "note: of {run_id} only what --only matches is measured and published now, and that may make it complete; `--resume \
+             {run_id}` without --only brings the other cells back"
+        );
+    }
+    Ok(Some(run_id))
 }
 
 /// Where a plan is carried out: one place for all of it.

@@ -139,5 +139,9 @@ pub fn newest_unfinished(results: &Path, experiments: &[ExperimentHead]) -> Resu
         }
     }
     let names: Vec<&str> = experiments.iter().map(|head| head.name.as_str()).collect();
-    bail!("every run of {} under {} is complete, or there is none", names.join(", "), results.display())
+    bail!(
+        "every run of {} under {} is complete, or there is none; name one with --resume to measure what --only left out of it",
+        names.join(", "),
+        results.display()
+    )
 }

@@ -446,6 +446,21 @@ fn a_place_that_cannot_be_written_is_said_before_anything_is_measured() {
 }
 
 #[test]
+fn who_resumes_a_part_of_a_run_hears_how_to_have_the_rest() {
+    let place = simulated();
+    place.run(&["run", "sim.toml"]);
+    let id = place.run_json()["run_id"].as_str().unwrap().to_owned();
+    let part = place.run(&["run", "sim.toml", "--resume", &id, "--only", "ttft=3s"]);
+    assert_eq!(part.status.code(), Some(0), "{}", stderr(&part));
+    assert!(stderr(&part).contains(&format!("`--resume {id}` without --only")), "{}", stderr(&part));
+    let none = place.run(&["run", "sim.toml", "--resume"]);
+    assert!(none.status.code() == Some(2) && stderr(&none).contains("what --only left out"), "{}", stderr(&none));
+    let whole = place.run(&["run", "sim.toml", "--resume", &id]);
+    assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
+    assert_eq!(place.run_json()["cells"].as_array().unwrap().len(), 4);
+}
+
+#[test]
 fn results_that_cannot_be_written_start_nothing() {
     let place = simulated();
     place.write("results", "a file, not a directory");
