@@ -138,7 +138,9 @@ pub fn seconds(value: Option<f64>) -> String {
 
 /// A share for people: `99.9%`.
 pub fn percent(share: f64) -> String {
-    format!("{}%", rounded(share * 100.0))
+    let shown = rounded(share * 100.0);
+    // What is nearly certain is not certain.
+    format!("{}%", if share < 1.0 { shown.min(99.999_999) } else { shown })
 }
 
 /// Without the digits that binary fractions leave behind.
@@ -149,4 +151,17 @@ fn rounded(value: f64) -> f64 {
 /// The last part of a dotted field.
 fn short(axis: &str) -> &str {
     axis.rsplit('.').next().unwrap_or(axis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_is_a_hundred_percent() {
+        let table = [(0.07, "7%"), (0.999, "99.9%"), (0.999_999_999_9, "99.999999%"), (1.0, "100%"), (1.5, "150%")];
+        for (share, shown) in table {
+            assert_eq!(percent(share), shown);
+        }
+    }
 }

@@ -49,7 +49,8 @@ fn why(cell: &CellComparison<'_>) -> String {
 /// The ceiling with its bracket and the confidence of that, or why there is none.
 fn side(side: &Side) -> String {
     let words = ceiling_of(side.status, side.highest_pass);
-    let confidence = side.confidence.map_or_else(String::new, |share| format!(", {}%", whole(share.get() * 100.0)));
+    let confidence =
+        side.confidence.map_or_else(String::new, |share| format!(", {}", super::table::percent(share.get())));
     match (side.ceiling, side.lowest_fail) {
         (Some(_), Some(fail)) => format!("{words} (below {fail}{confidence})"),
         _ => words,
