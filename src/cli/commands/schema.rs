@@ -14,11 +14,17 @@ pub fn schema(args: &SchemaArgs) -> Result<Exit> {
     for (name, schema) in [("experiment.schema.json", experiment_schema()), ("run.schema.json", run_schema())] {
         let text = format!("{}\n", serde_json::to_string_pretty(&schema)?);
         let path = args.directory.join(name);
-        if std::fs::read_to_string(&path).is_ok_and(|written| written == text) {
+        let written = std::fs::read_to_string(&path);
+        if written.as_ref().is_ok_and(|written| *written == text) {
             continue;
         }
         if args.check {
-            tell!("{} is stale: write it with `ceiling schema`", path.display());
+            let fault = match written {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is not there",
+                _ => "is stale",
+            };
+            let directory = args.directory.display();
+            tell!("{} {fault}: write it with `ceiling schema --directory {directory}`", path.display());
             stale = true;
         } else {
             std::fs::create_dir_all(&args.directory)?;

@@ -43,6 +43,8 @@ impl Section {
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
     pub path: Vec<String>,
+    /// The places of the parts before the last, where they have places of their own.
+    pub outer_at: Vec<Span>,
     pub key_at: Span,
     pub node: Node,
 }
@@ -125,7 +127,7 @@ pub(super) fn leaves(
                 leaves(&inner, entry.key_at, &entry.node, is_column, out);
             }
         }
-        _ => out.push(Setting { path: path.to_vec(), key_at, node: node.clone() }),
+        _ => out.push(Setting { path: path.to_vec(), outer_at: Vec::new(), key_at, node: node.clone() }),
     }
 }
 
@@ -377,7 +379,12 @@ fn fill_columns(
                 leaves(&axis.path, axis.key_at, &value.node, &|_| false, &mut settings);
             }
         } else {
-            settings.push(Setting { path: axis.path.clone(), key_at: axis.key_at, node: value.node.clone() });
+            settings.push(Setting {
+                path: axis.path.clone(),
+                outer_at: Vec::new(),
+                key_at: axis.key_at,
+                node: value.node.clone(),
+            });
         }
         let mut fill = Vec::with_capacity(settings.len());
         settings.retain(|setting| is_publishable(setting, found));

@@ -173,9 +173,9 @@ impl<T: FromTables> Pool<T> {
                 tables.put(&axis.path, axis.key_at, &axis.values[choice as usize].node);
             }
         }
-        for Setting { path, key_at, node } in place.settings.iter().copied().flatten() {
+        for Setting { path, outer_at, key_at, node } in place.settings.iter().copied().flatten() {
             if path.first().and_then(|table| Section::of_table(table)) == Some(T::SECTION) {
-                tables.put(path, *key_at, node);
+                tables.put_at(path, outer_at, *key_at, node);
             }
         }
         let resolved = T::from_tables(resolver, &tables, found)?;

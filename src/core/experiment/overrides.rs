@@ -53,6 +53,7 @@ fn setting(text: &str, sources: &mut Sources, found: &mut Found) -> Option<Setti
 
 fn single(table: &Table, source: u32, text: &str, found: &mut Found) -> Option<Setting> {
     let mut path = Vec::new();
+    let mut outer_at = Vec::new();
     let mut table = table;
     loop {
         let mut entries = table.iter();
@@ -64,7 +65,10 @@ fn single(table: &Table, source: u32, text: &str, found: &mut Found) -> Option<S
         path.push(entry.key.clone());
         // A dotted key makes tables that begin where the key does; a table that is a value has its own braces.
         match &entry.node.value {
-            Value::Table(inner) if !text[entry.node.at.start as usize..].starts_with('{') => table = inner,
+            Value::Table(inner) if !text[entry.node.at.start as usize..].starts_with('{') => {
+                outer_at.push(entry.key_at);
+                table = inner;
+            }
             _ => {
                 if matches!(&*path[0], "extends" | "name" | "schema" | "description") {
                     let message = format!("`{}` cannot be set from the command line", path.join("."));
@@ -74,7 +78,7 @@ fn single(table: &Table, source: u32, text: &str, found: &mut Found) -> Option<S
                 if path[0] == "matrix" && path.len() > 2 {
                     path = vec![path[0].clone(), path[1..].join(".")];
                 }
-                return Some(Setting { path, key_at: entry.key_at, node: entry.node.clone() });
+                return Some(Setting { path, outer_at, key_at: entry.key_at, node: entry.node.clone() });
             }
         }
     }
@@ -91,6 +95,15 @@ fn is_word(text: &str) -> bool {
 mod tests {
     use crate::experiment::Engine;
     use crate::experiment::testing::{complete, read_with};
+
+    #[test]
+    fn a_fault_is_under_the_part_of_a_path_that_is_at_fault() {
+        let table = [("nothing.at.all=1", "^^^^^^^"), ("sla.nothing.at=1", "    ^^^^^^^"), ("sla.tftt=1s", "    ^^^^")];
+        for (text, caret) in table {
+            let faults = read_with(&complete(""), &[text]).unwrap_err().to_string();
+            assert!(faults.contains(&format!("1 │ {text}\n  │ {caret} ")), "{faults}");
+        }
+    }
 
     #[test]
     fn overrides_are_toml_or_plain_words() {

@@ -115,6 +115,10 @@ impl Reader<'_> {
         let mut all: Vec<PathBuf> = Vec::new();
         for path in paths {
             let text = path.to_string_lossy();
+            if text.is_empty() {
+                self.found.push(Fault::without_place("an empty text names no experiment file"));
+                continue;
+            }
             let named = if text.contains(['*', '?', '[']) && !self.files.exists(path) {
                 match self.files.glob(&text) {
                     Ok(matches) if matches.is_empty() => {
@@ -219,7 +223,7 @@ impl Reader<'_> {
     ) -> Option<(Experiment, Span)> {
         let Chain { home, mut table, .. } = chain;
         for setting in settings {
-            table.put(&setting.path, setting.key_at, &setting.node);
+            table.put_at(&setting.path, &setting.outer_at, setting.key_at, &setting.node);
         }
         let found = &mut self.found;
         let before = found.count();

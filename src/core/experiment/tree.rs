@@ -81,14 +81,20 @@ impl Table {
 
     /// Puts a value at a path: tables merge, anything else is replaced.
     pub fn put(&mut self, path: &[String], key_at: Span, node: &Node) {
+        self.put_at(path, &[], key_at, node);
+    }
+
+    /// The same for a path of which each part has its own place: the outer ones, and the last.
+    pub fn put_at(&mut self, path: &[String], outer_at: &[Span], key_at: Span, node: &Node) {
         let Some((first, rest)) = path.split_first() else { return };
+        let (first_at, outer_at) = outer_at.split_first().map_or((key_at, outer_at), |(first, rest)| (*first, rest));
         if rest.is_empty() {
             self.merge_entry(first, key_at, node, first == WHOLE);
             return;
         }
         let index = self.0.iter().position(|entry| entry.key == *first).unwrap_or_else(|| {
             let node = Node { at: node.at, value: Value::Table(Self::default()) };
-            self.0.push(Entry { key: first.clone(), key_at, node });
+            self.0.push(Entry { key: first.clone(), key_at: first_at, node });
             self.0.len() - 1
         });
         let inner = &mut self.0[index].node;
@@ -96,7 +102,7 @@ impl Table {
             *inner = Node { at: node.at, value: Value::Table(Self::default()) };
         }
         if let Value::Table(table) = &mut inner.value {
-            table.put(rest, key_at, node);
+            table.put_at(rest, outer_at, key_at, node);
         }
     }
 

@@ -167,6 +167,8 @@ fn the_schemas_are_those_of_this_version() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let elsewhere = place.run(&["schema", "--check", "--directory", "none"]);
     assert_eq!(elsewhere.status.code(), Some(1));
+    let missing = "none/run.schema.json is not there: write it with `ceiling schema --directory none`";
+    assert!(stderr(&elsewhere).contains(missing), "{}", stderr(&elsewhere));
     assert_eq!(place.run(&["schema", "--directory", "new"]).status.code(), Some(0));
     assert_eq!(place.run(&["schema", "--check", "--directory", "new"]).status.code(), Some(0));
 }
@@ -458,6 +460,13 @@ fn who_resumes_a_part_of_a_run_hears_how_to_have_the_rest() {
     let whole = place.run(&["run", "sim.toml", "--resume", &id]);
     assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
     assert_eq!(place.run_json()["cells"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn an_empty_name_is_no_file() {
+    let output = Workplace::new().run(&["check", ""]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("an empty text names no experiment file"), "{}", stderr(&output));
 }
 
 #[test]
