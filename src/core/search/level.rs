@@ -189,12 +189,14 @@ impl<'a> Level<'a> {
 
     /// How sure it is that at least `strict` are ok in the long run, and that fewer than `lax` are.
     pub fn belief(&self, machine: &Machine, strict: f64, lax: f64) -> (f64, f64) {
-        // Most levels are far from the ceiling, and need no closer look.
+        // Most levels are far from the ceiling, and need no closer look. A spread lowers a large share, and raises a small one.
         let (off, spread) = self.farthest(machine);
-        if self.share(machine, off, spread, Unknown::Failed) >= strict {
+        let either = [0.0, spread];
+        if either.iter().all(|spread| self.share(machine, off, *spread, Unknown::Failed) >= strict) {
             return (1.0, 0.0);
         }
-        if self.judged == Judged::FirstTokens && self.share(machine, -off, 0.0, Unknown::Ok) < lax {
+        let fails = |spread: &f64| self.share(machine, -off, *spread, Unknown::Ok) < lax;
+        if self.judged == Judged::FirstTokens && either.iter().all(fails) {
             return (0.0, 1.0);
         }
         let passes = self.posterior(machine, strict, Unknown::Failed).at_least(0.0);

@@ -91,9 +91,10 @@ impl Pace {
             return None;
         }
         let (splits, weights) = if data.is_steady() { (vec![Split::of_none(&data)], vec![1.0]) } else { likely(&data) };
+        // All splits have as many degrees of freedom.
+        let slices = variance_slices(splits.first().map_or(0.0, |split| split.degrees), VARIANCES);
         let beliefs = splits.iter().zip(&weights).enumerate().flat_map(|(at, (split, weight))| {
-            let slices = variance_slices(split.degrees, VARIANCES).into_iter();
-            slices.map(move |factor| Belief {
+            slices.iter().map(move |factor| Belief {
                 weight: weight / VARIANCES as f64,
                 view: at,
                 scale: split.scale * factor,
@@ -224,16 +225,22 @@ impl Data {
                 Opening::Whole { size, time } => sizes.entry(*size).or_default().push(time.ln()),
             }
         }
-        let ranks = followed(&steps);
+        let largest = sizes.keys().last().map_or(1.0, |size| f64::from(*size));
+        let first_step = prompts_per_step.unwrap_or(1.0).max(largest);
+        let mut ranks = followed(&steps);
+        // Ranks of one step have the same noise: they say the same.
+        let within = ranks.partition_point(|rank| f64::from(*rank) <= first_step);
+        if within > 1 {
+            ranks.drain(1..within);
+        }
         let logs = |times: &&[f64]| {
             let shown = ranks.iter().take_while(|rank| **rank as usize <= times.len());
             shown.map(|rank| times[*rank as usize - 1].ln()).collect()
         };
-        let largest = sizes.keys().last().map_or(1.0, |size| f64::from(*size));
         Self {
             ranks: steps.iter().map(logs).collect(),
             knots: ranks.iter().copied().map(Knot::Rank).chain(sizes.keys().copied().map(Knot::Size)).collect(),
-            first_step: prompts_per_step.unwrap_or(1.0).max(largest),
+            first_step,
             sizes: sizes.into_values().collect(),
         }
     }
@@ -303,6 +310,18 @@ mod tests {
             assert!((belief.spread(1) - belief.spread(40)).abs() < 1e-12);
             assert!(belief.spread(80) < belief.spread(40));
         }
+    }
+
+    #[test]
+    fn ranks_within_one_full_step_are_followed_as_one() {
+        // Of requests that trickle in, of which a step could hold 64: two probes that end within the first, and two larger ones.
+        let opening = |ranks: usize, slower: f64| (1..=ranks).map(|rank| slower * (0.1 + 1e-3 * rank as f64)).collect();
+        let openings: [Vec<f64>; 4] = [opening(20, 1.0), opening(45, 1.03), opening(150, 0.98), opening(400, 1.01)];
+        let openings: Vec<Opening> = openings.iter().map(|times| Opening::Steps(times)).collect();
+        let pace = Pace::of(&openings, Some(64.0)).unwrap();
+        assert_eq!(pace.first_rank(), 20);
+        let spread: f64 = pace.beliefs().iter().map(|belief| belief.weight * belief.spread(100)).sum();
+        assert!((0.01..0.2).contains(&spread), "{spread}");
     }
 
     #[test]
