@@ -69,15 +69,15 @@ impl Bounds<'_> {
 
     /// Where to probe for bounds that are expected there, between those that stand.
     pub fn aims(&self, low: u32, high: u32) -> (u32, u32) {
-        let width = self.evidence.settings.resolution.width_at(low.max(1));
+        let width = |low: u32| self.evidence.settings.resolution.width_at(low.max(1));
         // There is no level below one to be probed instead.
         let lowest = low.min(1).max(self.floor);
-        let (low, high) = if high - low <= width {
+        let (low, high) = if high - low <= width(low) {
             // What the resolution leaves goes below, since bad luck that no probe has met yet lowers a ceiling; to both
             // sides where a part of it was set aside for that already.
-            let spare = width - (high - low);
-            let low = low.saturating_sub(if self.machine.is_steady() { spare } else { spare.div_ceil(2) });
-            (low, low + width)
+            let least = (lowest..low).rev().take_while(|lower| high - lower <= width(*lower)).last().unwrap_or(low);
+            let low = if self.machine.is_steady() { least } else { low - (low - least).div_ceil(2) };
+            (low, high.max(low + width(low)))
         } else {
             let slack = (f64::from(high - low) * SLACK).round() as u32;
             (low.saturating_sub(slack), high + slack)

@@ -1,6 +1,6 @@
 //! What must hold of every guided search, on simulated engines whose true ceilings are known by brute force.
 
-use super::Status;
+use super::{Answer, Status};
 use crate::experiment::{Resolution, SearchSettings, Strategy as SearchStrategy, Workload};
 use crate::load::Load;
 use crate::rehearse::Climb;
@@ -484,4 +484,16 @@ fn requests_that_take_long_to_take_in_are_no_stall_where_no_first_token_was_wait
     // Four in five are wrong, many `below-one`, where bursts left without one are taken to have stalled.
     assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
     assert!(trials.ended(0, Status::Found) >= 0.95, "{}", trials.ended(0, Status::Found));
+}
+
+#[test]
+fn a_bracket_may_be_as_wide_as_was_asked_for_and_no_wider() {
+    for part in [0.15, 0.3, 0.5, 0.6, 0.8, 1.0] {
+        let workload = workload(Load::Burst, 1500, 64, 2.0);
+        let trials = Trials::run(engine(), &workload, relative(part), &[sla(0.95, 1.5)], 1);
+        let Answer { status, highest_pass, lowest_fail, .. } = trials.climbs[0].answers[0];
+        let [pass, fail] = [highest_pass, lowest_fail].map(|level| f64::from(level.unwrap().get()));
+        assert!(status == Status::Found && fail - pass <= part * pass, "{part}: {pass} to {fail}");
+        assert!(trials.certificate_ratio() <= 1.6, "{part}: {}", trials.certificate_ratio());
+    }
 }
