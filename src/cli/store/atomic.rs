@@ -31,7 +31,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
     }
 }
 
-/// Whether [`write`] could write there, asked before that which is to be written costs anything.
+/// Whether [`write()`] could write there, asked before that which is to be written costs anything.
 ///
 /// # Errors
 /// Where it could not.
