@@ -282,8 +282,9 @@ impl LoadDriver {
         acts
     }
 
-    /// Until when a request is waited for that falls due at this moment, which the limit is, since all of a burst are submitted at 0: in a burst, for the next two steps, to see how late their first tokens
-    /// are. One that does not go on by then has stalled.
+    /// Until when a request is waited for that has no first token when it falls due: in a burst for the next two steps, to see how late
+    /// theirs are, and for a tenth of the limit at most. One that does not go on by then has stalled. All of a burst are submitted at 0, so
+    /// that the moment at which they fall due is the limit.
     fn overtime(&self, due: Seconds) -> Seconds {
         let goes_on = Seconds::new(self.newest.get() + STEPS * self.longest_wait).unwrap_or(due);
         if self.plan.load == Load::Burst { goes_on.min(with_overtime(due)) } else { due }
