@@ -11,8 +11,8 @@ use super::stand_in::StandIn;
 /// Margins up to this, as a logarithm, tell how far apart two engines are.
 const COMPARABLE: f64 = 1.9;
 /// Up to this level all of them are looked at for one that fails below it, and beyond it so many: each is simulated.
-const FEW: u32 = 64;
-const NEXT: u32 = 16;
+const ALL_UP_TO: u32 = 64;
+const SO_FAR_BELOW: u32 = 16;
 /// Levels below one that passes are taken to pass from this probability on, and to fail below that one.
 const LIKELY: f64 = 0.9;
 const UNLIKELY: f64 = 0.1;
@@ -77,7 +77,7 @@ impl<'a> Foretold<'a> {
     /// Of the levels below one that passes, those that are `open`: the lowest that is foretold to fail, else the one that is the least likely to
     /// pass, where that is not likely enough.
     pub fn dip(&self, pass: u32, standing: &Standing, open: impl Fn(u32) -> bool) -> Option<u32> {
-        let lowest = if pass <= FEW { 1 } else { pass.saturating_sub(NEXT) };
+        let lowest = if pass <= ALL_UP_TO { 1 } else { pass.saturating_sub(SO_FAR_BELOW) };
         let mut worst = None;
         let mut least = LIKELY;
         for level in (lowest..pass).filter(|level| open(*level)) {

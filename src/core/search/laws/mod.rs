@@ -446,7 +446,7 @@ fn a_level_that_fails_below_others_that_pass_is_looked_for_where_it_is_foretold(
     };
     let workload = workload(Load::Sustained, 457, 256, 2.0);
     let trials = Trials::run(together, &workload, relative(0.02), &[sla(0.95, 0.0478)], 100);
-    // Of another engine much like this one none, where levels below one that passes are taken to pass.
+    // Two in a hundred, where levels below one that passes are taken to pass.
     assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
     assert!(trials.ended(0, Status::Found) >= 0.95, "{}", trials.ended(0, Status::Found));
 }
@@ -481,7 +481,7 @@ fn requests_that_take_long_to_take_in_are_no_stall_where_no_first_token_was_wait
         ..noisy()
     };
     let trials = Trials::run(slow, &workload(Load::Sustained, 375, 200, 0.5), relative(0.03), &[sla(0.95, 0.2)], 50);
-    // Where bursts that were left without one are taken to have stalled, half are undecided, and two in three of the others wrong.
+    // No bracket is true where bursts that were left without one are taken to have stalled.
     assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
     assert!(trials.ended(0, Status::Found) >= 0.95, "{}", trials.ended(0, Status::Found));
 }
