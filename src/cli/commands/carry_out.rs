@@ -211,6 +211,9 @@ fn print_run(run: &Run, directory: &Path) {
         let log = failure.log.as_ref().map_or_else(String::new, |log| format!(" (log: {})", from_here(log, directory)));
         say!("failed: {}", printable(&format!("{}{log}", failure.reason)));
     }
+    for (reason, cells) in markdown::undecided(run) {
+        say!("undecided: {}", printable(&format!("{}: {reason}", markdown::names(&cells))));
+    }
     for (reason, cells) in markdown::left(run) {
         say!("left: {}", printable(&format!("{}: {reason}", markdown::names(&cells))));
     }

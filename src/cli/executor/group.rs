@@ -210,7 +210,7 @@ fn give_up(plan: &Plan, task: &LadderTask, failure: &Failure, around: &Surroundi
     let ladder = &plan.ladders[task.ladder];
     let mut answers = task.answers(plan);
     for answer in answers.iter_mut().filter(|answer| answer.status == Status::Undecided) {
-        answer.status = Status::Failed;
+        (answer.status, answer.undecided) = (Status::Failed, None);
     }
     (around.show)(Happening::LadderFailed { ladder, failure });
     (around.record)(Entry::LadderFailed {

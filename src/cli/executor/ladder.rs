@@ -42,7 +42,13 @@ impl LadderTask {
 
     /// What is known of each SLA.
     pub fn answers(&self, plan: &Plan) -> Vec<Answer> {
-        let unknown = Answer { status: Status::Undecided, highest_pass: None, lowest_fail: None, confidence: None };
+        let unknown = Answer {
+            status: Status::Undecided,
+            highest_pass: None,
+            lowest_fail: None,
+            confidence: None,
+            undecided: None,
+        };
         let cells = plan.ladders[self.ladder].cells.len();
         self.search.as_ref().map_or_else(|| vec![unknown; cells], Searching::answers)
     }

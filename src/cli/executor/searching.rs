@@ -63,7 +63,7 @@ mod tests {
 
         fn answers(&self) -> Vec<Answer> {
             let status = ceiling_core::search::Status::Undecided;
-            vec![Answer { status, highest_pass: None, lowest_fail: None, confidence: None }; self.1]
+            vec![Answer { status, highest_pass: None, lowest_fail: None, confidence: None, undecided: None }; self.1]
         }
     }
 

@@ -12,6 +12,8 @@ use ceiling_core::sla::TokensPerSecond;
 use ceiling_core::units::{Seconds, Share};
 use serde_json::Value;
 
+use super::table::undecided;
+
 const HEAD: [&str; 4] = ["experiment", "run_id", "commit", "cell"];
 const SLA: [&str; 5] = ["ok_rate", "ttft_limit_s", "tpot_limit_s", "e2e_limit_s", "min_tokens_per_second"];
 const RESULT: [&str; 6] = ["status", "ceiling", "highest_pass", "lowest_fail", "confidence", "limited_by"];
@@ -95,9 +97,14 @@ fn row(run: &Run, cell: &CellRecord, axes: &[String], ladders: &Ladders<'_>) -> 
         shown(probe.and_then(|probe| probe.output_tokens_per_s)),
         shown(ladder.map(|ladder| ladder.probes.len())),
         shown(ladder.map(|ladder| ladder.engine_s.get())),
-        cell.failure.as_ref().map_or_else(String::new, |failure| text(&failure.reason)),
+        why_not(cell, ladder).map_or_else(String::new, |reason| text(&reason)),
     ]);
     row
+}
+
+/// Why a cell has no result, where the search of its ladder, or its engine, ended without one.
+fn why_not(cell: &CellRecord, ladder: Option<&LadderRecord>) -> Option<String> {
+    cell.failure.as_ref().map(|failure| failure.reason.clone()).or_else(|| undecided(cell, ladder))
 }
 
 /// The confidence of a bracket; where there is none, there is nothing to be sure of.
@@ -133,6 +140,7 @@ pub fn plain(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ceiling_core::search::Undecided;
     use serde_json::json;
 
     use super::*;
@@ -161,6 +169,16 @@ mod tests {
         assert_eq!([at(0, "ceiling"), at(0, "ttft_p50_s"), at(0, "limited_by")], ["8", "0.5", "kv-cache"]);
         assert_eq!([at(3, "status"), at(3, "ceiling"), at(3, "ttft_p50_s")], ["failed", "", ""]);
         assert_eq!([at(0, "failure"), at(3, "failure")], ["", "ValueError: No memory for <blocks>"]);
+    }
+
+    #[test]
+    fn an_undecided_cell_says_why_it_has_no_result() {
+        let mut run = testing::run();
+        run.cells[0].undecided = Some(Undecided::Budget);
+        let table = render(&run).unwrap();
+        let row = csv::Reader::from_reader(table.as_bytes()).into_records().next().unwrap().unwrap();
+        let failure = row.iter().next_back().unwrap();
+        assert_eq!(failure, "the budget of 30m of engine time ended first: raise search.budget");
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use ceiling_core::record::{Failure, LadderRecord, Run};
+use ceiling_core::record::{CellRecord, Failure, LadderRecord, Run};
 
-use super::table::{Table, grid, table};
+use super::csv::Ladders;
+use super::table::{self, Table, grid};
 
 /// The ceilings as a grid and as a table, what failed and why, and where it comes from.
 pub fn render(run: &Run) -> String {
@@ -18,7 +19,7 @@ pub fn render(run: &Run) -> String {
     if let Some(grid) = grid(run) {
         text += &format!("Most requests in flight:\n\n{}\n", rows(&grid));
     }
-    text += &rows(&table(run));
+    text += &rows(&table::table(run));
     text += &failures(run);
     text += &format!("\n{}\n", escape(&provenance(run)));
     text
@@ -39,6 +40,9 @@ fn failures(run: &Run) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "- {} failed: {}{log}", escape(&names(&cells)), escape(&failure.reason));
     }
+    for (reason, cells) in undecided(run) {
+        let _ = writeln!(text, "- {} undecided: {}", escape(&names(&cells)), escape(&reason));
+    }
     for (reason, cells) in left(run) {
         let _ = writeln!(text, "- {} left: {}", escape(&names(&cells)), escape(reason));
     }
@@ -47,20 +51,23 @@ fn failures(run: &Run) -> String {
 
 /// Why cells failed, each reason once with the ids of its cells, in the order of the cells.
 pub fn failed(run: &Run) -> Vec<(&Failure, Vec<&str>)> {
-    let mut reasons: Vec<(&Failure, Vec<&str>)> = Vec::new();
-    for (cell, failure) in run.cells.iter().filter_map(|cell| Some((cell, cell.failure.as_ref()?))) {
-        match reasons.iter_mut().find(|(other, _)| *other == failure) {
-            Some((_, cells)) => cells.push(&cell.id),
-            None => reasons.push((failure, vec![&cell.id])),
-        }
-    }
-    reasons
+    by_reason(run, |cell| cell.failure.as_ref())
 }
 
-/// Why cells were left for another time, each reason once with the ids of its cells.
+/// Why the searches for cells ended undecided, in the same way.
+pub fn undecided(run: &Run) -> Vec<(String, Vec<&str>)> {
+    let ladders = Ladders::of(run);
+    by_reason(run, |cell| table::undecided(cell, ladders.of_cell(cell)))
+}
+
+/// Why cells were left for another time, in the same way.
 pub fn left(run: &Run) -> Vec<(&str, Vec<&str>)> {
-    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
-    for (cell, reason) in run.cells.iter().filter_map(|cell| Some((cell, cell.left.as_deref()?))) {
+    by_reason(run, |cell| cell.left.as_deref())
+}
+
+fn by_reason<'a, R: PartialEq>(run: &'a Run, why: impl Fn(&'a CellRecord) -> Option<R>) -> Vec<(R, Vec<&'a str>)> {
+    let mut reasons: Vec<(R, Vec<&str>)> = Vec::new();
+    for (cell, reason) in run.cells.iter().filter_map(|cell| Some((cell, why(cell)?))) {
         match reasons.iter_mut().find(|(other, _)| *other == reason) {
             Some((_, cells)) => cells.push(&cell.id),
             None => reasons.push((reason, vec![&cell.id])),
@@ -132,6 +139,8 @@ pub fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ceiling_core::search::{Status, Undecided};
+
     use super::*;
     use crate::report::testing;
 
@@ -153,6 +162,17 @@ mod tests {
         let mut run = testing::run();
         run.cells[0].left = Some("no time".to_owned());
         assert!(render(&run).contains(" left: no time"), "{}", render(&run));
+    }
+
+    #[test]
+    fn what_stayed_undecided_is_said_with_what_may_help() {
+        let mut run = testing::run();
+        assert!(!render(&run).contains("undecided:"), "{}", render(&run));
+        run.cells[0].status = Some(Status::Undecided);
+        run.cells[0].undecided = Some(Undecided::Budget);
+        let says =
+            "- max_num_seqs=64,ttft=1s undecided: the budget of 30m of engine time ended first: raise search.budget";
+        assert!(render(&run).contains(says), "{}", render(&run));
     }
 
     #[test]

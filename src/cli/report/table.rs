@@ -1,8 +1,8 @@
 //! The tables of a run, as rows of text that terminal and Markdown both show.
 
 use ceiling_core::attribution::LimitedBy;
-use ceiling_core::record::{CellRecord, Run};
-use ceiling_core::search::Status;
+use ceiling_core::record::{CellRecord, LadderRecord, Run};
+use ceiling_core::search::{Status, Undecided};
 use ceiling_core::sla::Sla;
 use ceiling_core::units::Concurrency;
 
@@ -89,6 +89,32 @@ pub fn ceiling_of(status: Option<Status>, highest_pass: Option<Concurrency>) -> 
         Some(Status::Undecided) => "undecided".to_owned(),
         Some(Status::Failed) => "failed".to_owned(),
     }
+}
+
+/// Why the search for a cell ended undecided, and what may help; `None` where it did not, or an older version kept no reason.
+pub fn undecided(cell: &CellRecord, ladder: Option<&LadderRecord>) -> Option<String> {
+    let budget = ladder.map_or_else(String::new, |ladder| format!(" of {}", ladder.search.budget));
+    Some(match cell.undecided? {
+        Undecided::Budget => format!("the budget{budget} of engine time ended first: raise search.budget"),
+        Undecided::Probes => {
+            "the most probes that a ladder may have were made first: ask for less with a wider search.resolution or a lower \
+             search.confidence"
+                .to_owned()
+        }
+        Undecided::Spread if cell.highest_pass.is_some() && cell.lowest_fail.is_none() => {
+            "no level up to search.max_concurrency is sure to fail, nor is that one to pass: raise it, or measure on a machine \
+             that drifts less"
+                .to_owned()
+        }
+        Undecided::Spread => {
+            "probes differ so much that more of them would not have told, or not at a bounded cost: measure on a machine that \
+             drifts less, or lower search.confidence"
+                .to_owned()
+        }
+        Undecided::NoVerdict => {
+            "its probes gave no verdict: search.strategy = \"guided\" judges all of them together".to_owned()
+        }
+    })
 }
 
 /// `[highest pass, lowest fail)` with what is known of it.

@@ -43,5 +43,6 @@ pub fn found(pass: u32, fail: u32) -> Answer {
         highest_pass: Concurrency::new(pass),
         lowest_fail: Concurrency::new(fail),
         confidence: Share::new(0.95),
+        undecided: None,
     }
 }

@@ -13,7 +13,7 @@ use crate::metric::{Metric, Quantiles};
 use crate::plan::Key;
 use crate::protocol::{HarnessSeen, Measured, Resolved, SchedulerSeen};
 use crate::request::RequestEnd;
-use crate::search::Status;
+use crate::search::{Status, Undecided};
 use crate::sla::{Sla, Tally};
 use crate::telemetry::Telemetry;
 use crate::units::{Concurrency, Seconds, Share};
@@ -281,6 +281,9 @@ pub struct CellRecord {
     pub limit: Option<LimitedBy>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,
+    /// Why the search ended undecided, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<Undecided>,
     /// Why it was left for another time, where nothing else ended the run before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,

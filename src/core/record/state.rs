@@ -245,6 +245,7 @@ impl State {
             confidence: answer.and_then(|answer| answer.confidence),
             limited_by: limit.map(|limit| limit.limit),
             limit,
+            undecided: answer.filter(|a| a.status == Status::Undecided).and_then(|answer| answer.undecided),
             left: state.filter(|_| answer.is_none()).and_then(|state| state.left.clone()),
             failure: state
                 .filter(|_| answer.is_some_and(|a| a.status == Status::Failed))
@@ -312,7 +313,13 @@ mod tests {
             ("one that is no evidence", vec![probe(8, &SLOW, 2, true), probe(8, &SLOW, 1, false)], prefill),
         ];
         let level = Concurrency::new(8);
-        let answer = Answer { status: Status::Found, highest_pass: level, lowest_fail: level, confidence: None };
+        let answer = Answer {
+            status: Status::Found,
+            highest_pass: level,
+            lowest_fail: level,
+            confidence: None,
+            undecided: None,
+        };
         for (what, probes, expected) in table {
             let state = LadderState { probes, ..LadderState::default() };
             assert_eq!(state.limit(&answer, 0, &sla()).map(|limit| limit.limit), expected, "{what}");

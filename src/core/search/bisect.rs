@@ -7,7 +7,7 @@ use crate::experiment::SearchSettings;
 use crate::sla::{Sla, Verdict};
 use crate::units::{Concurrency, Seconds, Share};
 
-use super::{Answer, Observation, Search, Status, Step};
+use super::{Answer, Observation, Search, Status, Step, Undecided};
 use crate::watch::Until;
 
 /// How often a level that was asked for may stay undecided before its SLA is given up.
@@ -67,7 +67,8 @@ impl Search for Bisect {
     }
 
     fn answers(&self) -> Vec<Answer> {
-        self.brackets.iter().map(|bracket| bracket.answer(&self.settings)).collect()
+        let is_spent = self.spent >= self.settings.budget;
+        self.brackets.iter().map(|bracket| bracket.answer(&self.settings, is_spent)).collect()
     }
 }
 
@@ -93,7 +94,7 @@ impl Bracket {
         Concurrency::new(level)
     }
 
-    fn answer(&self, settings: &SearchSettings) -> Answer {
+    fn answer(&self, settings: &SearchSettings, is_spent: bool) -> Answer {
         let status = match (self.pass, self.fail) {
             _ if self.next(settings).is_some() || self.undecided >= UNDECIDED_TRIES => Status::Undecided,
             (Some(_), None) => Status::AboveCap,
@@ -101,7 +102,12 @@ impl Bracket {
             (Some(_), Some(_)) => Status::Found,
         };
         let level = |level: Option<u32>| level.and_then(Concurrency::new);
-        Answer { status, highest_pass: level(self.pass), lowest_fail: level(self.fail), confidence: None }
+        let undecided = match status {
+            Status::Undecided if self.undecided >= UNDECIDED_TRIES => Some(Undecided::NoVerdict),
+            Status::Undecided => is_spent.then_some(Undecided::Budget),
+            _ => None,
+        };
+        Answer { status, highest_pass: level(self.pass), lowest_fail: level(self.fail), confidence: None, undecided }
     }
 }
 
@@ -204,7 +210,7 @@ mod tests {
         let (search, probed) = run(limited, &[11]);
         assert_eq!(probed, [1, 2, 4, 8, 16]);
         let answer = search.answers()[0];
-        assert_eq!(answer.status, Status::Undecided);
+        assert_eq!((answer.status, answer.undecided), (Status::Undecided, Some(Undecided::Budget)));
         assert_eq!((answer.highest_pass, answer.lowest_fail), (Concurrency::new(8), Concurrency::new(16)));
     }
 
@@ -217,7 +223,8 @@ mod tests {
             search.observe(observation(concurrency, vec![Tally { ok: 0, failed: 0, undetermined: 4 }]));
         }
         assert_eq!(probes, UNDECIDED_TRIES);
-        assert_eq!(search.answers()[0].status, Status::Undecided);
+        let answer = search.answers()[0];
+        assert_eq!((answer.status, answer.undecided), (Status::Undecided, Some(Undecided::NoVerdict)));
     }
 
     proptest! {

@@ -83,6 +83,7 @@ impl Bracket {
             highest_pass: level(self.pass),
             lowest_fail: level(self.fail),
             confidence: Some(settings.confidence),
+            undecided: None,
         }
     }
 

@@ -1,6 +1,5 @@
 //! What to probe next, and which brackets stand.
 
-use super::Step;
 use super::belief::Standing;
 use super::bounds::{Bounds, Side};
 use super::bracket::{Bracket, FEW};
@@ -9,6 +8,7 @@ use super::level::{Level, Machine};
 use super::pace::{Judged, Pace};
 use super::seen::Seen;
 use super::spending::{NARROW, Spending, is_pace_open, part};
+use super::{Step, Undecided};
 use crate::load::Load;
 use crate::units::Concurrency;
 use crate::watch::Until;
@@ -64,7 +64,7 @@ impl<'a> Choice<'a> {
         if evidence.seen.is_empty() {
             return (brackets, first_tokens(evidence.settings.start_concurrency.get()));
         }
-        let is_over = self.is_over();
+        let is_over = self.over().is_some();
         let mut order: Vec<usize> = (0..evidence.slas.len()).collect();
         order.sort_by_key(|sla| self.sights[*sla].forecast.ceiling);
         for sla in order {
@@ -88,11 +88,12 @@ impl<'a> Choice<'a> {
         (brackets, more.map_or(Step::Done, first_tokens))
     }
 
-    /// Whether the budget is spent, or as many probes were made as may be.
-    fn is_over(&self) -> bool {
+    /// What has ended, of the budget and of the probes that may be made.
+    pub fn over(&self) -> Option<Undecided> {
         let evidence = self.evidence;
         let most = PROBES_BESIDE + PROBES_PER_SLA * evidence.slas.len();
-        self.spending.total() >= evidence.settings.budget.get() || evidence.seen.len() >= most
+        let is_spent = self.spending.total() >= evidence.settings.budget.get();
+        is_spent.then_some(Undecided::Budget).or((evidence.seen.len() >= most).then_some(Undecided::Probes))
     }
 
     /// What to do next for one SLA, which is settled only where no level below its bound is foretold to fail.

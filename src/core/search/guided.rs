@@ -12,7 +12,7 @@
 use super::bracket::Bracket;
 use super::choice::Choice;
 use super::evidence::Evidence;
-use super::{Answer, Observation, Search, Step};
+use super::{Answer, Observation, Search, Status, Step, Undecided};
 use crate::experiment::{SearchSettings, Workload};
 use crate::protocol::Resolved;
 use crate::sla::Sla;
@@ -23,13 +23,15 @@ pub struct Guided {
     evidence: Evidence,
     brackets: Vec<Bracket>,
     step: Step,
+    /// What has ended before every bracket was settled, if anything has.
+    over: Option<Undecided>,
 }
 
 impl Guided {
     /// A search that has seen nothing yet.
     pub fn new(settings: SearchSettings, slas: &[Sla], workload: &Workload, engine: &Resolved) -> Self {
         let evidence = Evidence::new(settings, slas, workload, engine);
-        let mut guided = Self { evidence, brackets: Vec::new(), step: Step::Done };
+        let mut guided = Self { evidence, brackets: Vec::new(), step: Step::Done, over: None };
         guided.choose();
         guided
     }
@@ -37,7 +39,18 @@ impl Guided {
     /// Draws every bracket anew, and chooses the next step.
     fn choose(&mut self) {
         let machine = self.evidence.machine();
-        (self.brackets, self.step) = Choice::of(&self.evidence, &machine).make();
+        let choice = Choice::of(&self.evidence, &machine);
+        (self.brackets, self.step) = choice.make();
+        self.over = choice.over();
+    }
+
+    /// What is published of a bracket.
+    fn answer(&self, bracket: &Bracket) -> Answer {
+        let answer = bracket.answer(&self.evidence.settings);
+        let is_left_open = self.step == Step::Done && answer.status == Status::Undecided;
+        // What is settled would be so whatever more could be spent.
+        let why = self.over.filter(|_| !bracket.settled).unwrap_or(Undecided::Spread);
+        Answer { undecided: is_left_open.then_some(why), ..answer }
     }
 }
 
@@ -52,6 +65,6 @@ impl Search for Guided {
     }
 
     fn answers(&self) -> Vec<Answer> {
-        self.brackets.iter().map(|bracket| bracket.answer(&self.evidence.settings)).collect()
+        self.brackets.iter().map(|bracket| self.answer(bracket)).collect()
     }
 }

@@ -75,6 +75,20 @@ pub enum Status {
     Failed,
 }
 
+/// Why the search for one SLA ended undecided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undecided {
+    /// The budget of its ladder ended first.
+    Budget,
+    /// As many probes as its ladder may have were made first.
+    Probes,
+    /// More probes would not have told, or would have cost more than the answer is worth.
+    Spread,
+    /// A search that judges each level alone met probes without a verdict.
+    NoVerdict,
+}
+
 /// What is known of the ceiling of one SLA.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
@@ -86,6 +100,9 @@ pub struct Answer {
     pub lowest_fail: Option<Concurrency>,
     /// Probability that the bracket holds the true ceiling; absent where it was not estimated.
     pub confidence: Option<Share>,
+    /// Why it is undecided, where the search has ended so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<Undecided>,
 }
 
 impl Answer {

@@ -3,7 +3,7 @@
 use ceiling_core::record::{Failure, Run};
 use maud::{Markup, html};
 
-use crate::report::markdown::failed;
+use crate::report::markdown::{failed, undecided};
 use crate::store::LogTails;
 
 /// Ids of cells that are listed with a failure.
@@ -19,7 +19,7 @@ pub fn failures(run: &Run, logs: &LogTails) -> Markup {
                 h2 { "Failures" }
                 @for (failure, cells) in of_cells {
                     h3 { (cells.len()) @if cells.len() == 1 { " cell" } @else { " cells" } }
-                    p.ids { (cells[..cells.len().min(MOST_IDS)].join("; ")) @if cells.len() > MOST_IDS { "; …" } }
+                    (ids(&cells))
                     (reason(failure, logs))
                 }
                 @for engine in of_engines {
@@ -29,6 +29,27 @@ pub fn failures(run: &Run, logs: &LogTails) -> Markup {
             }
         }
     }
+}
+
+/// Why searches ended without an answer.
+pub fn left_open(run: &Run) -> Markup {
+    let reasons = undecided(run);
+    html! {
+        @if !reasons.is_empty() {
+            section #undecided {
+                h2 { "Undecided" }
+                @for (reason, cells) in reasons {
+                    h3 { (cells.len()) @if cells.len() == 1 { " cell" } @else { " cells" } }
+                    (ids(&cells))
+                    p { (reason) }
+                }
+            }
+        }
+    }
+}
+
+fn ids(cells: &[&str]) -> Markup {
+    html! { p.ids { (cells[..cells.len().min(MOST_IDS)].join("; ")) @if cells.len() > MOST_IDS { "; …" } } }
 }
 
 fn reason(failure: &Failure, logs: &LogTails) -> Markup {

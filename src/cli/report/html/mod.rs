@@ -39,6 +39,7 @@ pub fn render(run: &Run, logs: &LogTails) -> String {
             (ladders::ladders(run))
             @if let Some(throughput) = &throughput { (throughput) }
             (cells::cells(run))
+            (failures::left_open(run))
             (failures::failures(run, logs))
             (provenance::provenance(run))
         }
@@ -78,6 +79,7 @@ pub fn name(text: &str) -> Markup {
 fn header(run: &Run, has_throughput: bool) -> Markup {
     let has_failures = run.cells.iter().any(|cell| cell.failure.is_some())
         || run.engines.iter().any(|engine| !engine.failures.is_empty());
+    let has_undecided = run.cells.iter().any(|cell| cell.undecided.is_some());
     html! {
         header {
             @if run.simulated { p.simulated role="note" { b { "Simulated." } " These numbers come from a model of an engine, not from an engine." } }
@@ -91,6 +93,7 @@ fn header(run: &Run, has_throughput: bool) -> Markup {
                 a href="#ladders" { "Ladders" }
                 @if has_throughput { a href="#throughput" { "Throughput" } }
                 a href="#cells" { "Cells" }
+                @if has_undecided { a href="#undecided" { "Undecided" } }
                 @if has_failures { a href="#failures" { "Failures" } }
                 a href="#provenance" { "Provenance" }
             }

@@ -463,6 +463,32 @@ fn who_resumes_a_part_of_a_run_hears_how_to_have_the_rest() {
 }
 
 #[test]
+fn a_cell_that_stays_undecided_says_why() {
+    let place = Workplace::new();
+    place.write("sim.toml", &SIMULATED.replace("max_concurrency = 1024", "max_concurrency = 1024\nbudget = \"1ms\""));
+    let run = place.run(&["run", "sim.toml"]);
+    assert_eq!(run.status.code(), Some(0), "{}", stderr(&run));
+    let why = "the budget of 1ms of engine time ended first: raise search.budget";
+    assert!(stdout(&run).contains(&format!("undecided: 4 cells: {why}")), "{}", stdout(&run));
+    let published = place.run_json();
+    validate("run.schema.json", &published);
+    let cells = published["cells"].as_array().unwrap();
+    assert!(cells.iter().all(|cell| cell["status"] == "undecided" && cell["undecided"] == "budget"), "{cells:#?}");
+    for (format, says) in [("markdown", "- 4 cells undecided: the budget"), ("html", why), ("csv", why)] {
+        let report = place.run(&["report", "latest", "--format", format]);
+        assert!(stdout(&report).contains(says), "{format}: {}", stdout(&report));
+    }
+    // A journal in which no reason was kept yet.
+    let path = place.run_directory().join("journal.jsonl");
+    let journal = std::fs::read_to_string(&path).unwrap();
+    assert!(journal.contains(r#","undecided":"budget""#), "{journal}");
+    std::fs::write(&path, journal.replace(r#","undecided":"budget""#, "")).unwrap();
+    let again = place.run(&["run", "sim.toml", "--resume", published["run_id"].as_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    assert!(place.run_json()["cells"][0]["undecided"].is_null() && !stdout(&again).contains("undecided:"));
+}
+
+#[test]
 fn an_empty_name_is_no_file() {
     let output = Workplace::new().run(&["check", ""]);
     assert_eq!(output.status.code(), Some(2));
