@@ -60,6 +60,13 @@ fn the_workflow_of_the_documentation_works() {
         std::fs::remove_file(clone.path("out")).unwrap();
         std::fs::remove_dir_all(&last).unwrap();
     }
+    // A base that cannot be compared with still makes a comment, and no pass.
+    let failed = shell(&step("compare", "Compare"), ("BASE", "origin/gone"));
+    assert_eq!(code(&failed), 0, "{}", stderr(&failed));
+    assert_eq!(std::fs::read_to_string(clone.path("out")).unwrap().trim(), "code=2");
+    let comment = std::fs::read_to_string(clone.path("comment.md")).unwrap();
+    assert!(comment.starts_with("No comparison:\n    ") && comment.contains("origin/gone"), "{comment}");
+    assert_eq!(code(&shell(&step("compare", "Gate"), ("CODE", "2"))), 1);
     // What is recorded on main is what the next pull request is compared with.
     let recorded = shell(&step("record", "Measure"), nothing);
     assert_eq!(code(&recorded), 0, "{}", stderr(&recorded));
