@@ -1,8 +1,8 @@
 //! Writes files so that a reader sees the old content or the new, never a part.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -22,13 +22,40 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
             let write = || OpenOptions::new().write(true).open(path)?.write_all(content);
             write().with_context(|| format!("cannot write {}", path.display()))
         }
-        Ok(_) => replace(&path.canonicalize()?, content),
+        Ok(_) => replace_beside(&path.canonicalize()?, content),
         // What is not there is made; of a link that points nowhere, the place that it points to.
         Err(_) => match path.read_link() {
             Ok(target) => write(&path.parent().unwrap_or(Path::new("")).join(target), content),
-            Err(_) => replace(path, content),
+            Err(_) => replace_beside(path, content),
         },
     }
+}
+
+/// Replaces a file whose neighbours are somebody's: none of them is written over.
+fn replace_beside(path: &Path, content: &[u8]) -> Result<()> {
+    let write = || {
+        let (file, new) = new_beside(path)?;
+        let written = finish(BufWriter::new(file), &new, path, |file| Ok(file.write_all(content)?));
+        if written.is_err() {
+            // What is left of it is of no use to anybody.
+            let _ = std::fs::remove_file(&new);
+        }
+        written
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Makes a file beside another, by a name that nothing has yet.
+fn new_beside(path: &Path) -> std::io::Result<(File, PathBuf)> {
+    const MOST: u32 = 100;
+    for number in 0..MOST {
+        let new = path.with_added_extension(if number == 0 { "new".to_owned() } else { format!("new{number}") });
+        match File::create_new(&new) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => return made.map(|file| (file, new)),
+        }
+    }
+    Err(ErrorKind::AlreadyExists.into())
 }
 
 /// Whether [`write()`] could write there, asked before that which is to be written costs anything.
@@ -42,11 +69,10 @@ pub fn check_writable(path: &Path) -> Result<()> {
         return Ok(());
     }
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let new = target.with_added_extension("new");
     let tried = if target.is_dir() {
-        Err(std::io::ErrorKind::IsADirectory.into())
+        Err(ErrorKind::IsADirectory.into())
     } else {
-        File::create(&new).and_then(|_| std::fs::remove_file(&new))
+        new_beside(&target).and_then(|(_, new)| std::fs::remove_file(new))
     };
     tried.with_context(|| format!("cannot write {}", path.display()))
 }
@@ -65,11 +91,39 @@ fn refuse_own(path: &Path) -> Result<()> {
 /// Replaces `path` by what is written, which is on the disk when this returns.
 pub fn replace_by(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let new = path.with_added_extension("new");
-    let write = || {
-        let mut file = BufWriter::new(File::create(&new)?);
-        write(&mut file)?;
-        file.into_inner()?.sync_all()?;
-        Ok::<_, anyhow::Error>(std::fs::rename(&new, path)?)
-    };
+    // What a run that was killed left of a file of its own is nothing to keep.
+    let write = || finish(BufWriter::new(File::create(&new)?), &new, path, write);
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a new file to the disk, and gives it the name that it is for.
+fn finish(
+    mut file: BufWriter<File>,
+    new: &Path,
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    write(&mut file)?;
+    file.into_inner()?.sync_all()?;
+    Ok(std::fs::rename(new, path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_neighbour_of_a_file_is_written_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
+        std::fs::write(at("report.html.new"), "mine").unwrap();
+        check_writable(&at("report.html")).unwrap();
+        assert_eq!(read("report.html.new"), "mine");
+        for content in ["first", "second"] {
+            write(&at("report.html"), content.as_bytes()).unwrap();
+            assert_eq!((read("report.html").as_str(), read("report.html.new").as_str()), (content, "mine"));
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing else is left");
+    }
 }
