@@ -61,11 +61,8 @@ impl Repository {
     /// The repository around a directory; `None` where there is none.
     pub fn around(directory: &Path) -> Result<Option<Self>> {
         let no_ceilings: [&Path; 0] = [];
-        match git2::Repository::open_ext(directory, RepositoryOpenFlags::FROM_ENV, no_ceilings) {
-            Ok(repository) => Ok(Some(Self(repository))),
-            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(said(&error)).context("cannot read the git repository here"),
-        }
+        let opened = git2::Repository::open_ext(directory, RepositoryOpenFlags::FROM_ENV, no_ceilings);
+        Ok(there(opened)?.map(Self))
     }
 
     /// Its state; `None` before its first commit.
@@ -257,6 +254,15 @@ fn canonical(path: &Path) -> std::io::Result<PathBuf> {
     Ok(there.canonicalize()?.join(rest))
 }
 
+/// What was opened; `None` where there is nothing to open. What cannot be opened is there, whosoever it is.
+fn there<T>(opened: Result<T, git2::Error>) -> Result<Option<T>> {
+    match opened {
+        Ok(repository) => Ok(Some(repository)),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(said(&error)).context("cannot read the git repository here"),
+    }
+}
+
 /// The library's own words.
 fn said(error: &git2::Error) -> anyhow::Error {
     match error.code() {
@@ -271,4 +277,27 @@ fn said(error: &git2::Error) -> anyhow::Error {
 fn owned(error: &git2::Error) -> &str {
     let quoted = error.message().split('\'').nth(1).unwrap_or("PATH");
     quoted.strip_suffix('/').unwrap_or(quoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use git2::{Error, ErrorClass};
+
+    use super::*;
+
+    #[test]
+    fn a_repository_that_somebody_else_owns_is_told_from_none() {
+        let failed = |code, words| there::<()>(Err(Error::new(code, ErrorClass::Config, words)));
+        let owned = "repository path '/srv/bench/' is not owned by current user";
+        let refused = format!("{:#}", failed(ErrorCode::Owner, owned).unwrap_err());
+        assert_eq!(
+            refused,
+            format!(
+                "cannot read the git repository here: {owned}; allow it with `git config --global --add safe.directory /srv/bench`"
+            )
+        );
+        assert!(failed(ErrorCode::NotFound, "could not find repository").unwrap().is_none());
+        assert!(failed(ErrorCode::GenericError, "it is broken").unwrap_err().to_string().contains("cannot read"));
+        assert!(there(Ok(())).unwrap().is_some());
+    }
 }
