@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use ceiling_core::experiment::Files;
+use ceiling_core::experiment::{self, Files};
+use ceiling_core::plan::{self, Plan};
 use toml::{Table, Value};
 
 use super::carry_out::{Start, carry_out};
@@ -12,12 +13,12 @@ use crate::args::QuickArgs;
 use crate::exit::{Exit, after_start};
 use crate::files::Disk;
 use crate::report::json;
-use crate::store::{self, replace};
+use crate::store;
 
 /// Runs the question that the flags ask.
 pub fn quick(args: &QuickArgs) -> Result<Exit> {
     let path = args.save_as.clone().unwrap_or_else(|| PathBuf::from("quick.toml"));
-    let text = experiment(args, &path)?;
+    let text = question(args, &path)?;
     let files = WithOne { path: path.clone(), text: text.clone(), rest: Disk };
     let Some(Planned { plan, .. }) = experiments::plan_files(std::slice::from_ref(&path), &args.overrides, &files)
     else {
@@ -30,10 +31,13 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
         if path.exists() {
             bail!("{} is there already; name another file with --save-as", path.display());
         }
-        replace(&path, text.as_bytes())?;
+        let whole = with_overrides(&text, &args.overrides).filter(|whole| asks_the_same(whole, &path, &plan));
+        store::write(&path, whole.as_ref().unwrap_or(&text).as_bytes())?;
         tell!("kept as {}", path.display());
-        if !args.overrides.is_empty() {
-            tell!("note: --set is not part of the file; give it again with `ceiling run`");
+        if whole.is_none() {
+            tell!(
+                "note: --set is not part of the file, where it would mean something else; give it again with `ceiling run`"
+            );
         }
     }
     let (exit, runs) = carry_out(plan, &args.results.results, Start::Anew, None)?;
@@ -44,7 +48,7 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
 }
 
 /// The text of the experiment file.
-fn experiment(args: &QuickArgs, path: &Path) -> Result<String> {
+fn question(args: &QuickArgs, path: &Path) -> Result<String> {
     let seconds = |value: f64| Value::String(format!("{value}s"));
     let number = |value: u32| Value::Integer(value.into());
     let table = |entries: Vec<(&str, Option<Value>)>| -> Value {
@@ -57,9 +61,9 @@ fn experiment(args: &QuickArgs, path: &Path) -> Result<String> {
     let mut file = Table::new();
     file.insert("schema".into(), Value::Integer(1));
     file.insert("name".into(), Value::String(name));
-    let question =
+    let description =
         format!("How many prompts of {} tokens does {} hold in flight?", args.target_input_tokens, args.model);
-    file.insert("description".into(), Value::String(question));
+    file.insert("description".into(), Value::String(description));
     file.insert("model".into(), table(vec![("id", Some(Value::String(model_for(&args.model, path)?)))]));
     let engine = vec![
         ("python", Some(Value::String(args.python.clone()))),
@@ -85,6 +89,53 @@ fn experiment(args: &QuickArgs, path: &Path) -> Result<String> {
     ];
     file.insert("search".into(), table(search));
     toml::to_string(&file).context("cannot write the experiment as TOML")
+}
+
+/// The file with what the command line sets in it, where that can be written down.
+fn with_overrides(text: &str, overrides: &[String]) -> Option<String> {
+    let mut file: Table = text.parse().ok()?;
+    for set in overrides {
+        let (path, value) = set.split_once('=')?;
+        // What is no TOML is a word: the experiment was read with it already.
+        let value = format!("value={value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+        let value = value.unwrap_or_else(|| Value::String(set[path.len() + 1..].trim().to_owned()));
+        insert(&mut file, keys(path)?, value)?;
+    }
+    toml::to_string(&file).ok()
+}
+
+/// The parts of a dotted path. An axis of the matrix is named by its own dotted path, as one part.
+fn keys(path: &str) -> Option<Vec<String>> {
+    let mut keys = Vec::new();
+    let mut rest = Value::Table(format!("{path}=0").parse().ok()?);
+    while let Value::Table(table) = rest {
+        let (key, inner) = table.into_iter().next()?;
+        keys.push(key);
+        rest = inner;
+    }
+    if keys.first().is_some_and(|first| first == "matrix") && keys.len() > 2 {
+        keys = vec![keys[0].clone(), keys[1..].join(".")];
+    }
+    Some(keys)
+}
+
+fn insert(file: &mut Table, mut keys: Vec<String>, value: Value) -> Option<()> {
+    let last = keys.pop()?;
+    let mut table = file;
+    for key in keys {
+        table = table.entry(key).or_insert_with(|| Value::Table(Table::new())).as_table_mut()?;
+    }
+    table.insert(last, value);
+    Some(())
+}
+
+/// Whether a file by itself asks what this plan does: a relative path, say, counts from the file in it, and from here in --set.
+fn asks_the_same(text: &str, path: &Path, plan: &Plan) -> bool {
+    let files = WithOne { path: path.to_owned(), text: text.to_owned(), rest: Disk };
+    let Ok(read) = experiment::read(&[path.to_owned()], &[], &files) else { return false };
+    let other = plan::plan(&read);
+    let engines = |plan: &Plan| plan.groups.iter().map(|group| group.engine.clone()).collect::<Vec<_>>();
+    other.experiments[0].digest == plan.experiments[0].digest && engines(&other) == engines(plan)
 }
 
 /// A file names a model directory relative to itself, a command line relative to where it is given.
@@ -123,5 +174,28 @@ impl Files for WithOne {
 
     fn glob(&self, pattern: &str) -> Result<Vec<PathBuf>, String> {
         self.rest.glob(pattern)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_command_line_sets_becomes_a_part_of_the_file() {
+        let file = "[engine]\ndtype = \"half\"\n";
+        let table = [
+            ("engine.dtype=float32", "[engine]\ndtype = \"float32\"\n"),
+            ("engine.x.y = 1", "[engine]\ndtype = \"half\"\n\n[engine.x]\ny = 1\n"),
+            ("sla.ttft=[\"1s\", \"5s\"]", "[engine]\ndtype = \"half\"\n\n[sla]\nttft = [\"1s\", \"5s\"]\n"),
+            ("matrix.engine.x=[1, 2]", "[engine]\ndtype = \"half\"\n\n[matrix]\n\"engine.x\" = [1, 2]\n"),
+        ];
+        for (set, expected) in table {
+            assert_eq!(with_overrides(file, &[set.to_owned()]).as_deref(), Some(expected), "{set}");
+        }
+        // A table is set as a whole.
+        let twice = ["engine.env={ A = \"1\" }", "engine.env={ B = \"2\" }"].map(str::to_owned);
+        assert!(!with_overrides(file, &twice).unwrap().contains("A ="));
+        assert_eq!(with_overrides(file, &["engine.dtype.x=1".to_owned()]), None, "a text has no fields");
     }
 }
