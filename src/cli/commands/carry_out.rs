@@ -193,9 +193,10 @@ pub fn print_runs(runs: &[Run], directories: &[PathBuf]) {
 
 /// A log as one can open it from here. In a run it is named from the directory of all results, which is two above its own;
 /// where it does not lie there, as on another machine, the name is all that is known.
-fn from_here(log: &str, directory: &Path) -> String {
-    let path = directory.ancestors().nth(2).map(|results| results.join(log));
-    path.filter(|path| path.is_file()).map_or_else(|| log.to_owned(), |path| path.display().to_string())
+pub fn from_here(log: &str, directory: &Path) -> String {
+    let results = directory.ancestors().nth(2).map_or_else(|| directory.join("../.."), Path::to_owned);
+    let path = results.join(log);
+    if path.is_file() { path.display().to_string() } else { log.to_owned() }
 }
 
 fn print_run(run: &Run, directory: &Path) {

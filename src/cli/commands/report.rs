@@ -1,8 +1,11 @@
 //! `ceiling report RUN`
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use ceiling_core::record::{Brief, Run};
 
+use super::carry_out::from_here;
 use super::pattern::Pattern;
 use crate::args::{ReportArgs, ReportFormat};
 use crate::batch::refresh_or_warn;
@@ -26,9 +29,12 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
     {
         tell!("warning: the table of requests is not up to date: {error:#}");
     }
-    let logs = found.directory().map_or_else(LogTails::default, |directory| log_tails(directory, &run));
+    let mut logs = found.directory().map_or_else(LogTails::default, |directory| log_tails(directory, &run));
     if let Some(pattern) = &args.only {
         only(&mut run, pattern)?;
+    }
+    if let (Some(directory), ReportFormat::Markdown | ReportFormat::Html) = (found.directory(), args.format) {
+        name_logs(&mut run, &mut logs, directory);
     }
     let text = match args.format {
         ReportFormat::Markdown => markdown::render(&run),
@@ -41,6 +47,16 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
         None => output::text(&text),
     }
     Ok(Exit::Done)
+}
+
+/// Names logs for people, as one can open them from here; what is read by programs names them as `run.json` does.
+fn name_logs(run: &mut Run, logs: &mut LogTails, directory: &Path) {
+    let of_cells = run.cells.iter_mut().filter_map(|cell| cell.failure.as_mut());
+    let of_engines = run.engines.iter_mut().flat_map(|engine| &mut engine.failures);
+    for log in of_cells.chain(of_engines).filter_map(|failure| failure.log.as_mut()) {
+        *log = from_here(log, directory);
+    }
+    *logs = std::mem::take(logs).into_iter().map(|(log, tail)| (from_here(&log, directory), tail)).collect();
 }
 
 /// Keeps the cells whose ids match, and what belongs to them.

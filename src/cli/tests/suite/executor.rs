@@ -156,6 +156,12 @@ fn an_engine_that_does_not_load_costs_its_cells_and_says_why() {
     assert!(std::fs::read_to_string(place.path("results").join(log)).unwrap().contains("this goes to the log"));
     assert!(stdout(&output).contains("the weights are upside down"), "{}", stdout(&output));
     assert!(stdout(&output).contains(&format!("(log: results/{log})")), "{}", stdout(&output));
+    let report = |format: &str| stdout(&place.run(&["report", "latest", "--format", format]));
+    let escaped = log.replace('#', "\\#");
+    assert!(report("markdown").contains(&format!("(log: results/{escaped})")), "{}", report("markdown"));
+    let page = report("html");
+    assert!(page.contains(&format!("<summary>Log <code>results/{log}</code>")) && page.contains("this goes to the log"));
+    assert!(report("json").contains(&format!("\"{log}\"")), "programs find it where it was");
     assert_nothing_is_left(&place);
 }
 
