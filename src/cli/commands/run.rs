@@ -84,7 +84,13 @@ pub fn resumed(args: &RunArgs, experiments: &[ExperimentHead]) -> Result<Option<
     let run_id = match args.resume.as_deref() {
         None => return Ok(None),
         Some("") => newest_unfinished(results, experiments)?,
-        Some(run) => Finder::new(results, experiment).find(run)?.read::<IgnoredAny>()?.run_id,
+        Some(run) => {
+            let found = Finder::new(results, experiment).find(run)?;
+            match found.lost() {
+                Some(run_id) => run_id,
+                None => found.read::<IgnoredAny>()?.run_id,
+            }
+        }
     };
     if args.only.is_some() {
         tell!(

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::git::{Commit, Held, Named, Outside, Repository};
-use super::run_dir::runs;
+use super::run_dir::{holds_run, is_lost, lost, runs};
 use super::{head, pieces};
 
 /// Looks for runs under a directory of results, and in the git repository around the working directory.
@@ -102,6 +102,12 @@ impl Found {
         Ok(Self { place, directory: None, text: Text::Held(repository.read(held)?), commit: Some(held.commit.clone()) })
     }
 
+    /// Its id, where what it had published is lost, and its journal is not.
+    pub fn lost(&self) -> Option<String> {
+        let directory = self.directory().filter(|directory| is_lost(directory))?;
+        Some(id(&directory.canonicalize().ok()?).to_owned())
+    }
+
     /// Its directory; `None` where git holds it.
     pub fn directory(&self) -> Option<&Path> {
         self.directory.as_deref()
@@ -113,11 +119,32 @@ impl Found {
             return Ok(run);
         }
         // What is wrong with it shows in the whole.
-        understand(&self.text.whole()?, &self.place, |run: &Run<P>| run.schema)
+        self.text
+            .whole()
+            .and_then(|text| understand(&text, &self.place, |run: &Run<P>| run.schema))
+            .map_err(|error| self.with_remedy(error))
+    }
+
+    /// What a person can do where what was published is lost, and the journal is not.
+    fn with_remedy(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.directory.as_deref().filter(|directory| is_lost(directory)) {
+            None => error,
+            Some(directory) => {
+                let name = id(directory);
+                let run_id = if name.is_empty() { "RUN" } else { name };
+                anyhow::anyhow!(
+                    "{error:#}; its journal has what was measured: `ceiling run FILE --resume {run_id}` makes it anew"
+                )
+            }
+        }
     }
 
     /// Less than a run: from the beginning of the file alone, where its end shows that it was not cut off.
     fn part<T: DeserializeOwned>(&self, schema: impl Fn(&T) -> u32) -> Result<T> {
+        self.read_part(schema).map_err(|error| self.with_remedy(error))
+    }
+
+    fn read_part<T: DeserializeOwned>(&self, schema: impl Fn(&T) -> u32) -> Result<T> {
         if self.text.ends_as_written()?
             && let Some(part) = head::of(&self.text.beginning()?).filter(|part| schema(part) == RUN_SCHEMA)
         {
@@ -150,7 +177,7 @@ impl<'a> Finder<'a> {
     /// The run that a name means.
     pub fn find(&self, name: &str) -> Result<Found> {
         let path = Path::new(name);
-        if path.join("run.json").is_file() {
+        if holds_run(path) {
             return Ok(Found::on_disk(path, None));
         }
         if path.file_name().is_some_and(|file| file == "run.json") && path.is_file() {
@@ -166,7 +193,10 @@ impl<'a> Finder<'a> {
         }
         let matching: Vec<&PathBuf> = all.iter().filter(|run| id(run) == name).collect();
         match matching.as_slice() {
-            [] => self.by_revision(name, &all, None),
+            [] => match self.lost(name).as_slice() {
+                [one] => Ok(Found::on_disk(one, None)),
+                _ => self.by_revision(name, &all, None),
+            },
             [one] => Ok(Found::on_disk(one, None)),
             several => Err(ambiguous(name, several.iter().map(|path| path.display().to_string()))),
         }
@@ -183,6 +213,11 @@ impl<'a> Finder<'a> {
             return self.by_revision(name, &self.on_disk()?, Some(candidate));
         }
         Ok(found)
+    }
+
+    fn lost(&self, run_id: &str) -> Vec<PathBuf> {
+        let of_experiment = |run: &PathBuf| self.experiment.is_none_or(|wanted| experiment(run) == wanted);
+        lost(self.results, run_id).into_iter().filter(of_experiment).collect()
     }
 
     fn on_disk(&self) -> Result<Vec<PathBuf>> {

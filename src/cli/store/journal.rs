@@ -57,6 +57,14 @@ pub fn entries(path: &Path) -> Result<Lines> {
     Ok(Lines { head, path, reader, ahead: VecDeque::new(), whole_bytes, damaged: false, line })
 }
 
+/// Whether a journal holds more than its first line, as that of a run does which has measured something.
+pub fn has_entries(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+    let has_head = reader.read_until(b'\n', &mut line).is_ok() && line.ends_with(b"\n");
+    has_head && reader.fill_buf().is_ok_and(|rest| !rest.is_empty())
+}
+
 /// A journal that is being read. What comes after the first line that cannot be read is not trusted.
 #[derive(Debug)]
 pub struct Lines {

@@ -296,7 +296,7 @@ pub fn run_id(provenance: &Provenance, now: Timestamp) -> String {
     }
 }
 
-fn rfc3339(time: Timestamp) -> String {
+pub(super) fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

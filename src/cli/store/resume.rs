@@ -13,9 +13,9 @@ use serde::Deserialize;
 
 use super::find::read_part;
 use super::journal::{self, Journal, Sync};
-use super::ledger::{Book, Ledger, owners, sync};
+use super::ledger::{Book, Ledger, owners, rfc3339, sync};
 use super::lock::Lock;
-use super::run_dir::RunDir;
+use super::run_dir::{RunDir, is_lost, time_of};
 
 /// What a run had published stands for so long after it was resumed.
 const FIRST_PUBLICATION: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub struct Resumed {
 
 /// Goes on with a run. An experiment that it did not have begins now.
 pub fn resume(plan: Arc<Plan>, results: &Path, run_id: &str, provenance: &Provenance) -> Result<Resumed> {
-    let Opened { books, mut replay, mut notes, mut heading, .. } = open(&plan, results, run_id)?;
+    let Opened { books, mut replay, mut notes, mut heading, .. } = open(&plan, results, run_id, Some(provenance))?;
     notes.extend(changed(&heading.provenance, provenance));
     if let (Some(before), Some(now)) = (&mut heading.provenance.git, &provenance.git) {
         // Not all of it was recorded at the commit that it names.
@@ -48,7 +48,7 @@ pub fn resume(plan: Arc<Plan>, results: &Path, run_id: &str, provenance: &Proven
 impl Ledger {
     /// Opens the books of a run to add to them what was measured elsewhere; nothing in them is forgotten, a failure neither.
     pub fn reopen(plan: Arc<Plan>, results: &Path, run_id: &str) -> Result<Self> {
-        let Opened { books, replay, failures, heading, .. } = open(&plan, results, run_id)?;
+        let Opened { books, replay, failures, heading, .. } = open(&plan, results, run_id, None)?;
         let Replay { mut state, ladders, .. } = replay;
         let ladders = plan.ladders.iter().zip(&ladders);
         let open: HashSet<Key> = ladders.filter(|(_, seen)| seen.is_some()).map(|(ladder, _)| ladder.key).collect();
@@ -74,7 +74,8 @@ struct Reopened {
     lines: Vec<(Key, Key)>,
 }
 
-fn open(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
+/// Opens them. What was published and is lost is made of the journal again, where there is a provenance to stand in for what is not in it.
+fn open(plan: &Plan, results: &Path, run_id: &str, stand_in: Option<&Provenance>) -> Result<Opened> {
     // It may stand in a file that somebody else wrote, and it is going to be a directory under `results`.
     if ExperimentName::new(run_id).is_none() {
         bail!("{run_id:?} is not the id of a run: letters, digits, `.`, `_` and `-`, not beginning with a dot");
@@ -90,8 +91,18 @@ fn open(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
             continue;
         };
         let lock = Lock::take(directory.path())?;
-        let run = read_head(directory.path())?;
-        if run.experiment.digest != head.digest {
+        let run = match stand_in.filter(|_| is_lost(directory.path())) {
+            None => Some(read_head(directory.path())?),
+            Some(_) => {
+                notes.push(format!(
+                    "{} is gone or torn, and is made anew from the journal; where the run was begun is not known any more: what is \
+                     published says where it goes on",
+                    directory.file("run.json").display()
+                ));
+                None
+            }
+        };
+        if run.as_ref().is_some_and(|run| run.experiment.digest != head.digest) {
             notes.push(format!("{} is not as it was: cells that changed are measured again", head.name));
         }
         let mut left_out: HashSet<Key> = HashSet::new();
@@ -116,17 +127,18 @@ fn open(plan: &Plan, results: &Path, run_id: &str) -> Result<Opened> {
         }
         known.extend(reopened.lines.iter().map(|(line, _)| *line));
         books.push(Some(reopened));
-        first.get_or_insert(run);
+        first = first.or(run);
     }
     replay.end(plan);
-    let first = first.with_context(|| format!("no experiment of this plan is part of run {run_id}"))?;
-    let heading = Heading {
-        run_id: run_id.to_owned(),
-        started: first.started,
-        finished: None,
-        interrupted: false,
-        provenance: first.provenance,
+    if books.iter().all(Option::is_none) {
+        bail!("no experiment of this plan is part of run {run_id}");
+    }
+    let (started, provenance) = match (first, stand_in) {
+        (Some(run), _) => (run.started, run.provenance),
+        (None, Some(now)) => (time_of(run_id).map_or_else(String::new, rfc3339), now.clone()),
+        (None, None) => bail!("what run {run_id} had published is lost"),
     };
+    let heading = Heading { run_id: run_id.to_owned(), started, finished: None, interrupted: false, provenance };
     let begin = |(head, book): (&ExperimentHead, Option<Reopened>)| match book {
         Some(reopened) => Ok(reopened),
         None => begin_again(results, head, run_id, sync(plan)).map(|book| Reopened { book, lines: Vec::new() }),

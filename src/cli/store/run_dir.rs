@@ -10,8 +10,10 @@ use ceiling_core::record::RunStatus;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use serde::de::IgnoredAny;
 
 use super::find::read_summary;
+use super::journal::has_entries;
 
 /// `results/<experiment>/<run id>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +39,10 @@ impl RunDir {
         std::fs::remove_dir(&self.0).with_context(|| format!("cannot remove {}", self.0.display()))
     }
 
-    /// The directory of a run that has published something.
+    /// The directory of a run that has published something, or measured it.
     pub fn find(results: &Path, experiment: &ExperimentName, run_id: &str) -> Option<Self> {
         let found = Self(results.join(experiment.as_str()).join(run_id));
-        found.file("run.json").is_file().then_some(found)
+        holds_run(found.path()).then_some(found)
     }
 
     /// Removes what a run left that was killed before it published anything.
@@ -89,6 +91,31 @@ fn is_run(directory: &Path) -> bool {
     directory.join("journal.jsonl").is_file() || (named && directory.join("run.json").is_file())
 }
 
+/// Whether a directory holds what was published of a run, or a journal that it can be made of again.
+pub fn holds_run(directory: &Path) -> bool {
+    directory.join("run.json").is_file() || has_entries(&directory.join("journal.jsonl"))
+}
+
+/// Whether what a run had published is gone or torn, and its journal has what it can be made of again.
+pub fn is_lost(directory: &Path) -> bool {
+    let is_torn = |text: Vec<u8>| serde_json::from_slice::<IgnoredAny>(&text).is_err();
+    let published = match std::fs::read(directory.join("run.json")) {
+        Ok(text) => is_torn(text),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    published && has_entries(&directory.join("journal.jsonl"))
+}
+
+/// The runs of this id of which what was published is lost. They are looked for by their id alone: where git has another commit
+/// checked out, such a directory is all that it left of a run, and nothing is amiss.
+pub fn lost(results: &Path, run_id: &str) -> Vec<PathBuf> {
+    if ExperimentName::new(run_id).is_none() {
+        return Vec::new();
+    }
+    let runs = directories(results).unwrap_or_default().into_iter().map(|experiment| experiment.join(run_id));
+    runs.filter(|run| is_lost(run)).collect()
+}
+
 /// The time that a run id begins with.
 pub fn time_of(run_id: &str) -> Option<Timestamp> {
     let (time, _) = run_id.split_once('-')?;
@@ -133,6 +160,11 @@ pub fn newest_unfinished(results: &Path, experiments: &[ExperimentHead]) -> Resu
     let mine: Vec<PathBuf> = experiments.iter().map(|head| results.join(head.name.as_str())).collect();
     let is_mine = |run: &PathBuf| run.parent().is_some_and(|parent| mine.iter().any(|directory| directory == parent));
     for path in runs(results)?.into_iter().rev().filter(is_mine) {
+        if is_lost(&path)
+            && let Some(run_id) = path.file_name().and_then(|name| name.to_str())
+        {
+            return Ok(run_id.to_owned());
+        }
         let run = read_summary(&path)?;
         if run.status != RunStatus::Complete || run.finished.is_none() {
             return Ok(run.run_id);

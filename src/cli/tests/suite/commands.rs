@@ -524,6 +524,39 @@ fn a_broken_result_is_named() {
 }
 
 #[test]
+fn what_was_published_and_is_lost_is_made_of_the_journal_again() {
+    let place = simulated();
+    place.write("other.toml", &SIMULATED.replace("\"sim\"\n    desc", "\"other\"\n    desc").replace("64, 256", "32"));
+    let whole = place.run(&["run", "sim.toml", "other.toml"]);
+    assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
+    let path =
+        glob::glob(&format!("{}/results/sim/*/run.json", place.path(".").display())).unwrap().next().unwrap().unwrap();
+    let (directory, published) = (path.parent().unwrap(), std::fs::read_to_string(&path).unwrap());
+    let id = directory.file_name().unwrap().to_str().unwrap();
+    let cells = |text: &str| serde_json::from_str::<Value>(text).unwrap()["cells"].clone();
+    for (lost, resume) in [(None, id), (Some(&published[..published.len() / 2]), id), (Some(""), "")] {
+        std::fs::remove_file(&path).unwrap();
+        lost.into_iter().for_each(|text| std::fs::write(&path, text).unwrap());
+        let report = place.run(&["report", id, "--experiment", "sim"]);
+        assert_eq!(report.status.code(), Some(2));
+        assert!(
+            stderr(&report).contains(&format!("`ceiling run FILE --resume {id}` makes it anew")),
+            "{}",
+            stderr(&report)
+        );
+        assert_eq!(stdout(&place.run(&["list"])).contains("unreadable"), lost.is_some());
+        let journal = std::fs::read(directory.join("journal.jsonl")).unwrap();
+        // Together with another experiment, of which nothing is lost.
+        let again = place.run(&["run", "sim.toml", "other.toml", "--resume", resume]);
+        assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+        assert!(stderr(&again).contains("0 of 3 ladders are left"), "{}", stderr(&again));
+        assert!(stderr(&again).contains("made anew from the journal"), "{}", stderr(&again));
+        assert_eq!(cells(&std::fs::read_to_string(&path).unwrap()), cells(&published));
+        assert_eq!(std::fs::read(directory.join("journal.jsonl")).unwrap(), journal);
+    }
+}
+
+#[test]
 fn a_rehearsal_states_how_often_it_was_right() {
     let place = simulated();
     let output = place.run(&["rehearse", "sim.toml", "--seeds", "20", "--format", "json"]);

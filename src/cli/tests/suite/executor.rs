@@ -160,7 +160,9 @@ fn an_engine_that_does_not_load_costs_its_cells_and_says_why() {
     let escaped = log.replace('#', "\\#");
     assert!(report("markdown").contains(&format!("(log: results/{escaped})")), "{}", report("markdown"));
     let page = report("html");
-    assert!(page.contains(&format!("<summary>Log <code>results/{log}</code>")) && page.contains("this goes to the log"));
+    assert!(
+        page.contains(&format!("<summary>Log <code>results/{log}</code>")) && page.contains("this goes to the log")
+    );
     assert!(report("json").contains(&format!("\"{log}\"")), "programs find it where it was");
     assert_nothing_is_left(&place);
 }
