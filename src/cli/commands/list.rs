@@ -10,7 +10,7 @@ use crate::args::ListArgs;
 use crate::batch::refresh_or_warn;
 use crate::exit::Exit;
 use crate::report::{show, table};
-use crate::store::{read_summary, runs};
+use crate::store::{Owner, owner_of, read_summary, runs};
 
 /// Prints the runs under the results directory, newest first.
 pub fn list(args: &ListArgs) -> Result<Exit> {
@@ -48,7 +48,7 @@ fn row(directory: &Path) -> Vec<String> {
     match read_summary(directory) {
         Ok(run) => {
             let simulated = if run.simulated { ", simulated" } else { "" };
-            let status = format!("{}{simulated}", run.status);
+            let status = format!("{}{simulated}", status(&run, directory));
             let (commit, ceilings) = (commit(&run), brief(&run));
             vec![run.experiment.name, run.run_id, commit, run.started, status, ceilings]
         }
@@ -57,6 +57,15 @@ fn row(directory: &Path) -> Vec<String> {
             let name = directory.display().to_string();
             vec![name, String::new(), String::new(), String::new(), "unreadable".to_owned(), format!("{error:#}")]
         }
+    }
+}
+
+/// How far a run came. What goes on under a batch system has no process of its own.
+fn status(run: &RunSummary, directory: &Path) -> String {
+    match owner_of(directory) {
+        Owner::Alive if run.finished.is_none() => "running".to_owned(),
+        Owner::Gone if run.finished.is_none() && !directory.join("batch").is_dir() => format!("{}, killed", run.status),
+        _ => run.status.to_string(),
     }
 }
 

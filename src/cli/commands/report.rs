@@ -12,7 +12,7 @@ use crate::batch::refresh_or_warn;
 use crate::exit::Exit;
 use crate::output;
 use crate::report::{csv, html, json, markdown};
-use crate::store::{self, Finder, LogTails, complete_requests, log_tails};
+use crate::store::{self, Finder, LogTails, Owner, complete_requests, log_tails, owner_of};
 
 /// Prints a run, or writes it to a file.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
@@ -28,6 +28,15 @@ pub fn report(args: &ReportArgs) -> Result<Exit> {
         && let Err(error) = complete_requests(directory, &run)
     {
         tell!("warning: the table of requests is not up to date: {error:#}");
+    }
+    if let Some(directory) = found.directory().filter(|_| run.finished.is_none()) {
+        match owner_of(directory) {
+            Owner::Alive => tell!("note: {} goes on: this is what it has published so far", run.run_id),
+            Owner::Gone if !directory.join("batch").is_dir() => {
+                tell!("note: {0} was killed: `ceiling run FILE --resume {0}` goes on with it", run.run_id);
+            }
+            Owner::Gone | Owner::Unknown => {}
+        }
     }
     let mut logs = found.directory().map_or_else(LogTails::default, |directory| log_tails(directory, &run));
     if let Some(pattern) = &args.only {

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -13,6 +14,31 @@ use anyhow::{Context, Result};
 pub struct Lock {
     file: File,
     path: PathBuf,
+}
+
+/// How often a lock that is held is tried again.
+const MOST_TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+
+/// Who has a run that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A process that is still running.
+    Alive,
+    /// One that was killed, or lost its machine.
+    Gone,
+    /// Nobody whose lock can be looked at here.
+    Unknown,
+}
+
+/// Who has the run in a directory, as far as its lock tells.
+pub fn owner_of(directory: &Path) -> Owner {
+    let Ok(file) = File::open(directory.join("run.lock")) else { return Owner::Unknown };
+    match file.try_lock_shared() {
+        Ok(()) => Owner::Gone,
+        Err(TryLockError::WouldBlock) => Owner::Alive,
+        Err(TryLockError::Error(_)) => Owner::Unknown,
+    }
 }
 
 /// Another process owns the run.
@@ -30,11 +56,18 @@ impl Lock {
     pub fn take(directory: &Path) -> Result<Self> {
         let path = directory.join("run.lock");
         let failed = || format!("cannot lock {}", path.display());
+        let mut tries = 0;
         loop {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let mut file = file.with_context(failed)?;
             match file.try_lock() {
                 Ok(()) => {}
+                // Whoever asks whether it is held holds it for a moment.
+                Err(TryLockError::WouldBlock) if tries < MOST_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(BETWEEN_TRIES);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => {
                     let mut owner = String::new();
                     file.read_to_string(&mut owner).with_context(failed)?;
@@ -74,7 +107,9 @@ mod tests {
         let lock = Lock::take(directory.path()).unwrap();
         let refused = Lock::take(directory.path()).unwrap_err().to_string();
         assert!(refused.contains(&std::process::id().to_string()), "{refused}");
+        assert_eq!(owner_of(directory.path()), Owner::Alive);
         drop(lock);
+        assert_eq!(owner_of(directory.path()), Owner::Unknown);
         assert!(!directory.path().join("run.lock").exists());
         Lock::take(directory.path()).unwrap();
     }
@@ -83,6 +118,7 @@ mod tests {
     fn a_file_that_a_killed_process_left_locks_nobody_out() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("run.lock"), "4194304\n").unwrap();
+        assert_eq!(owner_of(directory.path()), Owner::Gone);
         Lock::take(directory.path()).unwrap();
     }
 }

@@ -36,7 +36,7 @@ pub use find::{Finder, Found, read_run, read_summary};
 pub use git::Repository;
 pub use journal::entries;
 pub use ledger::{Ledger, run_id};
-pub use lock::Held;
+pub use lock::{Held, Owner, owner_of};
 pub use log_tails::{LogTails, log_tails};
 pub use logs::hide_secrets;
 pub use machine::{machine, provenance};

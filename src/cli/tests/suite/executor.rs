@@ -483,6 +483,19 @@ fn a_run_that_goes_on_is_not_resumed_by_another() {
     wait_for(&mut child, Duration::from_secs(15));
 }
 
+#[test]
+fn a_run_that_goes_on_is_told_from_one_that_was_killed() {
+    let place = workplace("falls-silent", "");
+    let mut child = begin_silent(&place, "--default-signal=HUP");
+    let (list, report) = (|| stdout(&place.run(&["list"])), || stderr(&place.run(&["report", "latest"])));
+    assert!(list().contains(" running "), "{}", list());
+    assert!(report().contains("goes on: this is what it has published so far"), "{}", report());
+    send(Signal::SIGKILL, child.id().into());
+    wait_for(&mut child, Duration::from_secs(15));
+    assert!(list().contains(" partial, killed "), "{}", list());
+    assert!(report().contains("was killed: `ceiling run FILE --resume"), "{}", report());
+}
+
 /// Runs with these GPUs in sight and with an axis of parallel sizes.
 fn run_parallel(place: &Workplace, gpus: &str, sizes: &str) -> Output {
     let axis = format!("matrix.\"engine.tensor_parallel_size\"={sizes}");
