@@ -7,7 +7,7 @@ use super::evidence::{Evidence, Sight};
 use super::level::{Level, Machine};
 use super::pace::{Judged, Pace};
 use super::seen::Seen;
-use super::spending::{NARROW, Spending, is_pace_open, part};
+use super::spending::{NARROW, Spending, part};
 use super::{Step, Undecided};
 use crate::load::Load;
 use crate::units::Concurrency;
@@ -251,7 +251,10 @@ impl<'a> Choice<'a> {
         match level {
             Some(level) => Next::Level(level),
             // Where a bound is missing, what is not sure of the pace is all that keeps levels from being one.
-            None if bracket.lacks_a_bound() && is_pace_open(self.machine) && !self.spending.is_all_spent() => {
+            None if bracket.lacks_a_bound()
+                && self.spending.is_pace_open(self.machine)
+                && !self.spending.is_all_spent() =>
+            {
                 Next::Pace(self.pace_level(ceiling))
             }
             None => Next::Settled,
@@ -268,7 +271,7 @@ impl<'a> Choice<'a> {
         }
         let wide = fail - pass > evidence.settings.resolution.width_at(pass).max(part(pass, NARROW)).max(FEW);
         let level = self.pace_level(bounds.ceiling).max((f64::from(bounds.ceiling) / NARROWING_PART) as u32);
-        Some(if wide && is_pace_open(self.machine) && !self.spending.is_worthwhile_spent() {
+        Some(if wide && self.spending.is_pace_open(self.machine) && !self.spending.is_worthwhile_spent() {
             Next::Pace(level)
         } else {
             Next::Settled
@@ -287,7 +290,8 @@ impl<'a> Choice<'a> {
 
     /// A level near this one at which a laxer SLA expects its lower bound: one probe is to serve both.
     fn shared_with_laxer(&self, sla: usize, high: u32, top: u32) -> u32 {
-        let within = high..=(high + part(high, SHARED)).min(top.saturating_sub(1));
+        let reach = (f64::from(high) * SHARED).ceil() as u32;
+        let within = high..=(high + reach).min(top.saturating_sub(1));
         let slas = &self.evidence.slas;
         let laxer = |(other, _): &(usize, &Sight)| *other != sla && slas[sla].implies(&slas[*other]);
         let lows = self.sights.iter().enumerate().filter(laxer).map(|(_, sight)| sight.forecast.low);

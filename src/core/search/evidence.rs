@@ -356,7 +356,7 @@ impl Evidence {
             }
             count(ceiling + 1, at(sla, sight, ceiling + 1, false));
         }
-        Spending::of(&self.seen, bounds.len(), bounds.values().sum())
+        Spending::of(&self.seen, self.slas.len(), bounds.len(), bounds.values().sum())
     }
 
     /// How often a level was probed for more than its first tokens.

@@ -22,6 +22,9 @@ const GOOD_TO_KNOW: f64 = 2.15;
 const DOUBT: f64 = 8.0;
 /// A bracket no wider than the spread makes it, times this, is not worth more probes.
 const ENOUGH: f64 = 1.15;
+/// Nor is one no wider than this many times that, and than [`NARROW`], of one SLA among several: a probe that serves two of
+/// them lies where both of their brackets end, and not where each would be narrowest.
+const ENOUGH_OF_SEVERAL: u32 = 2;
 /// Nor is one of this part of the ceiling, once the ladder has cost [`WORTHWHILE`].
 pub(super) const NARROW: f64 = 0.1;
 /// Nor one of this part, once it has cost [`AT_LAST`].
@@ -35,11 +38,13 @@ pub(super) struct Spending {
     pace: f64,
     /// About what one probe at each bound costs.
     certificate: f64,
+    /// SLAs of the ladder.
+    slas: usize,
 }
 
 impl Spending {
-    /// Of these probes of a ladder that has so many bounds; bursts at them are reckoned to take so many seconds together.
-    pub fn of(seen: &[Seen], bounds: usize, bounds_s: f64) -> Self {
+    /// Of these probes of a ladder that has so many SLAs and bounds; bursts at them are reckoned to take so many seconds together.
+    pub fn of(seen: &[Seen], slas: usize, bounds: usize, bounds_s: f64) -> Self {
         let seconds = |seen: &Seen| seen.probe.seconds.get();
         let pace = seen.iter().filter(|seen| seen.probe.first_tokens_only).map(seconds).sum();
         let sustained: Vec<f64> = seen.iter().filter(|seen| seen.probe.load == Load::Sustained).map(seconds).collect();
@@ -48,7 +53,7 @@ impl Spending {
         } else {
             bounds as f64 * sustained.iter().sum::<f64>() / sustained.len() as f64
         };
-        Self { total: seen.iter().map(seconds).sum(), pace, certificate }
+        Self { total: seen.iter().map(seconds).sum(), pace, certificate, slas }
     }
 
     /// Of all probes.
@@ -78,16 +83,25 @@ impl Spending {
         self.total >= DOUBT * self.certificate
     }
 
+    /// Whether more bursts may tell more of the pace. Where there are several SLAs, the probes of their bounds tell it too.
+    pub fn is_pace_open(&self, machine: &Machine) -> bool {
+        let most = PACE_PROBES - (self.slas / 2).min(PACE_PROBES / 4);
+        machine.pace.as_ref().map_or(0, Pace::probes) < most && !machine.has_steady_pace()
+    }
+
     /// Whether more probes of the pace would pay, where probes of this level differ so.
     pub fn is_pace_worthwhile(&self, machine: &Machine, level: u32, sway: Sway) -> bool {
         let is_hidden = sway.stretch * machine.spread(level) <= sway.churn;
         machine.beliefs().is_empty()
-            || (is_pace_open(machine) && !is_hidden && self.pace < PACE_SPEND * self.certificate)
+            || (self.is_pace_open(machine) && !is_hidden && self.pace < PACE_SPEND * self.certificate)
     }
 
     /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
     pub fn good_enough(&self, settings: &SearchSettings, least: u32, pass: u32) -> u32 {
-        let narrow = settings.resolution.width_at(pass).max((f64::from(least) * ENOUGH) as u32 + 1);
+        let asked = settings.resolution.width_at(pass);
+        let of_several = (ENOUGH_OF_SEVERAL * least).min(part(pass, NARROW).max(FEW));
+        let enough = (f64::from(least) * ENOUGH) as u32 + 1;
+        let narrow = asked.max(enough).max(if self.slas > 1 { of_several } else { 0 });
         match self.total / self.certificate {
             cost if cost > AT_LAST => narrow.max(part(pass, NARROW_AT_LAST)).max(FEW),
             cost if cost > WORTHWHILE => narrow.max(part(pass, NARROW)).max(FEW),
@@ -99,11 +113,6 @@ impl Spending {
     pub fn wide(&self, pass: u32) -> u32 {
         part(pass, if self.is_worthwhile_spent() { WIDEST } else { NARROW_AT_LAST }).max(FEW)
     }
-}
-
-/// Whether more bursts may tell more of the pace.
-pub(super) fn is_pace_open(machine: &Machine) -> bool {
-    machine.pace.as_ref().map_or(0, Pace::probes) < PACE_PROBES && !machine.has_steady_pace()
 }
 
 /// So much of a level.

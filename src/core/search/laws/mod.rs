@@ -117,6 +117,20 @@ fn a_machine_that_drifts_gets_true_brackets_that_are_narrow_and_cheap() {
 }
 
 #[test]
+fn one_probe_ends_the_brackets_of_two_limits_where_that_leaves_both_narrow() {
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    let trials = Trials::run(noisy(), &workload, relative(0.05), &[sla(0.99, 8.0), sla(0.9, 8.0)], 100);
+    for sla in 0..2 {
+        let truth = trials.truths[sla].unwrap().get();
+        assert!(trials.coverage(sla) >= 0.95, "{sla}: {}", trials.coverage(sla));
+        assert!(trials.median_width(sla) <= truth / 9, "{sla}: {} of {truth}", trials.median_width(sla));
+    }
+    let shared = trials.share(|climb| climb.answers[0].lowest_fail == climb.answers[1].highest_pass);
+    // Six in ten, where each is made as narrow as it can be.
+    assert!(shared >= 0.75, "{shared}");
+}
+
+#[test]
 fn a_machine_that_many_share_widens_the_brackets_and_keeps_them_true() {
     let shared = SimEngine { step_noise: 0.2, probe_drift: 0.1, ..engine() };
     let workload = workload(Load::Burst, 1500, 64, 2.0);
@@ -424,7 +438,7 @@ fn a_lower_bound_that_the_pace_keeps_from_standing_is_worked_on() {
 fn what_is_settled_before_the_budget_ends_stays_settled() {
     let workload = workload(Load::Burst, 1500, 64, 2.0);
     let slas = [sla(0.95, 1.5), sla(0.95, 60.0)];
-    let settings = SearchSettings { budget: seconds(60.0), ..settings(Resolution::Requests(1), 1) };
+    let settings = SearchSettings { budget: seconds(80.0), ..settings(Resolution::Requests(1), 1) };
     let found = |sla: usize| {
         let is_found =
             |seed: &u64| climb(noisy(), &workload, &settings, &slas, *seed).answers[sla].status == Status::Found;
