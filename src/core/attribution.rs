@@ -226,6 +226,7 @@ pub(crate) mod testing {
         Measured {
             requests: (0..).zip(first_tokens).map(held).collect(),
             seconds: Seconds::new(10.0).unwrap(),
+            load_ended_s: None,
             output_tokens: 11 * first_tokens.len() as u64,
             output_seconds: Seconds::new(10.0).unwrap(),
             scheduler: SchedulerSeen::default(),

@@ -221,8 +221,14 @@ pub enum PromptSource {
 pub struct Measured {
     /// Every request, in order of submission.
     pub requests: Vec<RequestRecord>,
-    /// Time from the first submission until the engine was idle again: what the probe cost.
+    /// Time from the first submission until the engine was idle again: what the probe cost, and how long a stall may have lasted. When the
+    /// load ends, what is in flight is aborted and the step in progress is still carried out; what comes of it is not noted. The simulator
+    /// is idle at the end of that step, vLLM when it says so on being asked, which is done every 50 ms at least.
     pub seconds: Seconds,
+    /// When the load ended: what came until then was noted, and whoever had no first token by then had waited for that long. Absent in
+    /// journals of versions that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_ended_s: Option<Seconds>,
     /// Output tokens that reached the harness.
     pub output_tokens: u64,
     /// Time during which they did: from the first submission to the last output.
@@ -231,6 +237,13 @@ pub struct Measured {
     pub scheduler: SchedulerSeen,
     /// What the harness saw of itself.
     pub harness: HarnessSeen,
+}
+
+impl Measured {
+    /// How long the load was on the engine, since the first submission; where that was not told, until the engine was idle.
+    pub fn waited(&self) -> Seconds {
+        self.load_ended_s.unwrap_or(self.seconds)
+    }
 }
 
 /// What the engine's scheduler said of itself during a probe. Absent where it said nothing.

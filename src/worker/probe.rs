@@ -58,6 +58,7 @@ pub fn run(
         heard_last: began,
         requests: Vec::new(),
         over: false,
+        load_ended: None,
         output_tokens: 0,
         output_last: 0.0,
         scheduler: SchedulerSeen::default(),
@@ -67,7 +68,7 @@ pub fn run(
     let cpu = clock::cpu() - cpu;
     // Of a probe that cannot go on, the engine is all right: it must be idle for the next.
     if matches!(driven, Ok(()) | Err(Interrupted::Refused(_))) {
-        probe.stop_the_rest()?;
+        probe.load_ended = Some(probe.stop_the_rest()?);
         wait_until_idle(ask.silence, vllm, heard, tell)?;
     }
     driven.map(|()| probe.measured(cpu))
@@ -120,6 +121,7 @@ struct Probe<'a> {
     heard_last: f64,
     requests: Vec<Request>,
     over: bool,
+    load_ended: Option<f64>,
     output_tokens: u64,
     output_last: f64,
     scheduler: SchedulerSeen,
@@ -271,8 +273,8 @@ impl Probe<'_> {
         self.driver.ended(index, seconds(at))
     }
 
-    /// Aborts what is still in flight.
-    fn stop_the_rest(&mut self) -> Result<(), Interrupted> {
+    /// Aborts what is still in flight; gives the moment.
+    fn stop_the_rest(&mut self) -> Result<f64, Interrupted> {
         let now = clock::monotonic() - self.began;
         let mut rest = Vec::new();
         for (index, request) in (0..).zip(&mut self.requests) {
@@ -281,7 +283,8 @@ impl Probe<'_> {
                 rest.push(RequestId { run: self.run, index });
             }
         }
-        self.vllm.abort(&rest).map_err(Interrupted::Gone)
+        self.vllm.abort(&rest).map_err(Interrupted::Gone)?;
+        Ok(now)
     }
 
     fn measured(self, cpu: f64) -> Measured {
@@ -295,6 +298,7 @@ impl Probe<'_> {
         let cpu_us = cpu * 1e6 / self.output_tokens as f64;
         Measured {
             seconds: seconds(now),
+            load_ended_s: self.load_ended.map(seconds),
             output_tokens: self.output_tokens,
             output_seconds: seconds(self.output_last),
             scheduler: self.scheduler,

@@ -73,6 +73,7 @@ mod tests {
             concurrency: Concurrency::ONE,
             first_tokens_only: false,
             seconds: Seconds::ZERO,
+            waited: Seconds::ZERO,
             opening: Vec::new(),
             streamed: None,
             answered: Default::default(),

@@ -14,6 +14,8 @@ use crate::units::Seconds;
 struct Kept {
     requests: Columns,
     seconds: Seconds,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    load_ended_s: Option<Seconds>,
     output_tokens: u64,
     output_seconds: Seconds,
     scheduler: SchedulerSeen,
@@ -25,6 +27,7 @@ pub fn serialize<S: Serializer>(measured: &Measured, serializer: S) -> Result<S:
     Kept {
         requests: Columns::of(&measured.requests),
         seconds: measured.seconds,
+        load_ended_s: measured.load_ended_s,
         output_tokens: measured.output_tokens,
         output_seconds: measured.output_seconds,
         scheduler: measured.scheduler,
@@ -35,10 +38,10 @@ pub fn serialize<S: Serializer>(measured: &Measured, serializer: S) -> Result<S:
 
 /// For `#[serde(with = "…")]`.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Measured, D::Error> {
-    let Kept { requests, seconds, output_tokens, output_seconds, scheduler, harness } =
+    let Kept { requests, seconds, load_ended_s, output_tokens, output_seconds, scheduler, harness } =
         Kept::deserialize(deserializer)?;
     let requests = requests.into_requests().ok_or_else(|| serde::de::Error::custom("columns of different lengths"))?;
-    Ok(Measured { requests, seconds, output_tokens, output_seconds, scheduler, harness })
+    Ok(Measured { requests, seconds, load_ended_s, output_tokens, output_seconds, scheduler, harness })
 }
 
 /// One column: each value, and how often it comes in a row.
@@ -165,10 +168,11 @@ mod tests {
         })
     }
 
-    fn measured(requests: Vec<RequestRecord>) -> Line {
+    fn measured(requests: Vec<RequestRecord>, load_ended_s: Option<Seconds>) -> Line {
         Line(Measured {
             requests,
             seconds: Seconds::ZERO,
+            load_ended_s,
             output_tokens: 3,
             output_seconds: Seconds::ZERO,
             scheduler: SchedulerSeen::default(),
@@ -178,8 +182,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost(requests in prop::collection::vec(request(), 0..20)) {
-            let line = measured(requests);
+        fn nothing_is_lost(requests in prop::collection::vec(request(), 0..20), ended in prop::option::of(0.0..9.0)) {
+            let line = measured(requests, ended.and_then(Seconds::new));
             let text = serde_json::to_string(&line).unwrap();
             prop_assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line);
         }
@@ -187,7 +191,7 @@ mod tests {
 
     #[test]
     fn columns_of_different_lengths_are_refused() {
-        let text = serde_json::to_string(&measured(Vec::new())).unwrap();
+        let text = serde_json::to_string(&measured(Vec::new(), None)).unwrap();
         let torn = text.replacen("\"values\":[]", "\"values\":[0]", 1);
         assert!(serde_json::from_str::<Line>(&torn).unwrap_err().to_string().contains("different lengths"));
     }

@@ -153,6 +153,9 @@ pub struct ProbeRecord {
     pub until: Until,
     /// Engine time, from the first submission until the engine was idle again.
     pub seconds: Seconds,
+    /// When the load ended, since the first submission; absent where it was measured by a version that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_ended_s: Option<Seconds>,
     /// Judged requests.
     pub requests: u32,
     /// Requests per SLA of the ladder.
@@ -208,6 +211,7 @@ impl ProbeRecord {
             concurrency: probe.concurrency,
             until: probe.until.clone(),
             seconds: measured.seconds,
+            load_ended_s: measured.load_ended_s,
             requests: u32::try_from(judged().count()).unwrap_or(u32::MAX),
             slas: probe.tallies.clone(),
             audit: probe.audit,

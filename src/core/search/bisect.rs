@@ -163,6 +163,7 @@ mod tests {
             concurrency,
             first_tokens_only: false,
             seconds,
+            waited: seconds,
             opening: Vec::new(),
             answered: Answered::default(),
             streamed: None,

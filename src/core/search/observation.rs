@@ -22,6 +22,8 @@ pub struct Observation {
     pub first_tokens_only: bool,
     /// What it cost in engine time.
     pub seconds: Seconds,
+    /// How long its load was on the engine: whoever had no first token by then waited for that long.
+    pub waited: Seconds,
     /// Times in seconds at which the first N requests, which arrive together under either load, got their first token
     /// or were failed by the engine: ascending, those that were still waiting are missing at the end.
     pub opening: Vec<f64>,
@@ -94,7 +96,8 @@ impl Observation {
         }
         let streamed = measured.requests.first().and_then(streamed);
         let answered = Answered::of(&measured.requests);
-        Self { load, concurrency, first_tokens_only, seconds: measured.seconds, opening, streamed, answered, under }
+        let (seconds, waited) = (measured.seconds, measured.waited());
+        Self { load, concurrency, first_tokens_only, seconds, waited, opening, streamed, answered, under }
     }
 
     /// The same of a trial on the simulator.
@@ -347,6 +350,19 @@ mod tests {
         // In time so far, it tells nothing.
         let in_time = under(2.5, &[left, finished]);
         assert_eq!((in_time.sure, in_time.unknown), (None, 1));
+    }
+
+    #[test]
+    fn what_the_engine_does_once_the_load_has_ended_is_paid_for_and_no_wait() {
+        let workload = crate::attribution::testing::workload();
+        let observe = |load_ended_s: Option<f64>| {
+            let measured = crate::attribution::testing::measured(&[0.5]);
+            let measured = Measured { load_ended_s: load_ended_s.and_then(Seconds::new), ..measured };
+            let seen = Observation::new(&workload, &[sla(0.5, 1.5)], Concurrency::ONE, &Until::FirstTokens, &measured);
+            (seen.seconds.get(), seen.waited.get())
+        };
+        assert_eq!(observe(Some(1.6)), (10.0, 1.6));
+        assert_eq!(observe(None), (10.0, 10.0), "a journal of a version that did not note it");
     }
 
     #[test]

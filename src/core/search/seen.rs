@@ -65,8 +65,10 @@ impl Seen {
         }
         let ranks = self.concurrency() as usize;
         let Some(quickest) = other.opening.get(ranks - 1).filter(|_| self.stall.is_none()) else { return };
-        let left = (self.probe.load == Load::Burst && !self.probe.is_complete()).then(|| self.probe.seconds.get());
-        self.stall = Stall::beside(&self.opening, self.probe.seconds.get(), *quickest)
+        // The step in progress is carried out when the load has ended: that it took long shows as well that the engine stood still.
+        let idle_s = self.probe.seconds.get();
+        let left = (self.probe.load == Load::Burst && !self.probe.is_complete()).then_some(idle_s);
+        self.stall = Stall::beside(&self.opening, idle_s, *quickest)
             .or_else(|| Stall::unlike(&self.opening, left, &other.opening[..ranks]));
         if let Some(stall) = self.stall {
             self.opening = stall.take_out(&self.opening);
@@ -77,7 +79,7 @@ impl Seen {
     /// Whether it is about as large as another at least, and each of its requests made about as much of the wait for the first token.
     fn waits_like(&self, other: &Self) -> bool {
         // One that was left without a first token waited for that long at least.
-        let wait = |seen: &Self| seen.probe.opening.first().copied().unwrap_or(seen.probe.seconds.get());
+        let wait = |seen: &Self| seen.probe.opening.first().copied().unwrap_or(seen.probe.waited.get());
         let each = |seen: &Self| wait(seen) / f64::from(seen.concurrency());
         f64::from(self.concurrency()) >= LIKE * f64::from(other.concurrency()) && each(self) >= LIKE * each(other)
     }
@@ -91,9 +93,10 @@ impl Seen {
         &self.opening
     }
 
-    /// When it ended, in seconds, without the stall.
+    /// When its load ended, in seconds, without the stall, which may have gone on after that.
     pub fn left_after(&self) -> f64 {
-        self.probe.seconds.get() - self.stall.map_or(0.0, |stall| stall.seconds)
+        let last = self.opening.last().copied().unwrap_or_default();
+        self.stall.map_or(self.probe.waited.get(), |stall| (self.probe.waited.get() - stall.seconds).max(last))
     }
 
     /// Those of full steps.
@@ -233,6 +236,7 @@ mod tests {
             concurrency: Concurrency::new(20).unwrap(),
             first_tokens_only: false,
             seconds: Seconds::ZERO,
+            waited: Seconds::ZERO,
             opening,
             streamed: None,
             answered: Answered { requests: 20, errors },
@@ -294,6 +298,19 @@ mod tests {
         };
         assert!(!stalls(0.75, burst(500, 0.75)) && !stalls(0.75, burst(300, 0.45)));
         assert!(stalls(0.75, burst(500, 0.0)) && stalls(0.75, burst(500, 0.1)) && stalls(0.75, burst(6, 0.009)));
+    }
+
+    #[test]
+    fn a_stall_that_outlasts_the_load_is_seen_and_no_wait() {
+        let seconds = |value: f64| Seconds::new(value).unwrap();
+        let mut left = seen(0, 0.0).probe;
+        left.opening.truncate(10);
+        (left.seconds, left.waited) = (seconds(9.0), seconds(1.2));
+        let mut left = Seen::new(left, None);
+        assert!((left.left_after() - 1.2).abs() < 1e-9);
+        left.compare(&seen(0, 0.0));
+        assert_eq!(left.stall.map(|stall| stall.after), Some(10));
+        assert!((left.left_after() - 1.0).abs() < 1e-9, "{}", left.left_after());
     }
 
     #[test]

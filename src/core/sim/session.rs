@@ -364,6 +364,7 @@ impl<'a> Probe<'a> {
         self.seen.kv_peak = Share::new(self.kv_peak as f64 / self.engine.kv_cache_tokens.max(1) as f64);
         Measured {
             seconds: Seconds::new(self.now.max(self.idle_at)).unwrap_or(Seconds::ZERO),
+            load_ended_s: Some(self.now()),
             output_tokens: self.output_tokens,
             output_seconds: self.stepped(),
             scheduler: self.seen,

@@ -171,6 +171,19 @@ fn a_probe_can_be_stopped_at_any_event() {
     assert_eq!(measured.requests.iter().filter(|request| request.first_s.is_some()).count(), 3);
     assert!(measured.requests.iter().all(|request| request.end == RequestEnd::Stopped));
     assert!(measured.seconds.get() < 0.31);
+    // The step in progress is still carried out, and is no part of the load.
+    let ended = measured.load_ended_s.unwrap();
+    assert!(measured.requests.iter().all(|request| request.ended_s == ended) && ended <= measured.seconds);
+}
+
+#[test]
+fn the_step_in_progress_is_paid_for_once_the_load_has_ended() {
+    // Two prompts of a tenth of a second each, of which nobody waits for the second.
+    let mut ask = ask(Load::Burst, 2, 1000, 1);
+    ask.load.patience = seconds(0.15);
+    let measured = measure(engine(), &ask);
+    let ended = measured.load_ended_s.unwrap().get();
+    assert!(ended < 0.17 && measured.seconds.get() > 0.19, "{ended} {}", measured.seconds);
 }
 
 #[test]
