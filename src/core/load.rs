@@ -74,7 +74,8 @@ pub struct LoadPlan {
     pub concurrency: Concurrency,
     /// How long a burst keeps each; for a sustained load, the least time that the window is open.
     pub hold: Hold,
-    /// How long after its submission a request is waited for: none can turn out ok later than that (see [`Sla::patience`]).
+    /// How long after its submission a request is waited for that has no first token, or, where it is watched to its end, no end (see
+    /// [`Sla::patience`]): it cannot turn out ok after that.
     pub patience: Seconds,
 }
 

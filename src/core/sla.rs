@@ -93,7 +93,8 @@ impl Sla {
             && fast
     }
 
-    /// How long after its submission a request that has not shown itself ok never will.
+    /// The last of its limits that runs from the submission: E2E where that is limited and not below TTFT, else TTFT. A request of which
+    /// nothing has come by then is not ok, nor is one that has not ended where E2E is limited. One that streams then may still turn out ok.
     pub fn deadline(&self) -> Seconds {
         self.e2e.map_or(self.ttft, |e2e| e2e.max(self.ttft))
     }

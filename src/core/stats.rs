@@ -12,8 +12,8 @@ pub fn normal_quantile(probability: f64) -> f64 {
     Normal::standard().inverse_cdf(probability)
 }
 
-/// Midpoints of `count` equally likely slices of what a variance may be, as factors on its estimate with this many
-/// degrees of freedom, ascending. Infinite without a degree of freedom: one value says nothing of its own spread.
+/// What a variance may be, in `count` equally likely slices: the median of each, as a factor on its estimate with this many degrees of
+/// freedom, ascending. Where these are not above 0 all of them are infinite: one value says nothing of its own spread.
 ///
 /// A normal mean under these variances is what Student's t describes.
 pub fn variance_slices(degrees: f64, count: usize) -> Vec<f64> {

@@ -44,7 +44,8 @@ pub struct ExperimentHead {
     pub description: String,
     /// The file it came from, as it was named.
     pub source: String,
-    /// Digest of its resolved meaning: equal where all cells and settings are.
+    /// Digest of what it asks: equal where the keys of all cells are, in whatever order they stand, and the execution settings but for
+    /// `on` and `slurm`, which say on which machines only. Its name, description, source and axes are no part of it.
     pub digest: Key,
 }
 
