@@ -3,10 +3,10 @@
 //! When to submit, abort and end is [`LoadDriver`]'s business; here is what it takes to do so and to measure.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
-use ceiling_core::load::{Act, LoadDriver};
+use ceiling_core::load::{Act, Load, LoadDriver};
 use ceiling_core::protocol::{
     Command, EngineError, EngineErrorKind, Event, HarnessSeen, Measured, ProbeAsk, SchedulerSeen,
 };
@@ -17,7 +17,7 @@ use ceiling_core::workload::PromptMaker;
 use crate::clock;
 use crate::heard::{Heard, Output, RequestId, Seen, Step};
 use crate::prompts;
-use crate::vllm::{Prepared, Vllm};
+use crate::vllm::{Draft, Prepared, Vllm};
 
 /// Why a probe has no result.
 pub enum Interrupted {
@@ -31,6 +31,9 @@ pub enum Interrupted {
 
 /// Longest pause between two questions whether the engine is idle.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Pause between two pieces of a request that is made before it is due: whoever waits for Python's lock gets it.
+const REST: Duration = Duration::from_micros(100);
 
 /// Runs one probe to its end: returns when the engine is idle and its prefix cache empty.
 pub fn run(
@@ -75,36 +78,77 @@ pub fn run(
 }
 
 /// Requests that are made and not yet sent.
+///
+/// A long prompt takes longer to make than to send, and under a sustained load many requests may have to be replaced at once. So as many
+/// as were sent in the first moment are made again while there is nothing else to do: piece by piece, since an output that comes
+/// meanwhile is not stamped before Python's lock is free.
 struct Stock<'a> {
     maker: &'a PromptMaker,
     vllm: &'a Vllm,
     sampling: pyo3::Py<pyo3::PyAny>,
     run: u32,
     ready: VecDeque<Prepared>,
+    /// The one behind them, where a part of it is made.
+    draft: Option<Draft>,
+    /// Why there is none behind those that are ready.
+    failed: Option<EngineError>,
     next: u32,
+    /// So many are made before they are due.
+    most: usize,
 }
 
 impl<'a> Stock<'a> {
     fn new(ask: &ProbeAsk, run: u32, maker: &'a PromptMaker, vllm: &'a Vllm, count: u32) -> Result<Self, Interrupted> {
         let sampling = vllm.sampling(ask.output_tokens).map_err(Interrupted::Refused)?;
-        let mut stock = Self { maker, vllm, sampling, run, ready: VecDeque::new(), next: 0 };
+        let most = if ask.load.load == Load::Sustained { count as usize } else { 0 };
+        let ready = VecDeque::new();
+        let mut stock = Self { maker, vllm, sampling, run, ready, draft: None, failed: None, next: 0, most };
         for _ in 0..count {
-            let one = stock.make()?;
+            let one = stock.make().map_err(Interrupted::Refused)?;
             stock.ready.push_back(one);
         }
         Ok(stock)
     }
 
     fn take(&mut self) -> Result<Prepared, Interrupted> {
-        self.ready.pop_front().map_or_else(|| self.make(), Ok)
+        let ready = self.ready.pop_front().map(Ok);
+        ready.or_else(|| self.failed.take().map(Err)).unwrap_or_else(|| self.make()).map_err(Interrupted::Refused)
     }
 
-    fn make(&mut self) -> Result<Prepared, Interrupted> {
+    /// Makes a piece of a request that is not due yet; says whether there is more to make.
+    fn refill(&mut self) -> bool {
+        let is_full = |stock: &Self| stock.ready.len() >= stock.most || stock.failed.is_some();
+        if !is_full(self) {
+            // It may never be due.
+            self.failed = self.make_a_piece().err();
+        }
+        !is_full(self)
+    }
+
+    fn make_a_piece(&mut self) -> Result<(), EngineError> {
+        let mut draft = self.draft()?;
+        if self.vllm.advance(&mut draft)? {
+            self.ready.push_back(self.vllm.prepare(draft, &self.sampling)?);
+        } else {
+            self.draft = Some(draft);
+        }
+        Ok(())
+    }
+
+    fn make(&mut self) -> Result<Prepared, EngineError> {
+        let draft = self.draft()?;
+        self.vllm.prepare(draft, &self.sampling)
+    }
+
+    /// The request that comes next, as far as it is made.
+    fn draft(&mut self) -> Result<Draft, EngineError> {
+        if let Some(draft) = self.draft.take() {
+            return Ok(draft);
+        }
         let index = self.next;
+        let prompt = self.maker.prompt(index).map_err(prompts::refuse)?;
         self.next += 1;
-        let prompt = self.maker.prompt(index).map_err(|error| Interrupted::Refused(prompts::refuse(error)))?;
-        let id = RequestId { run: self.run, index };
-        self.vllm.prepare(id, prompt, &self.sampling).map_err(Interrupted::Refused)
+        Ok(Draft::new(RequestId { run: self.run, index }, prompt))
     }
 }
 
@@ -159,7 +203,7 @@ impl Probe<'_> {
         let silent_at = self.heard_last + self.ask.silence.get();
         let due_at = self.driver.next_due().map_or(f64::INFINITY, |due| self.began + due.get());
         let patience = Seconds::new((silent_at.min(due_at) - clock::monotonic()).max(0.0)).unwrap_or(Seconds::ZERO);
-        match heard.recv_timeout(patience.to_std()) {
+        match self.hear(heard, patience.to_std()) {
             Ok(Heard::Step(step)) => self.step(step)?,
             Ok(Heard::Asked(Command::Stop)) => self.over = true,
             Ok(other) => end_or_ignore(other)?,
@@ -172,6 +216,17 @@ impl Probe<'_> {
         }
         let acts = self.driver.tick(seconds(now - self.began));
         self.perform(acts, now - self.began)
+    }
+
+    /// The next thing heard. While nothing is, requests are made that are not due yet.
+    fn hear(&mut self, heard: &Receiver<Heard>, patience: Duration) -> Result<Heard, RecvTimeoutError> {
+        match heard.try_recv() {
+            Ok(heard) => return Ok(heard),
+            Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) => {}
+        }
+        let is_full = patience.is_zero() || !self.stock.refill();
+        heard.recv_timeout(if is_full { patience } else { patience.min(REST) })
     }
 
     /// Does what the driver wants; what it wants now was due at `planned`.

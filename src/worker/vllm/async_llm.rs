@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ceiling_core::workload::Prompt;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::root_cause::{LogMark, Phase};
-use super::{Prepared, Shim, engine_core};
+use super::{Content, Prepared, Shim, engine_core};
 use crate::clock;
 use crate::heard::{Heard, Output, RequestId, Seen, Step};
 
@@ -122,13 +121,13 @@ pub fn start(py: Python<'_>, shim: &Shim, config: &Bound<'_, PyAny>, tell: &Send
 }
 
 /// The arguments of `AsyncEngine.follow`.
-pub fn prepare(py: Python<'_>, id: RequestId, prompt: Prompt, sampling: &Py<PyAny>) -> PyResult<Py<PyAny>> {
-    let content = PyDict::new(py);
-    match prompt {
-        Prompt::Tokens(tokens) => content.set_item("prompt_token_ids", tokens)?,
-        Prompt::Text(text) => content.set_item("prompt", text)?,
+pub fn prepare(py: Python<'_>, id: RequestId, content: Content, sampling: &Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let prompt = PyDict::new(py);
+    match content {
+        Content::Tokens(_, list) => prompt.set_item("prompt_token_ids", list)?,
+        Content::Text(text) => prompt.set_item("prompt", text)?,
     }
-    Ok((id.to_string(), content, sampling).into_pyobject(py)?.into_any().unbind())
+    Ok((id.to_string(), prompt, sampling).into_pyobject(py)?.into_any().unbind())
 }
 
 /// Has the event loop hand requests to the engine.

@@ -2,13 +2,12 @@
 
 use std::sync::mpsc::Sender;
 
-use ceiling_core::workload::Prompt;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use super::root_cause::{LogMark, Phase};
-use super::{Prepared, Shim};
+use super::{Content, Prepared, Shim};
 use crate::clock;
 use crate::heard::{Heard, Output, RequestId, Scheduler, Seen, Step};
 
@@ -44,13 +43,13 @@ pub fn prepare(
     py: Python<'_>,
     engine: &Py<PyAny>,
     id: RequestId,
-    prompt: Prompt,
+    content: Content,
     sampling: &Py<PyAny>,
 ) -> PyResult<Py<PyAny>> {
     let engine = engine.bind(py);
-    let tokens = match prompt {
-        Prompt::Tokens(tokens) => PyList::new(py, tokens)?.into_any(),
-        Prompt::Text(text) => engine.call_method1(intern!(py, "encode"), (text,))?,
+    let tokens = match content {
+        Content::Tokens(_, list) => list.into_bound(py).into_any(),
+        Content::Text(text) => engine.call_method1(intern!(py, "encode"), (text,))?,
     };
     engine.call_method1(intern!(py, "prepare"), (id.to_string(), tokens, sampling)).map(Bound::unbind)
 }

@@ -45,6 +45,21 @@ pub struct Vllm {
     log: LogMark,
 }
 
+/// A request on its way to be [`Prepared`].
+pub struct Draft {
+    id: RequestId,
+    content: Content,
+}
+
+enum Content {
+    Text(String),
+    /// Tokens, of which as many are in Python's hands as are in the list.
+    Tokens(Vec<u32>, Py<PyList>),
+}
+
+/// Tokens that are brought into Python at once, which takes some 20 us.
+const PIECE: usize = 1000;
+
 /// A request that vLLM can be handed.
 pub struct Prepared {
     pub index: u32,
@@ -154,6 +169,29 @@ impl Shim {
     }
 }
 
+impl Draft {
+    /// Of this prompt, nothing of which is in Python yet.
+    pub fn new(id: RequestId, prompt: Prompt) -> Self {
+        let content = match prompt {
+            Prompt::Text(text) => Content::Text(text),
+            Prompt::Tokens(tokens) => Content::Tokens(tokens, Python::attach(|py| PyList::empty(py).unbind())),
+        };
+        Self { id, content }
+    }
+}
+
+impl Content {
+    /// Brings so many more tokens into Python; says whether all are there.
+    fn advance(&self, py: Python<'_>, count: usize) -> PyResult<bool> {
+        let Self::Tokens(tokens, list) = self else { return Ok(true) };
+        let list = list.bind(py);
+        let rest = &tokens[list.len()..];
+        let piece = &rest[..rest.len().min(count)];
+        piece.iter().try_for_each(|token| list.append(token))?;
+        Ok(piece.len() == rest.len())
+    }
+}
+
 impl Vllm {
     /// The makings of prompts for this model.
     pub fn prompts(&self) -> Result<Prompts, EngineError> {
@@ -188,12 +226,24 @@ impl Vllm {
         })
     }
 
-    /// Makes everything that submitting a request needs.
-    pub fn prepare(&self, id: RequestId, prompt: Prompt, sampling: &Py<PyAny>) -> Result<Prepared, EngineError> {
+    /// Brings the next piece of a request into Python; says whether all of it is there.
+    pub fn advance(&self, draft: &mut Draft) -> Result<bool, EngineError> {
         Python::attach(|py| {
-            let make = || match self.layer {
-                Layer::EngineCore => engine_core::prepare(py, &self.engine, id, prompt, sampling),
-                Layer::AsyncLlm => async_llm::prepare(py, id, prompt, sampling),
+            let advanced = draft.content.advance(py, PIECE);
+            advanced.map_err(|error| self.shim.describe(py, &error, EngineErrorKind::Arguments))
+        })
+    }
+
+    /// Makes everything that submitting a request needs.
+    pub fn prepare(&self, draft: Draft, sampling: &Py<PyAny>) -> Result<Prepared, EngineError> {
+        let Draft { id, content } = draft;
+        Python::attach(|py| {
+            let make = || {
+                content.advance(py, usize::MAX)?;
+                match self.layer {
+                    Layer::EngineCore => engine_core::prepare(py, &self.engine, id, content, sampling),
+                    Layer::AsyncLlm => async_llm::prepare(py, id, content, sampling),
+                }
             };
             let request = make().map_err(|error| self.shim.describe(py, &error, EngineErrorKind::Arguments))?;
             Ok(Prepared { index: id.index, request })
