@@ -34,6 +34,11 @@ fn a_burst_is_held() {
 }
 
 #[test]
+fn an_abort_is_no_late_output() {
+    behaviour::an_abort_is_no_late_output(&mut worker());
+}
+
+#[test]
 fn a_probe_can_be_stopped() {
     behaviour::a_probe_can_be_stopped(&mut worker());
 }
@@ -56,6 +61,11 @@ fn what_is_too_long_is_refused() {
 #[test]
 fn text_can_be_asked() {
     behaviour::text_can_be_asked(&mut worker());
+}
+
+#[test]
+fn a_text_that_was_just_sent_can_be_stopped() {
+    behaviour::a_text_that_was_just_sent_can_be_stopped(&mut worker());
 }
 
 #[test]

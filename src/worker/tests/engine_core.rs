@@ -73,6 +73,11 @@ fn text_can_be_asked() {
 }
 
 #[test]
+fn a_text_that_was_just_sent_can_be_stopped() {
+    behaviour::a_text_that_was_just_sent_can_be_stopped(&mut worker());
+}
+
+#[test]
 fn a_text_that_runs_out_ends_the_probe() {
     behaviour::a_text_that_runs_out_ends_the_probe(&mut worker());
 }

@@ -49,7 +49,8 @@ impl Sink {
         if output.finish.is_some() {
             pending.preemptions.remove(id);
         }
-        if let Some(left) = left {
+        // What vLLM says of a request that was aborted comes from no step: its newest token is older.
+        if let Some(left) = left.filter(|_| output.tokens > 0) {
             pending.step.lag = Some(pending.step.lag.unwrap_or(0.0).max(at - left));
         }
         drop(pending);

@@ -388,6 +388,8 @@ class AsyncEngine:
             stat_loggers=[stat_logger(sink)],
         )
         self.tasks = set()
+        # Those of which nothing has come, by request id.
+        self.unheard = {}
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, name="ceiling-loop", daemon=True).start()
 
@@ -403,23 +405,34 @@ class AsyncEngine:
             task = self.loop.create_task(self.follow(*request))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
+            self.unheard[request[0]] = task
 
     async def follow(self, request_id, prompt, params):
         sink = self.sink
         try:
             sink.submitted(request_id)
             async for output in self.engine.generate(prompt, params, request_id):
+                self.unheard.pop(request_id, None)
                 # The first of a turn of the loop asks for a flush after it, so that Rust wakes once a turn.
                 if sink.output(request_id, output):
                     self.loop.call_soon(sink.flush)
         except self.dead as error:
             sink.gone(error)
         except Exception as error:
+            self.unheard.pop(request_id, None)
             sink.rejected(request_id, explain(error))
 
     def abort_requests(self, request_ids):
-        future = asyncio.run_coroutine_threadsafe(self.engine.abort(request_ids), self.loop)
+        future = asyncio.run_coroutine_threadsafe(self.abort(request_ids), self.loop)
         future.add_done_callback(self.report)
+
+    async def abort(self, request_ids):
+        await self.engine.abort(request_ids)
+        # vLLM passes over what it does not know yet: a text becomes tokens in another thread first, and would be sent to the engine
+        # after all. Whoever follows such a request is told to leave it.
+        for request_id in request_ids:
+            if task := self.unheard.pop(request_id, None):
+                task.cancel()
 
     def report(self, future):
         if error := future.exception():

@@ -76,6 +76,19 @@ pub fn a_burst_is_held(worker: &mut Worker) {
     assert_engine_is_idle(worker);
 }
 
+/// What a request is told of its abort is no output that was stamped late, however long ago its newest token came.
+pub fn an_abort_is_no_late_output(worker: &mut Worker) {
+    // Prompts of others are computed in steps that take much longer than a token is on its way.
+    let mut ask = burst(24, 2000, 40);
+    ask.load.hold = Hold::For(seconds(0.06));
+    let measured = worker.probe(ask).measured;
+    let held = measured.requests.iter().filter(|record| record.end == RequestEnd::Held);
+    let since = held.filter_map(|record| Some(record.ended_s.get() - record.last_s?.get())).fold(0.0, f64::max);
+    let lag = measured.harness.lag_s.unwrap().get();
+    println!("aborted {since:.4} s after the newest token, outputs stamped after {lag:.4} s");
+    assert!(lag < since, "{lag} s, and the longest wait for a token {since} s");
+}
+
 /// A stopped probe ends at once and leaves an idle engine.
 pub fn a_probe_can_be_stopped(worker: &mut Worker) {
     let mut asked = None;
@@ -90,6 +103,10 @@ pub fn a_probe_can_be_stopped(worker: &mut Worker) {
     assert!(asked.unwrap().elapsed().as_secs_f64() < 5.0);
     assert_eq!(probed.measured.requests.len(), 4);
     assert!(probed.measured.requests.iter().all(|record| record.end == RequestEnd::Stopped));
+    // That the engine has become idle is seen later.
+    let ended = probed.measured.load_ended_s.unwrap();
+    assert!(probed.measured.requests.iter().all(|record| record.ended_s == ended));
+    assert!(probed.measured.seconds > ended, "{}", probed.measured.seconds);
     assert_engine_is_idle(worker);
 }
 
@@ -160,6 +177,22 @@ pub fn text_can_be_asked(worker: &mut Worker) {
     let Err(error) = worker.probe_with(ask, |_, _| {}) else { panic!("was measured") };
     assert_eq!(error.kind, EngineErrorKind::Arguments);
     assert!(error.message.starts_with("/no/such/file.txt: "), "{}", error.message);
+}
+
+/// A text that the engine has not made into tokens yet is given up like any other request.
+pub fn a_text_that_was_just_sent_can_be_stopped(worker: &mut Worker) {
+    let mut ask = burst(16, 300, 4);
+    ask.prompts.source = PromptSource::Characters(vec![root().join("experiments/tiny-llama/corpus.txt")]);
+    worker.probe(ask.clone());
+    ask.output_tokens = 1200;
+    worker.begin(ask);
+    worker.send(&Command::Stop);
+    let measured = worker.follow(&mut |_, _| {}).unwrap().measured;
+    assert!(measured.requests.iter().all(|record| record.end == RequestEnd::Stopped));
+    let left = measured.seconds.get() - measured.load_ended_s.unwrap().get();
+    // 1,200 tokens each take several seconds.
+    assert!(left < 1.0, "the engine was idle {left} s after the load had ended");
+    assert_engine_is_idle(worker);
 }
 
 /// A sustained load that runs out of distinct beginnings cannot go on; the engine can.

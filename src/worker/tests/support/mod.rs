@@ -194,6 +194,11 @@ impl Worker {
         mut at_event: impl FnMut(&mut Self, &Event),
     ) -> Result<Probed, EngineError> {
         self.begin(ask);
+        self.follow(&mut at_event)
+    }
+
+    /// The rest of a probe that was begun.
+    pub fn follow(&mut self, at_event: &mut dyn FnMut(&mut Self, &Event)) -> Result<Probed, EngineError> {
         let mut events = Vec::new();
         loop {
             match self.event(LIMIT) {
