@@ -48,6 +48,13 @@ pub struct Step {
     pub lag: Option<f64>,
 }
 
+impl Step {
+    /// When the newest of what it brings of requests reached the harness.
+    pub fn newest(&self) -> Option<f64> {
+        self.seen.iter().map(|(_, seen)| seen.at()).reduce(f64::max)
+    }
+}
+
 /// What happened to a request. Moments are on the monotonic clock.
 pub enum Seen {
     /// It is about to be handed to the engine.
@@ -56,6 +63,15 @@ pub enum Seen {
     Output(Output),
     /// The engine does not take it.
     Rejected { at: f64, reason: String },
+}
+
+impl Seen {
+    fn at(&self) -> f64 {
+        match self {
+            Self::Submitted { at } | Self::Rejected { at, .. } => *at,
+            Self::Output(output) => output.at,
+        }
+    }
 }
 
 /// What the engine sent of a request.

@@ -202,20 +202,32 @@ impl Probe<'_> {
     fn listen(&mut self, heard: &Receiver<Heard>) -> Result<(), Interrupted> {
         let silent_at = self.heard_last + self.ask.silence.get();
         let due_at = self.driver.next_due().map_or(f64::INFINITY, |due| self.began + due.get());
-        let patience = Seconds::new((silent_at.min(due_at) - clock::monotonic()).max(0.0)).unwrap_or(Seconds::ZERO);
-        match self.hear(heard, patience.to_std()) {
-            Ok(Heard::Step(step)) => self.step(step)?,
-            Ok(Heard::Asked(Command::Stop)) => self.over = true,
-            Ok(other) => end_or_ignore(other)?,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Interrupted::Leave),
-        }
         let now = clock::monotonic();
-        if now >= self.heard_last + self.ask.silence.get() {
+        let patience = Seconds::new((silent_at.min(due_at) - now).max(0.0)).unwrap_or(Seconds::ZERO);
+        // Until when all is known that came: what came after a step may be in the queue, and nobody is overdue whose token is there.
+        let known = match self.hear(heard, patience.to_std()) {
+            Ok(Heard::Step(step)) => {
+                let newest = step.newest();
+                self.step(step)?;
+                newest
+            }
+            Ok(Heard::Asked(Command::Stop)) => {
+                self.over = true;
+                None
+            }
+            Ok(other) => {
+                end_or_ignore(other)?;
+                None
+            }
+            Err(RecvTimeoutError::Timeout) => Some(now),
+            Err(RecvTimeoutError::Disconnected) => return Err(Interrupted::Leave),
+        };
+        let Some(known) = known else { return Ok(()) };
+        if known >= self.heard_last + self.ask.silence.get() {
             return Err(Interrupted::Gone(silent(self.ask.silence, "answered nothing")));
         }
-        let acts = self.driver.tick(seconds(now - self.began));
-        self.perform(acts, now - self.began)
+        let acts = self.driver.tick(seconds(known - self.began));
+        self.perform(acts, known - self.began)
     }
 
     /// The next thing heard. While nothing is, requests are made that are not due yet.
