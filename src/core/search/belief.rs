@@ -32,6 +32,17 @@ impl Belief {
     pub fn spread(&self, rank: u32) -> f64 {
         (self.scale * (self.drift_part + noise(self.drift_part, self.first_step, rank))).sqrt()
     }
+
+    /// The same of what is judged of a level of this size.
+    pub fn spread_of(&self, level: u32, sway: Sway) -> f64 {
+        let later = |steps| (self.scale * (self.drift_part + self.noise_of(steps))).sqrt();
+        sway.steps.map_or_else(|| self.spread(level), later)
+    }
+
+    /// The part of the variance of the first step that the noise of so many steps leaves of their sum.
+    pub fn noise_of(&self, steps: f64) -> f64 {
+        (1.0 - self.drift_part) / steps.max(1.0)
+    }
 }
 
 /// One probe as the pace sees it.
@@ -51,11 +62,13 @@ pub(super) struct Sway {
     pub stretch: f64,
     /// And by so much, as a logarithm, where their paces do not differ: the standard deviation that failures alone make.
     pub churn: f64,
+    /// Steps that the time between the tokens of a request is a sum of, where that is what is judged.
+    pub steps: Option<f64>,
 }
 
 impl Sway {
     /// Of a level that differs as its pace does.
-    pub const PACE: Self = Self { stretch: 1.0, churn: 0.0 };
+    pub const PACE: Self = Self { stretch: 1.0, churn: 0.0, steps: None };
 
     /// The spread of the level, of a pace of this spread.
     pub fn spread(&self, pace: f64) -> f64 {

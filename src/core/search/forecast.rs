@@ -105,7 +105,7 @@ impl Outlook<'_> {
         }
         let foretold = Foretold::new(self.stand_in, self.machine, self.sla_index, self.needed, levels);
         let passes = |level: &&Level| {
-            let spread = self.machine.spread(level.concurrency);
+            let spread = level.pace_spread(self.machine);
             level.margin(self.machine, self.needed.likely, spread, Unknown::Late) >= 0.0
         };
         let start = levels.values().rfind(passes).map_or(guess, |level| level.concurrency);

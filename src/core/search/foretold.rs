@@ -41,7 +41,7 @@ impl<'a> Foretold<'a> {
             return foretold;
         }
         let both = levels.values().map(|level| {
-            let spread = machine.spread(level.concurrency);
+            let spread = level.pace_spread(machine);
             let measured = level.margin(machine, needed.likely, spread, Unknown::Late);
             (level.concurrency, measured, foretold.likely(level.concurrency))
         });
@@ -63,7 +63,8 @@ impl<'a> Foretold<'a> {
     }
 
     fn likely(&self, level: u32) -> f64 {
-        let spread = self.sway(level).stretch * self.machine.spread(level);
+        let sway = self.sway(level);
+        let spread = sway.stretch * self.machine.spread_of(level, sway);
         self.margin(level, self.needed.likely, spread) + self.offsets.at(level)
     }
 

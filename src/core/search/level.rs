@@ -66,6 +66,11 @@ impl Machine {
         self.beliefs().iter().map(|belief| belief.weight * belief.spread(rank)).sum()
     }
 
+    /// The same of what is judged of a level.
+    pub fn spread_of(&self, level: u32, sway: Sway) -> f64 {
+        self.beliefs().iter().map(|belief| belief.weight * belief.spread_of(level, sway)).sum()
+    }
+
     /// How a probe stands, by its place among all.
     pub fn standing(&self, probe: usize, judged: Judged) -> &Standing {
         let [first_tokens, later] = &self.standings[probe];
@@ -94,7 +99,7 @@ impl Machine {
         margin: impl Fn(f64) -> f64,
     ) -> Posterior {
         let beliefs = self.beliefs();
-        let spreads = || beliefs.iter().map(|belief| belief.spread(concurrency));
+        let spreads = || beliefs.iter().map(|belief| belief.spread_of(concurrency, sway));
         let (least, most) = spreads().fold((f64::INFINITY, 0.0_f64), |(a, b), spread| (a.min(spread), b.max(spread)));
         let nodes = [least, (least * most).sqrt(), most];
         let values = nodes.map(&margin);
@@ -104,10 +109,11 @@ impl Machine {
             let views = || standings.iter().filter_map(|standing| standing.views.get(belief.view));
             let offset: f64 = views().map(|view| view.offset).sum::<f64>() / count;
             let shared = views().map(|view| view.shared).fold(0.0, f64::max);
-            let own: f64 = views().map(|view| view.own).sum::<f64>() / (count * count);
+            let noise = sway.steps.map_or(0.0, |steps| belief.noise_of(steps));
+            let own: f64 = views().map(|view| view.own + noise).sum::<f64>() / (count * count);
             let pace = (belief.scale * (shared + own)).sqrt();
             let error = (sway.stretch * pace).hypot(sway.churn / count.sqrt());
-            let mean = between(nodes, values, belief.spread(concurrency)) + sway.stretch * offset;
+            let mean = between(nodes, values, belief.spread_of(concurrency, sway)) + sway.stretch * offset;
             posterior.add(belief.weight, mean, error);
         }
         posterior
@@ -143,6 +149,11 @@ impl<'a> Level<'a> {
     pub fn add(&mut self, under: &'a UnderSla, standing: &'a Standing) {
         self.probes.push(under);
         self.standings.push(standing);
+    }
+
+    /// How much it differs from probe to probe, as its pace does.
+    pub fn pace_spread(&self, machine: &Machine) -> f64 {
+        machine.spread_of(self.concurrency, self.sway)
     }
 
     /// How one of its probes stands.
@@ -214,7 +225,7 @@ impl<'a> Level<'a> {
             views.map(off).fold(0.0, f64::max)
         };
         let beliefs = || machine.beliefs().iter();
-        let spread = beliefs().map(|belief| belief.spread(self.concurrency)).fold(0.0, f64::max);
+        let spread = beliefs().map(|belief| belief.spread_of(self.concurrency, self.sway)).fold(0.0, f64::max);
         (beliefs().map(views).fold(0.0, f64::max), spread)
     }
 }

@@ -91,7 +91,7 @@ impl Spending {
 
     /// Whether more probes of the pace would pay, where probes of this level differ so.
     pub fn is_pace_worthwhile(&self, machine: &Machine, level: u32, sway: Sway) -> bool {
-        let is_hidden = sway.stretch * machine.spread(level) <= sway.churn;
+        let is_hidden = sway.stretch * machine.spread_of(level, sway) <= sway.churn;
         machine.beliefs().is_empty()
             || (self.is_pace_open(machine) && !is_hidden && self.pace < PACE_SPEND * self.certificate)
     }

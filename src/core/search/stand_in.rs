@@ -198,10 +198,21 @@ impl StandIn {
         if !self.is_known() {
             return Sway::PACE;
         }
+        let stretch = self.smooth(concurrency, |level| self.fared(level).stretch(sla, needed));
         Sway {
             churn: self.smooth(concurrency, |level| self.fared(level).churn(sla, needed)),
-            stretch: self.smooth(concurrency, |level| self.fared(level).stretch(sla, needed)),
+            stretch,
+            // What single steps differ by is not stretched.
+            steps: self.later_steps(sla).map(|steps| steps * stretch * stretch),
         }
+    }
+
+    /// Steps between the first token of a request of a burst and its last, where an SLA limits how long they take.
+    fn later_steps(&self, sla: usize) -> Option<f64> {
+        let is_judged = self.workload.load == Load::Burst && self.slas[sla].tpot_limit().is_some();
+        let step = self.times.filter(|_| is_judged)?.step;
+        let held = self.workload.hold.laid_down().get() / step.max(f64::MIN_POSITIVE);
+        Some(f64::from(self.workload.output_tokens.saturating_sub(1)).min(held).max(1.0))
     }
 
     /// What is foretold for a level, of which `at` tells it of levels that are simulated: where each of them takes many probes, it lies on

@@ -259,6 +259,24 @@ fn limits_on_later_tokens_of_a_burst_are_as_true_where_a_machine_drifts() {
 }
 
 #[test]
+fn the_steps_between_the_tokens_of_a_request_are_few_beside_those_of_a_burst() {
+    let rough = SimEngine {
+        decode_step: seconds(17.344e-3),
+        decode_step_per_sequence: seconds(10.88e-6),
+        max_num_batched_tokens: 8192,
+        probe_drift: 0.1,
+        step_noise: 0.2,
+        ..SimEngine::unlimited(11_095.0)
+    };
+    let steady = Sla { min_tokens_per_second: TokensPerSecond::new(43.818), ..sla(0.99, 0.8375) };
+    let trials = Trials::run(rough, &workload(Load::Burst, 795, 32, 2.0), relative(0.05), &[steady], 100);
+    assert_eq!(trials.truths, [Concurrency::new(6)]);
+    // One in ten, where the noise of a level is taken to be that of as many steps as it has prompts.
+    assert!(trials.ended(0, Status::BelowOne) <= 0.02, "{}", trials.ended(0, Status::BelowOne));
+    assert!(trials.coverage(0) >= 0.85, "{}", trials.coverage(0));
+}
+
+#[test]
 fn by_how_much_a_limit_on_the_whole_request_is_missed_is_not_guessed() {
     // Requests end in waves, each soon after its last prompt: how fast their tokens came until then tells nothing of when.
     let waves = SimEngine {
