@@ -19,6 +19,7 @@ mod lifeline;
 mod probe;
 mod prompts;
 mod session;
+mod stock;
 mod vllm;
 
 use pyo3::prelude::*;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::support::{Workplace, stderr, stdout, workspace};
 use serde_json::Value;
 
-const SIMULATED: &str = r#"
+pub const SIMULATED: &str = r#"
     schema = 1
     name = "sim"
     description = "How many?"
@@ -27,7 +27,7 @@ const SIMULATED: &str = r#"
     "engine.max_num_seqs" = [64, 256]
 "#;
 
-fn simulated() -> Workplace {
+pub fn simulated() -> Workplace {
     let place = Workplace::new();
     place.write("sim.toml", SIMULATED);
     place
@@ -122,21 +122,6 @@ fn a_cell_that_is_not_measured_again_is_no_drop_that_is_excluded() {
         place.run(&["diff", &before, &after, "--threshold", "50%", "--fail-on", "regression"]).status.code()
     };
     assert_eq!((diff("before", "before"), diff("before", "after")), (Some(0), Some(3)));
-}
-
-#[test]
-fn answers_that_are_no_part_of_a_resumed_run_any_more_are_counted() {
-    let place = simulated();
-    place.run(&["run", "sim.toml"]);
-    let id = place.run_json()["run_id"].as_str().unwrap().to_owned();
-    let resume = |set: &[&str]| place.run(&[&["run", "sim.toml", "--resume", &id], set].concat());
-    let fewer = resume(&["--set", "sla.ttft=[\"1s\"]"]);
-    assert_eq!(fewer.status.code(), Some(0), "{}", stderr(&fewer));
-    assert!(stderr(&fewer).contains("2 cells that were measured are not part of it any more"), "{}", stderr(&fewer));
-    assert_eq!(place.run_json()["cells"].as_array().unwrap().len(), 2);
-    let again = resume(&[]);
-    assert!(!stderr(&again).contains("not part of it"), "{}", stderr(&again));
-    assert_eq!(place.run_json()["cells"].as_array().unwrap().len(), 4);
 }
 
 #[test]
@@ -424,16 +409,6 @@ fn no_value_in_the_table_of_a_plan_reads_as_a_formula() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_run_to_resume_is_told_from_one() {
-    let place = simulated();
-    for arguments in [&["run", "--resume", "sim.toml"] as &[&str], &["run", "sim.toml", "--resume", "sim.toml"]] {
-        let output = place.run(arguments);
-        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-        assert!(stderr(&output).contains("as in `run sim.toml --resume`"), "{}", stderr(&output));
-    }
-}
-
-#[test]
 fn a_place_that_cannot_be_written_is_said_before_anything_is_measured() {
     let place = Workplace::new();
     let library = place.write("libceiling_worker.so", "");
@@ -445,21 +420,6 @@ fn a_place_that_cannot_be_written_is_said_before_anything_is_measured() {
         assert!(stderr(&output).contains("cannot write"), "{}", stderr(&output));
         assert!(!place.path("results").exists() && !place.path("kept.toml").exists());
     }
-}
-
-#[test]
-fn who_resumes_a_part_of_a_run_hears_how_to_have_the_rest() {
-    let place = simulated();
-    place.run(&["run", "sim.toml"]);
-    let id = place.run_json()["run_id"].as_str().unwrap().to_owned();
-    let part = place.run(&["run", "sim.toml", "--resume", &id, "--only", "ttft=3s"]);
-    assert_eq!(part.status.code(), Some(0), "{}", stderr(&part));
-    assert!(stderr(&part).contains(&format!("`--resume {id}` without --only")), "{}", stderr(&part));
-    let none = place.run(&["run", "sim.toml", "--resume"]);
-    assert!(none.status.code() == Some(2) && stderr(&none).contains("what --only left out"), "{}", stderr(&none));
-    let whole = place.run(&["run", "sim.toml", "--resume", &id]);
-    assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
-    assert_eq!(place.run_json()["cells"].as_array().unwrap().len(), 4);
 }
 
 #[test]
@@ -520,39 +480,6 @@ fn a_broken_result_is_named() {
         let output = place.run(&["report", "latest"]);
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(reason), "{}", stderr(&output));
-    }
-}
-
-#[test]
-fn what_was_published_and_is_lost_is_made_of_the_journal_again() {
-    let place = simulated();
-    place.write("other.toml", &SIMULATED.replace("\"sim\"\n    desc", "\"other\"\n    desc").replace("64, 256", "32"));
-    let whole = place.run(&["run", "sim.toml", "other.toml"]);
-    assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
-    let path =
-        glob::glob(&format!("{}/results/sim/*/run.json", place.path(".").display())).unwrap().next().unwrap().unwrap();
-    let (directory, published) = (path.parent().unwrap(), std::fs::read_to_string(&path).unwrap());
-    let id = directory.file_name().unwrap().to_str().unwrap();
-    let cells = |text: &str| serde_json::from_str::<Value>(text).unwrap()["cells"].clone();
-    for (lost, resume) in [(None, id), (Some(&published[..published.len() / 2]), id), (Some(""), "")] {
-        std::fs::remove_file(&path).unwrap();
-        lost.into_iter().for_each(|text| std::fs::write(&path, text).unwrap());
-        let report = place.run(&["report", id, "--experiment", "sim"]);
-        assert_eq!(report.status.code(), Some(2));
-        assert!(
-            stderr(&report).contains(&format!("`ceiling run FILE --resume {id}` makes it anew")),
-            "{}",
-            stderr(&report)
-        );
-        assert_eq!(stdout(&place.run(&["list"])).contains("unreadable"), lost.is_some());
-        let journal = std::fs::read(directory.join("journal.jsonl")).unwrap();
-        // Together with another experiment, of which nothing is lost.
-        let again = place.run(&["run", "sim.toml", "other.toml", "--resume", resume]);
-        assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
-        assert!(stderr(&again).contains("0 of 3 ladders are left"), "{}", stderr(&again));
-        assert!(stderr(&again).contains("made anew from the journal"), "{}", stderr(&again));
-        assert_eq!(cells(&std::fs::read_to_string(&path).unwrap()), cells(&published));
-        assert_eq!(std::fs::read(directory.join("journal.jsonl")).unwrap(), journal);
     }
 }
 

@@ -11,6 +11,7 @@ mod faults;
 mod gpus;
 mod handed;
 mod reports;
+mod resumed;
 mod safety;
 mod stand_in;
 mod starved;
