@@ -4,6 +4,7 @@ use super::belief::Standing;
 use super::bounds::{Bounds, Side};
 use super::bracket::{Bracket, FEW};
 use super::evidence::{Evidence, Sight};
+use super::laxer::Laxer;
 use super::level::{Level, Machine};
 use super::pace::{Judged, Pace};
 use super::seen::Seen;
@@ -68,7 +69,7 @@ impl<'a> Choice<'a> {
         let mut order: Vec<usize> = (0..evidence.slas.len()).collect();
         order.sort_by_key(|sla| self.sights[*sla].forecast.ceiling);
         for sla in order {
-            match self.next_or_dip(sla, &brackets[sla]) {
+            match self.next_or_dip(sla, &brackets) {
                 Next::Settled => brackets[sla].settled = true,
                 // What is settled is so, whatever more another SLA would need.
                 _ if is_over => {}
@@ -97,9 +98,9 @@ impl<'a> Choice<'a> {
     }
 
     /// What to do next for one SLA, which is settled only where no level below its bound is foretold to fail.
-    fn next_or_dip(&self, sla: usize, bracket: &Bracket) -> Next {
-        match self.next_for(sla, bracket) {
-            Next::Settled => self.dip(sla, bracket).map_or(Next::Settled, Next::Level),
+    fn next_or_dip(&self, sla: usize, brackets: &[Bracket]) -> Next {
+        match self.next_for(sla, brackets) {
+            Next::Settled => self.dip(sla, &brackets[sla]).map_or(Next::Settled, Next::Level),
             next => next,
         }
     }
@@ -157,10 +158,22 @@ impl<'a> Choice<'a> {
             .then(|| beyond.unwrap_or(next).min(level.max(highest + 1)).min(evidence.cap()))
     }
 
-    /// What to do next for one SLA.
-    fn next_for(&self, sla: usize, bracket: &Bracket) -> Next {
+    /// What stands of one SLA, and what is foretold between it.
+    fn bounds(&self, sla: usize, bracket: &Bracket) -> Bounds<'_> {
         let (evidence, machine, sight) = (self.evidence, self.machine, &self.sights[sla]);
-        let forecast = &sight.forecast;
+        let (floor, top) = (bracket.pass.unwrap_or(0), bracket.fail.unwrap_or(evidence.cap() + 1));
+        let ceiling = if machine.is_steady() {
+            sight.forecast.between(floor, top)
+        } else {
+            sight.forecast.ceiling.clamp(floor, top - 1)
+        };
+        Bounds { evidence, machine, sight, floor, top, ceiling, wide: self.spending.wide(floor) }
+    }
+
+    /// What to do next for one SLA.
+    fn next_for(&self, sla: usize, brackets: &[Bracket]) -> Next {
+        let (evidence, machine, sight) = (self.evidence, self.machine, &self.sights[sla]);
+        let (bracket, forecast) = (&brackets[sla], &sight.forecast);
         let cap = evidence.cap();
         if bracket.pass == Some(cap) || bracket.fail == Some(1) {
             return Next::Settled;
@@ -179,9 +192,8 @@ impl<'a> Choice<'a> {
             return Next::Pace(SEVERAL.min(cap));
         }
         // Look between the bounds that stand.
-        let (floor, top) = (bracket.pass.unwrap_or(0), bracket.fail.unwrap_or(cap + 1));
-        let ceiling =
-            if machine.is_steady() { forecast.between(floor, top) } else { forecast.ceiling.clamp(floor, top - 1) };
+        let bounds = self.bounds(sla, bracket);
+        let Bounds { floor, top, ceiling, .. } = bounds;
         let certain = evidence.stand_in.is_exact();
         if let Some(level) = self.ramp(ceiling).filter(|_| !certain) {
             return Next::Pace(level);
@@ -204,13 +216,13 @@ impl<'a> Choice<'a> {
                 return Next::Level(level);
             }
         }
-        let wide = self.spending.wide(floor);
-        self.narrow(sla, bracket, &Bounds { evidence, machine, sight, floor, top, ceiling, wide })
+        self.narrow(sla, brackets, &bounds)
     }
 
     /// What to do next where the ceiling is foretold between two levels: learn more of the machine, probe a bound, or
     /// leave it.
-    fn narrow(&self, sla: usize, bracket: &Bracket, bounds: &Bounds) -> Next {
+    fn narrow(&self, sla: usize, brackets: &[Bracket], bounds: &Bounds) -> Next {
+        let bracket = &brackets[sla];
         let &Bounds { evidence, machine, sight, floor, top, ceiling, .. } = bounds;
         let (low, high) = bounds.foretold();
         let sure = high - low <= evidence.settings.resolution.width_at(low.max(1));
@@ -233,6 +245,12 @@ impl<'a> Choice<'a> {
             // seen too where the next forecast is higher.
             return Next::Pace((ceiling + part(ceiling, FAINT) / 2).min(high).clamp(1, evidence.cap()));
         }
+        let laxer = self.laxer(sla, brackets);
+        let high = self.common_end(&laxer, bounds, low, high);
+        // Without noise, what the resolution leaves is spent first on a probe that serves two.
+        let asked = low + evidence.settings.resolution.width_at(low.max(1));
+        let start = || laxer.start_within(high..=asked.min(top.saturating_sub(1)));
+        let high = if machine.is_steady() { start().unwrap_or(high) } else { high };
         let (mut low, mut high) = bounds.aims(low, high);
         if says_nothing {
             // Levels that may well stay open are worth a try.
@@ -240,7 +258,8 @@ impl<'a> Choice<'a> {
             high = high.min(top.midpoint(ceiling + 1));
         }
         if !machine.is_steady() {
-            high = self.shared_with_laxer(sla, high, top);
+            let reach = high + (f64::from(high) * SHARED).ceil() as u32;
+            high = laxer.start_within(high..=reach.min(top.saturating_sub(1))).unwrap_or(high);
         }
         let below = || bounds.approach(Side::Below, low);
         let above = || bounds.approach(Side::Above, high.min(evidence.cap()));
@@ -288,14 +307,18 @@ impl<'a> Choice<'a> {
         (is_asked && is_cheap).then_some(level.min(evidence.cap()))
     }
 
-    /// A level near this one at which a laxer SLA expects its lower bound: one probe is to serve both.
-    fn shared_with_laxer(&self, sla: usize, high: u32, top: u32) -> u32 {
-        let reach = (f64::from(high) * SHARED).ceil() as u32;
-        let within = high..=(high + reach).min(top.saturating_sub(1));
+    /// Where laxer SLAs than this one expect their bounds.
+    fn laxer(&self, sla: usize, brackets: &[Bracket]) -> Laxer {
         let slas = &self.evidence.slas;
-        let laxer = |(other, _): &(usize, &Sight)| *other != sla && slas[sla].implies(&slas[*other]);
-        let lows = self.sights.iter().enumerate().filter(laxer).map(|(_, sight)| sight.forecast.low);
-        lows.filter(|low| within.contains(low)).max().unwrap_or(high)
+        let laxer = (0..slas.len()).filter(|other| *other != sla && slas[sla].implies(&slas[*other]));
+        Laxer::of(laxer.map(|other| self.bounds(other, &brackets[other])))
+    }
+
+    /// The upper bound to look for, so that the bracket that it ends serves as many laxer SLAs as may be, and is as narrow as is asked for.
+    fn common_end(&self, laxer: &Laxer, bounds: &Bounds, low: u32, high: u32) -> u32 {
+        let asked = |pass: u32| pass + self.evidence.settings.resolution.width_at(pass.max(1));
+        let pass = if bounds.floor > 0 && high <= asked(bounds.floor) { bounds.floor } else { low };
+        laxer.end_within(pass, asked(pass)).map_or(high, |end| end.max(high))
     }
 
     /// A burst that costs little and shows the pace: it has enough full steps. Where one step serves the whole ceiling, it is as large as

@@ -17,6 +17,7 @@ mod fared;
 mod forecast;
 mod foretold;
 mod guided;
+mod laxer;
 #[cfg(test)]
 mod laws;
 mod level;

@@ -256,6 +256,19 @@ fn cases() -> Vec<Case> {
             });
         }
     }
+    for (noise, drift, step, _) in noises {
+        for (name, base, input, output, hold) in engines {
+            for resolution in [0.1, 0.2] {
+                cases.push(Case {
+                    name: format!("loose {}% {noise} {name}", resolution * 100.0),
+                    engine: SimEngine { probe_drift: drift, step_noise: step, ..base },
+                    workload: workload(Load::Burst, input, output, hold),
+                    slas: grid(&[1.0, 2.0, 4.0, 8.0], &[0.95, 0.99]),
+                    resolution: Resolution::Relative(share(resolution)),
+                });
+            }
+        }
+    }
     for (drift, step) in [(0.0, 0.0), (0.03, 0.05)] {
         for (name, base, input, output, hold) in engines {
             let noisy = SimEngine { probe_drift: drift, step_noise: step, ..base };
