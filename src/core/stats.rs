@@ -12,14 +12,35 @@ pub fn normal_quantile(probability: f64) -> f64 {
     Normal::standard().inverse_cdf(probability)
 }
 
-/// What a variance may be, in `count` equally likely slices: the median of each, as a factor on its estimate with this many degrees of
-/// freedom, ascending. Where these are not above 0 all of them are infinite: one value says nothing of its own spread.
+/// What a variance may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VarianceSlice {
+    /// Its probability.
+    pub weight: f64,
+    /// The median, as a factor on the estimate of the variance.
+    pub factor: f64,
+}
+
+/// What a variance may be that was estimated with this many degrees of freedom, in `count` slices that ascend, each half as likely as
+/// the one before it, and the last as likely as its predecessor: it is the high variances that tails are made of. Where the degrees are
+/// not above 0 all factors are infinite: one value says nothing of its own spread.
 ///
 /// A normal mean under these variances is what Student's t describes.
-pub fn variance_slices(degrees: f64, count: usize) -> Vec<f64> {
-    let Ok(chi) = ChiSquared::new(degrees) else { return vec![f64::INFINITY; count] };
-    let slice = |slice: usize| degrees / chi.inverse_cdf(1.0 - (slice as f64 + 0.5) / count as f64);
+pub fn variance_slices(degrees: f64, count: i32) -> Vec<VarianceSlice> {
+    let slice = |slice: i32| {
+        let (above, weight) = (0.5_f64.powi(slice), 0.5_f64.powi((slice + 1).min(count - 1)));
+        let factor = chi_squared_quantile(degrees, above - weight / 2.0).map_or(f64::INFINITY, |chi| degrees / chi);
+        VarianceSlice { weight, factor }
+    };
     (0..count).map(slice).collect()
+}
+
+/// The value that a chi-squared variable is below with this probability; `None` where its degrees of freedom are not above 0.
+fn chi_squared_quantile(degrees: f64, probability: f64) -> Option<f64> {
+    let chi = ChiSquared::new(degrees).ok()?;
+    // Of one degree it is the square of a normal variable, whose low quantiles the search of the library overshoots.
+    let square = || normal_quantile((1.0 + probability) / 2.0).powi(2);
+    Some(if degrees == 1.0 { square() } else { chi.inverse_cdf(probability) })
 }
 
 /// A slice of the standard normal distribution.
@@ -55,12 +76,13 @@ mod tests {
 
     #[test]
     fn a_mean_under_all_variances_is_as_far_off_as_the_tables_of_t_say() {
-        for (degrees, far) in [(3.0, 3.182), (4.0, 2.776), (10.0, 2.228), (100.0, 1.984)] {
-            let slices = variance_slices(degrees, 200);
-            let beyond: f64 = slices.iter().map(|factor| normal_below(-far / factor.sqrt()) / 200.0).sum();
-            assert!((beyond - 0.025).abs() < 1e-3, "{degrees}: {beyond}");
+        for (degrees, far) in [(1.0, 12.706), (2.0, 4.303), (3.0, 3.182), (4.0, 2.776), (10.0, 2.228), (100.0, 1.984)] {
+            let slices = variance_slices(degrees, 6);
+            let beyond: f64 = slices.iter().map(|slice| slice.weight * normal_below(-far / slice.factor.sqrt())).sum();
+            assert!((beyond / 0.025 - 1.0).abs() < 0.08, "{degrees}: {beyond}");
+            assert!((slices.iter().map(|slice| slice.weight).sum::<f64>() - 1.0).abs() < 1e-12);
         }
-        assert_eq!(variance_slices(0.0, 1), [f64::INFINITY]);
+        assert_eq!(variance_slices(0.0, 1), [VarianceSlice { weight: 1.0, factor: f64::INFINITY }]);
     }
 
     #[test]

@@ -17,9 +17,9 @@ mod fared;
 mod forecast;
 mod foretold;
 mod guided;
-mod laxer;
 #[cfg(test)]
 mod laws;
+mod laxer;
 mod level;
 mod observation;
 mod offsets;

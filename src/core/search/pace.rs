@@ -30,7 +30,7 @@ use super::split::{Split, likely};
 /// Ranks at which the curve is followed differ by at least this factor.
 const KNOT_RATIO: f64 = 1.15;
 /// Values that the variance of each split may have.
-const VARIANCES: usize = 6;
+const VARIANCES: i32 = 6;
 /// Relative spread below which a machine does not drift at all. No real clock is as steady as that.
 const STEADY: f64 = 1e-7;
 
@@ -94,10 +94,10 @@ impl Pace {
         // All splits have as many degrees of freedom.
         let slices = variance_slices(splits.first().map_or(0.0, |split| split.degrees), VARIANCES);
         let beliefs = splits.iter().zip(&weights).enumerate().flat_map(|(at, (split, weight))| {
-            slices.iter().map(move |factor| Belief {
-                weight: weight / VARIANCES as f64,
+            slices.iter().map(move |slice| Belief {
+                weight: weight * slice.weight,
                 view: at,
-                scale: split.scale * factor,
+                scale: split.scale * slice.factor,
                 drift_part: split.drift_part,
                 first_step: split.first_step,
             })

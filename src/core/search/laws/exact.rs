@@ -117,6 +117,20 @@ fn without_chance_a_grid_costs_a_quarter_of_what_the_reference_spends_on_it() {
 }
 
 #[test]
+fn limits_closer_together_than_the_resolution_share_both_their_bounds() {
+    let workload = workload(Load::Burst, 1500, 64, 0.5);
+    let grid = [sla(0.95, 6.0), sla(0.99, 6.0), sla(0.95, 12.0), sla(0.99, 12.0)];
+    let trials = Trials::run(engine(), &workload, relative(0.1), &grid, 1);
+    for pair in [0, 2] {
+        let [lax, strict] = [pair, pair + 1].map(|sla| trials.climbs[0].answers[sla]);
+        assert!(trials.truths[pair] > trials.truths[pair + 1]);
+        assert_eq!((lax.highest_pass, lax.lowest_fail), (strict.highest_pass, strict.lowest_fail));
+        assert_eq!([trials.coverage(pair), trials.coverage(pair + 1)], [1.0, 1.0]);
+    }
+    assert!(trials.certificate_ratio() <= 1.1, "{}", trials.certificate_ratio());
+}
+
+#[test]
 fn cells_that_share_a_ceiling_pay_for_it_once() {
     let engine = SimEngine {
         prefill_tokens_per_second: 7500.0,
