@@ -8,7 +8,7 @@ use crate::load::{Load, LoadPlan};
 use crate::protocol::Event;
 use crate::request::{RequestEnd, RequestRecord};
 use crate::sla::{Outcome, Sla};
-use crate::units::Seconds;
+use crate::units::{Seconds, Share};
 
 /// Whether to go on with a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +64,11 @@ enum Goal {
     FirstTokens(Seconds),
 }
 
+/// The SLAs that differ in nothing but how many requests must keep them: what becomes of a request is the same under all of them.
 #[derive(Debug)]
 struct Following {
     sla: Sla,
+    ok_rates: Vec<Share>,
     ok: u32,
     /// Requests known to have missed a limit; a late first token is known at once, before the request ends.
     late: FxHashSet<u32>,
@@ -77,12 +79,8 @@ struct Following {
 impl Watch {
     /// Watches a probe of this load on a ladder with these SLAs.
     pub fn new(load: &LoadPlan, slas: &[Sla], until: &Until) -> Self {
-        let follow =
-            |sla: &Sla| Following { sla: *sla, ok: 0, late: FxHashSet::default(), errors: FxHashSet::default() };
         let goal = match until {
-            Until::Decided(which) => {
-                Goal::Decided(which.iter().filter_map(|index| slas.get(*index)).map(follow).collect())
-            }
+            Until::Decided(which) => Goal::Decided(Following::each(which.iter().filter_map(|index| slas.get(*index)))),
             Until::FirstTokens => Goal::FirstTokens(load.patience),
         };
         let judged = (load.load == Load::Burst).then_some((load.concurrency.get(), Seconds::ZERO));
@@ -159,13 +157,33 @@ impl Watch {
 }
 
 impl Following {
+    /// All of these SLAs.
+    fn each<'a>(slas: impl Iterator<Item = &'a Sla>) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for sla in slas {
+            match all.iter_mut().find(|other| Sla { ok_rate: sla.ok_rate, ..other.sla } == *sla) {
+                Some(alike) => alike.ok_rates.push(sla.ok_rate),
+                None => all.push(Self {
+                    sla: *sla,
+                    ok_rates: vec![sla.ok_rate],
+                    ok: 0,
+                    late: FxHashSet::default(),
+                    errors: FxHashSet::default(),
+                }),
+            }
+        }
+        all
+    }
+
     /// Whether the requests still in flight change nothing any more, where so many that were never heard of are overdue.
     fn is_decided(&self, judged: u32, overdue: u32) -> bool {
         let (late, errors) = (self.late.len() as u32 + overdue, self.errors.len() as u32);
         let answered = judged.saturating_sub(errors);
-        let (needed, of_answered) = (self.sla.ok_rate.least_of(judged), self.sla.ok_rate.least_of(answered));
-        let fails = late + errors > judged - needed;
-        self.ok >= needed || late > answered - of_answered || fails && self.ok >= of_answered
+        self.ok_rates.iter().all(|ok_rate| {
+            let (needed, of_answered) = (ok_rate.least_of(judged), ok_rate.least_of(answered));
+            let fails = late + errors > judged - needed;
+            self.ok >= needed || late > answered - of_answered || fails && self.ok >= of_answered
+        })
     }
 }
 
@@ -174,7 +192,7 @@ mod tests {
     use super::*;
     use crate::load::Hold;
     use crate::request::testing::request;
-    use crate::units::{Concurrency, Share};
+    use crate::units::Concurrency;
 
     /// Watches a burst for the sake of all these SLAs.
     fn watch(concurrency: u32, slas: &[Sla]) -> Watch {
