@@ -54,6 +54,9 @@ pub(super) struct Standing {
     pub views: Vec<View>,
 }
 
+/// One that is as the machine is in the middle.
+pub(super) static CALM: Standing = Standing { slower: 0.0, views: Vec::new() };
+
 /// How probes of one level differ, given how their paces do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sway {

@@ -16,10 +16,10 @@ const NARROWING: f64 = 0.2;
 const TRIES: usize = 3;
 
 /// What stands of one SLA, and what is foretold between it.
-pub(super) struct Bounds<'a> {
+pub(super) struct Bounds<'a, 'b> {
     pub evidence: &'a Evidence,
     pub machine: &'a Machine,
-    pub sight: &'a Sight<'a>,
+    pub sight: &'a Sight<'b>,
     /// The lower bound, or 0.
     pub floor: u32,
     /// The upper bound, or one more than may be probed.
@@ -54,16 +54,16 @@ impl Side {
     }
 }
 
-impl Bounds<'_> {
+impl Bounds<'_, '_> {
     /// The highest level that is expected to pass for sure, and the lowest to fail, between those that stand.
     pub fn foretold(&self) -> (u32, u32) {
         let &Self { machine, sight, floor, top, ceiling, .. } = self;
         let forecast = &sight.forecast;
         if !machine.is_steady() {
-            return (forecast.low.clamp(floor, ceiling), forecast.high.clamp(ceiling + 1, top));
+            return ((*forecast.low).clamp(floor, ceiling), (*forecast.high).clamp(ceiling + 1, top));
         }
         // Below the ceiling only where something is set aside for bad luck.
-        let low = if sight.needed.strict > sight.needed.likely { forecast.low } else { ceiling };
+        let low = if sight.needed.strict > sight.needed.likely { *forecast.low } else { ceiling };
         (low.clamp(floor, ceiling), ceiling + 1)
     }
 

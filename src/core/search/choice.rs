@@ -1,6 +1,6 @@
 //! What to probe next, and which brackets stand.
 
-use super::belief::Standing;
+use super::belief::CALM;
 use super::bounds::{Bounds, Side};
 use super::bracket::{Bracket, FEW};
 use super::evidence::{Evidence, Sight};
@@ -107,9 +107,7 @@ impl<'a> Choice<'a> {
 
     /// A probe of this level for an SLA, and for those that expect their ceiling close by.
     fn probe(&self, sla: usize, level: u32) -> Step {
-        let near = |(other, sight): &(usize, &Sight)| {
-            *other == sla || (sight.forecast.low..=sight.forecast.high).contains(&level)
-        };
+        let near = |(other, sight): &(usize, &Sight)| *other == sla || sight.forecast.spans(level);
         let which = self.sights.iter().enumerate().filter(near).map(|(other, _)| other).collect();
         Step::Probe { concurrency: Concurrency::new(level).unwrap_or(Concurrency::ONE), until: Until::Decided(which) }
     }
@@ -124,8 +122,7 @@ impl<'a> Choice<'a> {
             return None;
         }
         // A probe of it would stand about as one of the lower bound does.
-        let calm = Standing::default();
-        let standing = sight.levels.get(&pass).and_then(Level::standing).unwrap_or(&calm);
+        let standing = sight.levels.get(&pass).and_then(Level::standing).unwrap_or(&CALM);
         let is_open = |level: u32| !sight.levels.contains_key(&level) && evidence.tries(level) == 0;
         evidence.foretold(machine, sla, sight)?.dip(pass, standing, is_open)
     }
@@ -159,7 +156,7 @@ impl<'a> Choice<'a> {
     }
 
     /// What stands of one SLA, and what is foretold between it.
-    fn bounds(&self, sla: usize, bracket: &Bracket) -> Bounds<'_> {
+    fn bounds(&self, sla: usize, bracket: &Bracket) -> Bounds<'_, 'a> {
         let (evidence, machine, sight) = (self.evidence, self.machine, &self.sights[sla]);
         let (floor, top) = (bracket.pass.unwrap_or(0), bracket.fail.unwrap_or(evidence.cap() + 1));
         let ceiling = if machine.is_steady() {
@@ -199,7 +196,7 @@ impl<'a> Choice<'a> {
             return Next::Pace(level);
         }
         // What was seen contradicts the forecast: the curve has another shape than what it was foretold from.
-        let contradicted = !machine.is_steady() && (forecast.low >= top || forecast.high <= floor);
+        let contradicted = !machine.is_steady() && (*forecast.low >= top || *forecast.high <= floor);
         if (forecast.blind > BLIND || contradicted) && top - floor > 2 {
             let aim = if contradicted { floor + (top - floor) / 2 } else { ceiling };
             let aim = aim.clamp(floor + 1, top - 1).max(1);

@@ -60,7 +60,7 @@ pub(super) struct Sight<'a> {
     /// Those that were probed to a verdict of their own.
     pub levels: BTreeMap<u32, Level<'a>>,
     /// Where its ceiling is likely to be.
-    pub forecast: Forecast,
+    pub forecast: Forecast<'a>,
     /// What its own levels bear out.
     pub bracket: Bracket,
     /// How probes at that ceiling differ.
@@ -190,7 +190,7 @@ impl Evidence {
                 let level = seen.concurrency();
                 let sway = || self.sway(level, sla, judged, needed);
                 let standing = machine.standing(probe, judged);
-                levels.entry(level).or_insert_with(|| Level::new(level, judged, sway())).add(under, standing);
+                levels.entry(level).or_insert_with(|| Level::new(level, judged, sway(), *needed)).add(under, standing);
             }
         }
         levels
@@ -210,7 +210,7 @@ impl Evidence {
         let sight = self.sight_as(machine, sla, self.judged(sla));
         let is_open = sight.judged == Judged::FirstTokens && self.slas[sla].limits_later();
         let later = (is_open && !self.is_unknown_later(sla)).then(|| self.sight_as(machine, sla, Judged::Later));
-        later.filter(|later| later.forecast.ceiling < sight.forecast.low).unwrap_or(sight)
+        later.filter(|later| later.forecast.ceiling < *sight.forecast.low).unwrap_or(sight)
     }
 
     fn sight_as<'a>(&'a self, machine: &'a Machine, sla: usize, judged: Judged) -> Sight<'a> {
@@ -233,14 +233,14 @@ impl Evidence {
         is_told.then(|| Foretold::new(&self.stand_in, machine, sla, sight.needed, &sight.levels))
     }
 
-    fn forecast(
-        &self,
-        machine: &Machine,
+    fn forecast<'a>(
+        &'a self,
+        machine: &'a Machine,
         sla: usize,
         judged: Judged,
         needed: Needed,
-        levels: &BTreeMap<u32, Level>,
-    ) -> Forecast {
+        levels: &BTreeMap<u32, Level<'a>>,
+    ) -> Forecast<'a> {
         let outlook = Outlook {
             machine,
             seen: &self.seen,
@@ -270,7 +270,7 @@ impl Evidence {
         };
         // Where it is not the first token that is missed, its curve does not tell the ceiling.
         let by_levels = outlook.by_levels(levels, outlook.served_within(self.patience_s));
-        let is_slow = by_levels.ceiling < by_curve.low || levels.values().any(slow_below);
+        let is_slow = by_levels.ceiling < *by_curve.low || levels.values().any(slow_below);
         if is_slow { by_levels } else { by_curve }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::belief::{Standing, Sway};
-use super::level::{Level, Machine, Unknown};
+use super::level::{Level, Machine};
 use super::offsets::Offsets;
 use super::seen::Needed;
 use super::stand_in::StandIn;
@@ -40,11 +40,8 @@ impl<'a> Foretold<'a> {
         if stand_in.is_exact() {
             return foretold;
         }
-        let both = levels.values().map(|level| {
-            let spread = level.pace_spread(machine);
-            let measured = level.margin(machine, needed.likely, spread, Unknown::Late);
-            (level.concurrency, measured, foretold.likely(level.concurrency))
-        });
+        let both =
+            levels.values().map(|level| (level.concurrency, level.likely(machine), foretold.likely(level.concurrency)));
         let comparable = both.filter(|(_, measured, foretold)| measured.abs().max(foretold.abs()) < COMPARABLE);
         let offsets =
             Offsets::new(comparable.map(|(level, measured, foretold)| (level, measured - foretold)).collect());

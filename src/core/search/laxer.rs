@@ -17,7 +17,7 @@ struct Expected {
 
 impl Laxer {
     /// Those of which this stands.
-    pub fn of<'a>(bounds: impl Iterator<Item = Bounds<'a>>) -> Self {
+    pub fn of<'a, 'b: 'a>(bounds: impl Iterator<Item = Bounds<'a, 'b>>) -> Self {
         let expected = |bounds: Bounds| {
             let (low, high) = bounds.foretold();
             Expected { floor: bounds.floor, low, high }

@@ -5,10 +5,12 @@
 //! share that would keep its limits, averaged over the spread, is the long-run share R(N). What is still unsure is where
 //! the middle is and how wide the spread: a belief in each, and R(N) follows.
 
+use std::cell::OnceCell;
+
 use super::belief::{Belief, Posterior, Standing, Sway, View};
 use super::observation::{Half, UnderSla};
 use super::pace::{Judged, Pace};
-use super::seen::Seen;
+use super::seen::{Needed, Seen};
 use crate::stats::{Slice, normal_slices};
 
 /// The probes of one level under one SLA.
@@ -16,9 +18,13 @@ pub(super) struct Level<'a> {
     pub concurrency: u32,
     judged: Judged,
     sway: Sway,
+    /// What the SLA asks of it.
+    needed: Needed,
     probes: Vec<&'a UnderSla>,
     /// How each of them stands.
     standings: Vec<&'a Standing>,
+    /// See [`Level::likely`].
+    likely: OnceCell<f64>,
 }
 
 /// What is shared by all levels of a ladder.
@@ -142,18 +148,14 @@ pub(super) enum Unknown {
 }
 
 impl<'a> Level<'a> {
-    pub fn new(concurrency: u32, judged: Judged, sway: Sway) -> Self {
-        Self { concurrency, judged, sway, probes: Vec::new(), standings: Vec::new() }
+    pub fn new(concurrency: u32, judged: Judged, sway: Sway, needed: Needed) -> Self {
+        let (probes, standings, likely) = (Vec::new(), Vec::new(), OnceCell::new());
+        Self { concurrency, judged, sway, needed, probes, standings, likely }
     }
 
     pub fn add(&mut self, under: &'a UnderSla, standing: &'a Standing) {
         self.probes.push(under);
         self.standings.push(standing);
-    }
-
-    /// How much it differs from probe to probe, as its pace does.
-    pub fn pace_spread(&self, machine: &Machine) -> f64 {
-        machine.spread_of(self.concurrency, self.sway)
     }
 
     /// How one of its probes stands.
@@ -176,6 +178,12 @@ impl<'a> Level<'a> {
         margin(machine.slices(whole), whole, (least, most), |slower| {
             self.share(machine, slower, spread, unknown) >= needed
         })
+    }
+
+    /// Its margin where the machine is about as spread as it is, for as many requests as are likely to be needed.
+    pub fn likely(&self, machine: &Machine) -> f64 {
+        let spread = || machine.spread_of(self.concurrency, self.sway);
+        *self.likely.get_or_init(|| self.margin(machine, self.needed.likely, spread(), Unknown::Late))
     }
 
     fn told(&self, unknown: Unknown) -> impl Iterator<Item = Told<'_>> {
@@ -346,9 +354,10 @@ mod tests {
             unknown: 0,
         };
         let (machine, standing) = (Machine::new(None, false, &[]), Standing { slower: 0.2, views: Vec::new() });
+        let needed = Needed { strict: 1.0, likely: 1.0, lax: 1.0, hopeless: false };
         let margin = |sure, unknown| {
             let under = under(sure);
-            let mut level = Level::new(2, Judged::Later, Sway::PACE);
+            let mut level = Level::new(2, Judged::Later, Sway::PACE, needed);
             level.add(&under, &standing);
             level.margin(&machine, 1.0, 0.0, unknown)
         };

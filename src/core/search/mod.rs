@@ -24,6 +24,7 @@ mod level;
 mod observation;
 mod offsets;
 mod pace;
+mod reach;
 mod seen;
 mod spending;
 mod split;
