@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use ceiling_core::plan::{self, Key, Plan};
-use ceiling_core::record::{Entry, Replay, Run, RunStatus};
+use ceiling_core::record::{Entry, Replay, Run};
 use ceiling_core::secret::{self, Secrets, is_secret_variable};
 use ceiling_core::units::Seconds;
 use jiff::Timestamp;
@@ -120,7 +120,7 @@ impl Ended {
     pub fn exit(&self, runs: &[Run]) -> Exit {
         match self {
             Self::Told(_) => Exit::Interrupted,
-            Self::Done if runs.iter().all(|run| run.status == RunStatus::Complete) => Exit::Done,
+            Self::Done if runs.iter().all(Run::is_answered) => Exit::Done,
             Self::Done | Self::CannotGoOn(_) => Exit::Failed,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::plan::Plan;
-use ceiling_core::record::{Run, RunStatus};
+use ceiling_core::record::Run;
 use jiff::Timestamp;
 
 use super::carry_out::print_runs;
@@ -263,5 +263,5 @@ fn refreshed(shared: &Shared, plan: &Plan) -> Result<Exit> {
 }
 
 fn exit_of(runs: &[Run]) -> Exit {
-    if runs.iter().all(|run| run.status == RunStatus::Complete) { Exit::Done } else { Exit::Failed }
+    if runs.iter().all(Run::is_answered) { Exit::Done } else { Exit::Failed }
 }

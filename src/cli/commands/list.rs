@@ -9,7 +9,7 @@ use ceiling_core::record::{Brief, RunSummary};
 use crate::args::ListArgs;
 use crate::batch::refresh_or_warn;
 use crate::exit::Exit;
-use crate::report::{show, table};
+use crate::report::{markdown, show, table};
 use crate::store::{Owner, owner_of, read_summary, runs};
 
 /// Prints the runs under the results directory, newest first.
@@ -48,7 +48,9 @@ fn row(directory: &Path) -> Vec<String> {
     match read_summary(directory) {
         Ok(run) => {
             let simulated = if run.simulated { ", simulated" } else { "" };
-            let status = format!("{}{simulated}", status(&run, directory));
+            let left_out =
+                markdown::left_out(run.left_out).map_or_else(String::new, |left_out| format!(", {left_out}"));
+            let status = format!("{}{left_out}{simulated}", status(&run, directory));
             let (commit, ceilings) = (commit(&run), brief(&run));
             vec![run.experiment.name, run.run_id, commit, run.started, status, ceilings]
         }

@@ -94,8 +94,8 @@ pub fn resumed(args: &RunArgs, experiments: &[ExperimentHead]) -> Result<Option<
     };
     if args.only.is_some() {
         tell!(
-            "note: of {run_id} only what --only matches is measured and published now, and that may make it complete; `--resume \
-             {run_id}` without --only brings the other cells back"
+            "note: of {run_id} only what --only matches is measured and published now; `--resume {run_id}` without --only brings the \
+             other cells back"
         );
     }
     Ok(Some(run_id))

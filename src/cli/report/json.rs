@@ -28,6 +28,7 @@ pub fn write(run: &Run, out: &mut dyn Write) -> Result<()> {
         schema,
         run_id,
         status,
+        left_out,
         simulated,
         started,
         finished,
@@ -39,8 +40,8 @@ pub fn write(run: &Run, out: &mut dyn Write) -> Result<()> {
         cells,
     } = run;
     let head = json!({
-        "schema": schema, "run_id": run_id, "status": status, "simulated": simulated, "started": started,
-        "finished": finished, "experiment": experiment, "provenance": provenance,
+        "schema": schema, "run_id": run_id, "status": status, "left_out": left_out, "simulated": simulated,
+        "started": started, "finished": finished, "experiment": experiment, "provenance": provenance,
         "brief": brief,
     });
     out.write_all(b"{")?;

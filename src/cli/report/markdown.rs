@@ -96,8 +96,19 @@ pub fn provenance(run: &Run) -> String {
     let gpu = (!devices.is_empty()).then(|| devices.join(", "));
     let load = Some(loads(run)).filter(|loads| !loads.is_empty());
     let trust = run.trusts_remote_code().then(|| "trust_remote_code: the engine ran code of the model's".to_owned());
-    let parts = [Some(format!("run {}", run.run_id)), Some(run.status.to_string()), load, engine, trust, git, gpu, cpu];
+    let status = Some(run.status.to_string());
+    let parts =
+        [Some(format!("run {}", run.run_id)), status, left_out(run.left_out), load, engine, trust, git, gpu, cpu];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// How many cells a run leaves out, where it does.
+pub fn left_out(cells: usize) -> Option<String> {
+    match cells {
+        0 => None,
+        1 => Some("1 cell left out".to_owned()),
+        _ => Some(format!("{cells} cells left out")),
+    }
 }
 
 /// What was put on the engines: loads differ by a factor, and a shared prefix makes prompts cheap.

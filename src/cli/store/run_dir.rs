@@ -172,7 +172,7 @@ pub fn newest_unfinished(results: &Path, experiments: &[ExperimentHead]) -> Resu
     }
     let names: Vec<&str> = experiments.iter().map(|head| head.name.as_str()).collect();
     bail!(
-        "every run of {} under {} is complete, or there is none; name one with --resume to measure what --only left out of it",
+        "every run of {} under {} is complete, or there is none; without --resume a new one begins",
         names.join(", "),
         results.display()
     )

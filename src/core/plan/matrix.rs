@@ -70,6 +70,7 @@ fn head(experiment: &Experiment, cells: &[Cell]) -> ExperimentHead {
         description: experiment.description.clone(),
         source: experiment.source.clone(),
         digest: Key::of_keys(&[Key::of_keys(&keys), Key::of(&execution)]),
+        left_out: 0,
     }
 }
 

@@ -47,6 +47,9 @@ pub struct ExperimentHead {
     /// Digest of what it asks: equal where the keys of all cells are, in whatever order they stand, and the execution settings but for
     /// `on` and `slurm`, which say on which machines only. Its name, description, source and axes are no part of it.
     pub digest: Key,
+    /// Cells of it that the plan leaves out, since nobody wants them now.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
 impl Plan {

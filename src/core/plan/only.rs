@@ -7,7 +7,7 @@ impl Plan {
     /// are.
     pub fn only(&self, wants: impl Fn(&Cell) -> bool) -> Self {
         let mut part = Self { experiments: self.experiments.clone(), groups: vec![], ladders: vec![], cells: vec![] };
-        let place: Vec<Option<usize>> = self.cells.iter().map(|cell| wants(cell).then(|| part.take(cell))).collect();
+        let place: Vec<Option<usize>> = self.cells.iter().map(|cell| part.take(cell, wants(cell))).collect();
         for group in &self.groups {
             let mut kept = super::EngineGroup { ladders: vec![], ..group.clone() };
             for &index in &group.ladders {
@@ -46,8 +46,12 @@ impl Plan {
         }
     }
 
-    fn take(&mut self, cell: &Cell) -> usize {
+    fn take(&mut self, cell: &Cell, is_wanted: bool) -> Option<usize> {
+        if !is_wanted {
+            self.experiments[cell.experiment].left_out += 1;
+            return None;
+        }
         self.cells.push(cell.clone());
-        self.cells.len() - 1
+        Some(self.cells.len() - 1)
     }
 }

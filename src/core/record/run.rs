@@ -35,6 +35,10 @@ pub struct Run<P = ProbeRecord> {
     pub run_id: String,
     /// How far it came.
     pub status: RunStatus,
+    /// Cells of the experiment that it leaves out, since `--only` did not match them; absent where a version wrote it that did not
+    /// count them.
+    #[serde(default)]
+    pub left_out: usize,
     /// Whether every number comes from the simulator.
     pub simulated: bool,
     /// When it was started, UTC, in RFC 3339.
@@ -56,6 +60,11 @@ pub struct Run<P = ProbeRecord> {
 }
 
 impl Run {
+    /// Whether every cell of it is answered; those that it leaves out are none of it.
+    pub fn is_answered(&self) -> bool {
+        self.cells.iter().all(CellRecord::is_answered)
+    }
+
     /// Whether an engine was allowed to run code that came with its model.
     pub fn trusts_remote_code(&self) -> bool {
         self.engines.iter().any(|engine| engine.args["spec"]["args"]["trust_remote_code"] == true)
@@ -66,9 +75,9 @@ impl Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunStatus {
-    /// Every cell is answered.
+    /// Every cell of the experiment is answered.
     Complete,
-    /// Some cells are not: still running, or failed.
+    /// Some cells are not: still running, failed, or left out.
     Partial,
     /// It was stopped from outside; it can be resumed.
     Interrupted,
@@ -291,4 +300,11 @@ pub struct CellRecord {
     /// Why it was left for another time, where nothing else ended the run before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,
+}
+
+impl CellRecord {
+    /// Whether the search for its ceiling has come to an end.
+    pub fn is_answered(&self) -> bool {
+        !matches!(self.status, None | Some(Status::Failed))
+    }
 }

@@ -154,16 +154,17 @@ impl State {
         let engines: Vec<_> = groups.map(|group| self.engine_record(plan, group)).collect();
         let cells: Vec<_> = cells.into_iter().map(|cell| self.cell_record(plan, cell)).collect();
         let is_simulated = |group: &crate::plan::EngineGroup| matches!(*group.engine, Engine::Sim(_));
-        let unanswered = cells.iter().any(|cell| matches!(cell.status, None | Some(Status::Failed)));
-        let status = match (heading.interrupted, unanswered) {
-            (_, false) => RunStatus::Complete,
-            (true, true) => RunStatus::Interrupted,
-            (false, true) => RunStatus::Partial,
+        let is_answered = cells.iter().all(CellRecord::is_answered);
+        let status = match (is_answered, head.left_out, heading.interrupted) {
+            (true, 0, _) => RunStatus::Complete,
+            (false, _, true) => RunStatus::Interrupted,
+            _ => RunStatus::Partial,
         };
         Run {
             schema: RUN_SCHEMA,
             run_id: heading.run_id,
             status,
+            left_out: head.left_out,
             simulated: ladders.iter().all(|&ladder| is_simulated(&plan.groups[plan.ladders[ladder].group])),
             started: heading.started,
             finished: heading.finished,

@@ -17,6 +17,9 @@ pub struct RunSummary {
     pub run_id: String,
     /// How far it came.
     pub status: RunStatus,
+    /// Cells of the experiment that it leaves out.
+    #[serde(default)]
+    pub left_out: usize,
     /// Whether every number comes from the simulator.
     pub simulated: bool,
     /// When it was started, UTC, in RFC 3339.

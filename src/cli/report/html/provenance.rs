@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 pub fn provenance(run: &Run) -> Markup {
     let experiment = &run.experiment;
     let head = json!({
-        "run": run.run_id, "status": run.status, "simulated": run.simulated, "started": run.started, "finished": run.finished,
+        "run": run.run_id, "status": run.status, "left_out": run.left_out, "simulated": run.simulated,
+        "started": run.started, "finished": run.finished,
         "experiment": experiment.name, "file": experiment.source, "digest": experiment.digest, "schema": run.schema,
     });
     html! {

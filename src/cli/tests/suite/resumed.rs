@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::commands::{SIMULATED, simulated};
-use crate::support::{stderr, stdout};
+use crate::support::{Workplace, stderr, stdout};
 
 #[test]
 fn answers_that_are_no_part_of_a_resumed_run_any_more_are_counted() {
@@ -38,11 +38,42 @@ fn who_resumes_a_part_of_a_run_hears_how_to_have_the_rest() {
     let part = place.run(&["run", "sim.toml", "--resume", &id, "--only", "ttft=3s"]);
     assert_eq!(part.status.code(), Some(0), "{}", stderr(&part));
     assert!(stderr(&part).contains(&format!("`--resume {id}` without --only")), "{}", stderr(&part));
-    let none = place.run(&["run", "sim.toml", "--resume"]);
-    assert!(none.status.code() == Some(2) && stderr(&none).contains("what --only left out"), "{}", stderr(&none));
+    assert_left_out(&place, 2);
     let whole = place.run(&["run", "sim.toml", "--resume", &id]);
     assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
-    assert_eq!(place.run_json()["cells"].as_array().unwrap().len(), 4);
+    assert_left_out(&place, 0);
+    let none = place.run(&["run", "sim.toml", "--resume"]);
+    assert!(none.status.code() == Some(2) && stderr(&none).contains("is complete"), "{}", stderr(&none));
+}
+
+#[test]
+fn a_run_of_a_part_says_so_and_can_be_completed() {
+    let place = simulated();
+    let part = place.run(&["run", "sim.toml", "--only", "max_num_seqs=64,ttft=3s"]);
+    assert_eq!(part.status.code(), Some(0), "what was asked for was measured: {}", stderr(&part));
+    assert!(stdout(&part).contains("partial, 3 cells left out"), "{}", stdout(&part));
+    assert_left_out(&place, 3);
+    let more = place.run(&["run", "sim.toml", "--resume", "--only", "ttft=3s"]);
+    assert_eq!(more.status.code(), Some(0), "{}", stderr(&more));
+    assert_left_out(&place, 2);
+    let whole = place.run(&["run", "sim.toml", "--resume"]);
+    assert_eq!(whole.status.code(), Some(0), "{}", stderr(&whole));
+    assert_left_out(&place, 0);
+}
+
+/// Of the four cells of the only run, so many are left out, and everybody says so.
+fn assert_left_out(place: &Workplace, left_out: usize) {
+    let run = place.run_json();
+    assert_eq!(
+        (run["left_out"].as_u64(), run["cells"].as_array().unwrap().len()),
+        (Some(left_out as u64), 4 - left_out)
+    );
+    assert_eq!(run["status"], if left_out > 0 { "partial" } else { "complete" });
+    for arguments in [&["list"] as &[&str], &["report", "latest", "--format", "markdown"]] {
+        let said = stdout(&place.run(arguments));
+        assert_eq!(said.contains(&format!("partial, {left_out} cells left out")), left_out > 0, "{said}");
+        assert_eq!(said.contains("complete"), left_out == 0, "{said}");
+    }
 }
 
 #[test]

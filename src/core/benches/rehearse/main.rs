@@ -313,6 +313,7 @@ impl Case {
                 description: String::new(),
                 source: String::new(),
                 digest: key,
+                left_out: 0,
             }],
             groups: vec![EngineGroup {
                 key,
