@@ -6,13 +6,17 @@
 //! | load | submits | judges | ends |
 //! | --- | --- | --- | --- |
 //! | burst | N at once | all of them | when each was held, has finished, failed or is overdue |
-//! | sustained | N, then one for each that ends | those submitted while the window is open | when each judged one has ended or is overdue; the load goes on until then |
+//! | sustained | N, then one in the place of each that ends | those submitted while the window is open | when each judged one has ended or is overdue; the load goes on until then |
 //!
 //! A burst of which nothing at all has come when all of it is overdue is waited for as long again, until its first token: without
 //! one it would show that every request is late, and not by how much.
 //!
 //! The window of a sustained load opens once every slot has turned over, and stays open for the hold and at least N
 //! submissions.
+//!
+//! Where the engine answers request after request of a slot with an error and no token, the slot pauses before the next, ever longer, as
+//! clients do. An engine that refuses at once would otherwise be sent thousands in a second, by which it slows what it took, and of
+//! which hardly any would be one that it could have taken.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -137,6 +141,8 @@ struct Slot {
     judged: bool,
     /// Still in the engine: an overdue request is settled but may be in flight.
     in_flight: bool,
+    /// Requests in a row that ended without a token in its place, itself included once it has.
+    fruitless: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,6 +153,19 @@ enum Due {
     Patience,
     /// Nor is it waited for any longer to see how late it is.
     Abandoned,
+    /// The pause before another takes its place is over.
+    Replacement,
+}
+
+/// Seconds between the second request in a row that ended without a token and the next, and the most that doubling leads to.
+const FIRST_PAUSE: f64 = 0.01;
+const LONGEST_PAUSE: f64 = 1.0;
+
+/// How long a slot is empty in which so many requests in a row have ended without a token. One alone may have had bad luck: were it not
+/// replaced at once, an engine that fails a few would be under less load than it is asked about.
+fn pause(fruitless: u32) -> Option<Seconds> {
+    let doublings = fruitless.checked_sub(2)?;
+    Seconds::new((FIRST_PAUSE * f64::from(doublings).exp2()).min(LONGEST_PAUSE))
 }
 
 /// Steps within which a burst goes on, as long as the longest so far.
@@ -207,7 +226,7 @@ impl LoadDriver {
                 false
             }
         };
-        (0..count).map(|_| self.submit(judged)).collect()
+        (0..count).map(|_| self.submit(judged, 0)).collect()
     }
 
     /// A request was handed to the engine at this moment, in the order of [`Act::Submit`].
@@ -238,14 +257,20 @@ impl LoadDriver {
         if !std::mem::replace(&mut slot.in_flight, false) {
             return Vec::new();
         }
+        slot.fruitless = if slot.phase == Phase::Waiting { slot.fruitless + 1 } else { 0 };
+        let pause = pause(slot.fruitless);
         self.shown = true;
         self.settle(index);
         if self.ended {
             return Vec::new();
         }
-        match self.plan.load {
-            Load::Burst => self.end_if_settled(),
-            Load::Sustained => self.replace(index, at),
+        match (self.plan.load, pause) {
+            (Load::Burst, _) => self.end_if_settled(),
+            (Load::Sustained, None) => self.replace(index, at),
+            (Load::Sustained, Some(pause)) => {
+                self.due.push(Reverse((sum(at, pause), index, Due::Replacement)));
+                self.end_if_settled()
+            }
         }
     }
 
@@ -270,13 +295,14 @@ impl LoadDriver {
                     self.due.push(Reverse((sum(at, self.plan.patience), index, Due::Abandoned)));
                 }
                 Due::Abandoned => self.settle(index),
+                Due::Replacement if !self.ended => acts.extend(self.replace(index, now)),
                 Due::Patience if slot.phase == Phase::Waiting && self.overtime(at) > at => {
                     self.due.push(Reverse((self.overtime(at), index, Due::Abandoned)));
                 }
                 Due::Patience if slot.phase == Phase::Waiting || self.plan.hold == Hold::UntilFinished => {
                     self.settle(index);
                 }
-                Due::Hold | Due::Patience => {}
+                Due::Hold | Due::Patience | Due::Replacement => {}
             }
         }
         acts.extend(self.end_if_settled());
@@ -291,8 +317,8 @@ impl LoadDriver {
         if self.plan.load == Load::Burst { goes_on.min(with_overtime(due)) } else { due }
     }
 
-    fn submit(&mut self, judged: bool) -> Act {
-        self.slots.push(Slot { phase: Phase::Waiting, judged, in_flight: true });
+    fn submit(&mut self, judged: bool, fruitless: u32) -> Act {
+        self.slots.push(Slot { phase: Phase::Waiting, judged, in_flight: true, fruitless });
         self.unsettled += u32::from(judged);
         Act::Submit { judged }
     }
@@ -328,7 +354,7 @@ impl LoadDriver {
         };
         acts.extend(self.end_if_settled());
         if !self.ended {
-            acts.push(self.submit(judged));
+            acts.push(self.submit(judged, self.slots[ended as usize].fruitless));
         }
         acts
     }
@@ -346,6 +372,8 @@ fn sum(a: Seconds, b: Seconds) -> Seconds {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     fn seconds(value: f64) -> Seconds {
@@ -461,5 +489,63 @@ mod tests {
         assert_eq!(step(&mut load, 5, 8.0), [Act::CloseWindow(3), Act::Submit { judged: false }]);
         assert_eq!(step(&mut load, 7, 8.5), [Act::Submit { judged: false }]);
         assert_eq!(step(&mut load, 6, 9.0), [Act::End]);
+    }
+
+    #[test]
+    fn an_engine_that_refuses_everything_at_once_is_asked_ever_less_often() {
+        let mut load = driver(Load::Sustained, 2);
+        let mut acts = VecDeque::from(load.begin());
+        let (mut now, mut submitted) = (0.0, Vec::new());
+        loop {
+            match acts.pop_front() {
+                Some(Act::Submit { .. }) => {
+                    let index = submitted.len() as u32;
+                    submitted.push(now);
+                    assert!(submitted.len() < 100, "{now} s");
+                    load.submitted(index, seconds(now));
+                    acts.extend(load.ended(index, seconds(now)));
+                }
+                Some(Act::End) => break,
+                Some(Act::CloseWindow(_) | Act::Abort(_)) => {}
+                None => {
+                    now = load.next_due().unwrap().get();
+                    acts.extend(load.tick(seconds(now)));
+                }
+            }
+        }
+        let of_one: Vec<f64> = submitted.into_iter().step_by(2).collect();
+        let pauses: Vec<f64> = of_one.windows(2).map(|pair| ((pair[1] - pair[0]) * 100.0).round() / 100.0).collect();
+        assert_eq!(pauses, [0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_slot_pauses_from_the_second_request_on_that_fails_in_a_row_until_one_has_a_token() {
+        let mut load = driver(Load::Sustained, 1);
+        load.begin();
+        let mut now = 0.0;
+        let fates = [
+            (false, 0.0),
+            (true, 0.0),
+            (false, 0.0),
+            (false, 0.01),
+            (false, 0.02),
+            (true, 0.0),
+            (false, 0.0),
+            (false, 0.01),
+        ];
+        for (index, (has_token, pause)) in (0..).zip(fates) {
+            load.submitted(index, seconds(now));
+            if has_token {
+                load.first_token(index, seconds(now));
+            }
+            let mut acts = load.ended(index, seconds(now));
+            if pause > 0.0 {
+                assert_eq!(acts, [], "{index}");
+                let due = load.next_due().unwrap();
+                assert!((due.get() - now - pause).abs() < 1e-9, "{index}: {due}");
+                (now, acts) = (due.get(), load.tick(due));
+            }
+            assert!(matches!(acts[..], [Act::Submit { .. }]), "{index}: {acts:?}");
+        }
     }
 }
