@@ -119,3 +119,28 @@ impl Spending {
 pub(super) fn part(level: u32, part: f64) -> u32 {
     (f64::from(level) * part) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::pace::Opening;
+    use super::*;
+
+    /// A machine of which so many bursts of one size have shown the pace.
+    fn machine(times: impl Iterator<Item = f64>) -> Machine {
+        let openings: Vec<Opening> = times.map(|time| Opening::Whole { size: 6, time }).collect();
+        let pace = Pace::of(&openings, Some(40.0));
+        assert_eq!(pace.as_ref().map(Pace::probes), Some(openings.len()));
+        Machine::new(pace, false, &[])
+    }
+
+    #[test]
+    fn the_more_slas_there_are_the_fewer_bursts_is_the_pace_worth() {
+        let drifting = |probes: usize| machine((0..probes).map(|probe| 0.1 + 1e-3 * probe as f64));
+        for (slas, most) in [(1, 16), (2, 15), (3, 15), (4, 14), (8, 12), (100, 12)] {
+            let spending = Spending { total: 0.0, pace: 0.0, certificate: 1.0, slas };
+            assert!(spending.is_pace_open(&drifting(most - 1)), "{slas}");
+            assert!(!spending.is_pace_open(&drifting(most)), "{slas}");
+            assert!(!spending.is_pace_open(&machine([0.1; 2].into_iter())), "a steady one has no more to show");
+        }
+    }
+}

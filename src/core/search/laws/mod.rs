@@ -13,6 +13,7 @@ mod any;
 mod exact;
 mod luck;
 mod measured;
+mod open;
 
 const CAP: u32 = 400;
 
