@@ -15,6 +15,7 @@ mod progress;
 mod report;
 mod signals;
 mod store;
+mod tail;
 
 use std::process::ExitCode;
 

@@ -1,20 +1,15 @@
 //! The last words of an engine, out of its log.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+
+use crate::tail::tail;
 
 /// How much of the end of a log is looked at.
 const TAIL_BYTES: u64 = 256 * 1024;
 
 /// The line of a log, from this byte on, that most likely says why its engine failed; `None` where there is none, or no log.
 pub fn last_error(log: &Path, begin: u64) -> Option<String> {
-    let mut file = File::open(log).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES).max(begin))).ok()?;
-    let mut tail = Vec::new();
-    file.read_to_end(&mut tail).ok()?;
-    pick(&String::from_utf8_lossy(&tail))
+    pick(&String::from_utf8_lossy(&tail(log, begin, TAIL_BYTES).ok()?))
 }
 
 /// Python's tracebacks end in a line `SomeError: why`. The first such line of the last burst is the root cause: later

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::git::{Commit, Held, Named, Outside, Repository};
 use super::run_dir::{holds_run, is_lost, lost, runs};
 use super::{head, pieces};
+use crate::tail::tail;
 
 /// Looks for runs under a directory of results, and in the git repository around the working directory.
 pub struct Finder<'a> {
@@ -60,17 +61,10 @@ impl Text {
     /// Whether it ends with a brace at the beginning of a line, as no part of a run that was written in lines does.
     fn ends_as_written(&self) -> Result<bool> {
         const TAIL_BYTES: u64 = 16;
-        let read = |path: &Path| {
-            let mut file = File::open(path)?;
-            let length = file.metadata()?.len();
-            file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
-            let mut tail = Vec::new();
-            file.read_to_end(&mut tail)?;
-            Ok::<_, std::io::Error>(tail)
-        };
+        let cannot_read = |path: &Path| format!("cannot read {}", path.display());
         let tail = match self {
             Self::Held(text) => Cow::Borrowed(text.as_slice()),
-            Self::File(path) => Cow::Owned(read(path).with_context(|| format!("cannot read {}", path.display()))?),
+            Self::File(path) => Cow::Owned(tail(path, 0, TAIL_BYTES).with_context(|| cannot_read(path))?),
         };
         Ok(tail.trim_ascii_end().ends_with(b"\n}"))
     }

@@ -1,11 +1,11 @@
 //! The last lines of the logs that failures point to.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path};
 
 use ceiling_core::record::Run;
+
+use crate::tail::tail;
 
 /// The last lines of a log, by the log's name in `run.json`.
 pub type LogTails = BTreeMap<String, String>;
@@ -25,7 +25,7 @@ pub fn log_tails(directory: &Path, run: &Run) -> LogTails {
     for name in of_cells.chain(of_engines).filter_map(|failure| failure.log.as_ref()) {
         if !tails.contains_key(name) && stays_inside(Path::new(name)) {
             let log = directory.join("../..").join(name);
-            tails.extend(tail(&log).map(|tail| (name.clone(), tail)));
+            tails.extend(last_lines(&log).map(|lines| (name.clone(), lines)));
         }
     }
     tails
@@ -36,13 +36,8 @@ fn stays_inside(name: &Path) -> bool {
 }
 
 /// `None` where the log cannot be read: results are often looked at without their logs.
-fn tail(log: &Path) -> Option<String> {
-    // Asked before it is opened: opening a pipe waits for whoever writes to it.
-    let length = log.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
-    let mut file = File::open(log).ok()?;
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES))).ok()?;
-    let mut bytes = Vec::new();
-    file.take(TAIL_BYTES).read_to_end(&mut bytes).ok()?;
+fn last_lines(log: &Path) -> Option<String> {
+    let bytes = tail(log, 0, TAIL_BYTES).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     Some(lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
@@ -65,7 +60,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("x.log");
         std::fs::write(&log, (0..20_000).map(|line| format!("line {line}\n")).collect::<String>()).unwrap();
-        let tail = tail(&log).unwrap();
+        let tail = last_lines(&log).unwrap();
         assert_eq!(tail.lines().count(), TAIL_LINES);
         assert_eq!(tail.lines().last(), Some("line 19999"));
     }
