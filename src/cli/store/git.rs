@@ -148,6 +148,12 @@ impl Repository {
         Ok(found)
     }
 
+    /// Every run that a commit holds under `results` which a branch, a tag or `HEAD` leads to, as its place under `results`.
+    pub fn runs_on_any_branch(&self, results: &Path) -> Result<HashSet<PathBuf>> {
+        let place = self.inside(results)?;
+        self.find_runs_on_any_branch(&place).map_err(|error| said(&error))
+    }
+
     /// Whether history ends before its beginning, since no more of it was fetched.
     pub fn is_shallow(&self) -> bool {
         self.0.is_shallow()
@@ -170,6 +176,26 @@ impl Repository {
             found.extend(self.runs_in(&self.0.find_tree(runs)?, commit, place, &experiment)?);
         }
         found.sort_by(|a, b| (&a.run_id, &a.experiment).cmp(&(&b.run_id, &b.experiment)));
+        Ok(found)
+    }
+
+    fn find_runs_on_any_branch(&self, place: &Path) -> Result<HashSet<PathBuf>, git2::Error> {
+        let mut walk = self.0.revwalk()?;
+        walk.push_glob("*")?;
+        if self.0.head().is_ok() {
+            walk.push_head()?;
+        }
+        let (mut known, mut found) = (HashSet::new(), HashSet::new());
+        for commit in walk {
+            let commit = commit?;
+            let Some(results) = self.tree_at(commit, place)?.filter(|id| known.insert(*id)) else { continue };
+            for (experiment, runs) in self.directories(&self.0.find_tree(results)?)? {
+                if known.insert(runs) {
+                    let held = self.runs_in(&self.0.find_tree(runs)?, commit, place, &experiment)?;
+                    found.extend(held.into_iter().map(|held| Path::new(&experiment).join(held.run_id)));
+                }
+            }
+        }
         Ok(found)
     }
 

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use serde::de::IgnoredAny;
 
 use super::find::read_summary;
+use super::git::Repository;
 use super::journal::has_entries;
 
 /// `results/<experiment>/<run id>`.
@@ -106,8 +107,7 @@ pub fn is_lost(directory: &Path) -> bool {
     published && has_entries(&directory.join("journal.jsonl"))
 }
 
-/// The runs of this id of which what was published is lost. They are looked for by their id alone: where git has another commit
-/// checked out, such a directory is all that it left of a run, and nothing is amiss.
+/// The runs of this id of which what was published is lost, or is not in the commit that git has checked out.
 pub fn lost(results: &Path, run_id: &str) -> Vec<PathBuf> {
     if ExperimentName::new(run_id).is_none() {
         return Vec::new();
@@ -130,22 +130,38 @@ pub fn run_ids(results: &Path) -> Vec<String> {
     runs.filter_map(|run| Some(run.file_name()?.to_str()?.to_owned())).collect()
 }
 
-/// Every directory under `results` that holds a `run.json`, oldest run first; none where there is no `results` yet.
+/// Every directory of a run under `results`, oldest run first; none where there is no `results` yet. It holds a `run.json`, or held one
+/// that is lost.
 ///
 /// What cannot be looked into is an error: it may hold the very run that is asked for.
 pub fn runs(results: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+    let (mut found, mut lost) = (Vec::new(), Vec::new());
     if results
         .try_exists()
         .with_context(|| format!("cannot look for runs at {}; name another place with --results", results.display()))?
     {
         for experiment in directories(results)? {
-            found.extend(directories(&experiment)?.into_iter().filter(|path| path.join("run.json").is_file()));
+            let (published, others): (Vec<_>, Vec<_>) =
+                directories(&experiment)?.into_iter().partition(|path| path.join("run.json").is_file());
+            found.extend(published);
+            lost.extend(others.into_iter().filter(|path| is_lost(path)));
         }
+    }
+    if !lost.is_empty() {
+        found.extend(unknown_to_git(results, lost));
     }
     // Run ids begin with the time, so their order is that of the runs.
     found.sort_by(|a, b| a.file_name().cmp(&b.file_name()).then_with(|| a.cmp(b)));
     Ok(found)
+}
+
+/// The runs of which git holds no `run.json`. It takes those away that it holds where it checks another commit out, and brings them back.
+fn unknown_to_git(results: &Path, runs: Vec<PathBuf>) -> Vec<PathBuf> {
+    let Ok(Some(repository)) = Repository::around(results) else { return runs };
+    // What git cannot tell of is shown rather than hidden.
+    let held = repository.runs_on_any_branch(results).unwrap_or_default();
+    let is_held = |run: &PathBuf| run.strip_prefix(results).is_ok_and(|run| held.contains(run));
+    runs.into_iter().filter(|run| !is_held(run)).collect()
 }
 
 fn directories(path: &Path) -> Result<Vec<PathBuf>> {

@@ -87,7 +87,7 @@ fn what_was_published_and_is_lost_is_made_of_the_journal_again() {
     let (directory, published) = (path.parent().unwrap(), std::fs::read_to_string(&path).unwrap());
     let id = directory.file_name().unwrap().to_str().unwrap();
     let cells = |text: &str| serde_json::from_str::<Value>(text).unwrap()["cells"].clone();
-    for (lost, resume) in [(None, id), (Some(&published[..published.len() / 2]), id), (Some(""), "")] {
+    for (lost, resume) in [(None, id), (None, ""), (Some(&published[..published.len() / 2]), id), (Some(""), "")] {
         std::fs::remove_file(&path).unwrap();
         lost.into_iter().for_each(|text| std::fs::write(&path, text).unwrap());
         let report = place.run(&["report", id, "--experiment", "sim"]);
@@ -97,7 +97,8 @@ fn what_was_published_and_is_lost_is_made_of_the_journal_again() {
             "{}",
             stderr(&report)
         );
-        assert_eq!(stdout(&place.run(&["list"])).contains("unreadable"), lost.is_some());
+        let list = stdout(&place.run(&["list"]));
+        assert!(list.contains("unreadable") && list.contains(&format!("--resume {id}` makes it anew")), "{list}");
         let journal = std::fs::read(directory.join("journal.jsonl")).unwrap();
         // Together with another experiment, of which nothing is lost.
         let again = place.run(&["run", "sim.toml", "other.toml", "--resume", resume]);

@@ -40,6 +40,30 @@ fn what_the_working_tree_lacks_is_read_from_git() {
 }
 
 #[test]
+fn the_newest_run_is_not_passed_over_where_its_journal_is_all_that_is_left() {
+    let repository = Repository::new(&[40_000, 30_000]);
+    let list = || stdout(&repository.place.run(&["list"]));
+    let id = |run: &Path| run.file_name().unwrap().to_str().unwrap().to_owned();
+    let runs = repository.runs();
+    // Git has taken it away, and brings it back.
+    repository.git(&["checkout", "--quiet", "HEAD~1"]);
+    assert!(runs[1].join("journal.jsonl").is_file() && !runs[1].join("run.json").exists());
+    let latest = repository.place.run(&["report", "latest", "--format", "json"]);
+    assert_eq!(json_of(&latest)["run_id"], id(&runs[0]));
+    assert!(!list().contains(&id(&runs[1])), "{}", list());
+    repository.git(&["checkout", "--quiet", "main"]);
+    // Git holds none of it.
+    let lost = repository.measure(30_000);
+    std::fs::remove_file(lost.join("run.json")).unwrap();
+    let remedy = format!("`ceiling run FILE --resume {}` makes it anew", id(&lost));
+    for arguments in [&["report", "latest"] as &[&str], &["diff", "HEAD", "latest"]] {
+        let output = repository.place.run(arguments);
+        assert!(code(&output) == 2 && stderr(&output).contains(&remedy), "{}", stderr(&output));
+    }
+    assert!(list().contains("unreadable") && list().contains(&remedy), "{}", list());
+}
+
+#[test]
 fn a_run_recorded_at_the_revision_itself_comes_first() {
     let repository = Repository::new(&[40_000]);
     let clean = repository.measure(40_000);
