@@ -244,10 +244,6 @@ impl<'a> Choice<'a> {
         }
         let laxer = self.laxer(sla, brackets);
         let high = self.common_end(&laxer, bounds, low, high);
-        // Without noise, what the resolution leaves is spent first on a probe that serves two.
-        let asked = low + evidence.settings.resolution.width_at(low.max(1));
-        let start = || laxer.start_within(high..=asked.min(top.saturating_sub(1)));
-        let high = if machine.is_steady() { start().unwrap_or(high) } else { high };
         let (mut low, mut high) = bounds.aims(low, high);
         if says_nothing {
             // Levels that may well stay open are worth a try.

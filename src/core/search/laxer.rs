@@ -37,3 +37,22 @@ impl Laxer {
         starts.map(|sla| sla.low).max()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_shared_by_those_that_it_serves() {
+        // The last one has its lower bound already.
+        let expected = [(0, 95, 105), (0, 100, 112), (0, 110, 125), (118, 118, 130)];
+        let laxer = Laxer(expected.map(|(floor, low, high)| Expected { floor, low, high }).into());
+        let ends = [((90, 120), Some(112)), ((90, 104), None), ((96, 120), Some(112)), ((101, 200), Some(130))];
+        for ((pass, most), end) in ends {
+            assert_eq!(laxer.end_within(pass, most), end, "{pass} to {most}");
+        }
+        for (levels, start) in [(96..=110, Some(110)), (96..=109, Some(100)), (111..=120, None)] {
+            assert_eq!(laxer.start_within(levels.clone()), start, "{levels:?}");
+        }
+    }
+}
