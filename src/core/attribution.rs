@@ -3,7 +3,7 @@
 //! | requests failed by | and | limited by |
 //! | --- | --- | --- |
 //! | the engine | | `engine-error` |
-//! | any limit | the harness was late itself | `harness` |
+//! | any limit | the harness was late itself, for this SLA | `harness` |
 //! | their first token | more had to be running than `max_num_seqs` | `max-num-seqs` |
 //! | their first token | more had to be running than the KV cache held, or some were preempted | `kv-cache` |
 //! | their first token | all that had to be in time were running: their prompts took too long | `prefill` |
@@ -142,7 +142,7 @@ pub fn attribute(
     let scheduler = measured.scheduler;
     let limit = if 2 * errors > tally.failed {
         Limit::EngineError
-    } else if matches!(audit, Audit::HarnessBound { .. }) {
+    } else if audit.is_harness_bound_for(sla) {
         Limit::Harness
     } else if first_tokens_are_late(&judged, sla) {
         let needed = sla.ok_rate.least_of(tally.total());
@@ -317,6 +317,9 @@ mod tests {
         let late = Audit::HarnessBound { delay_s: Seconds::new(0.1).unwrap() };
         let found = attribute(&probe, late, &sla(), &workload(), &engine(8)).unwrap();
         assert_eq!(found.limit, Limit::Harness);
+        let lax = Sla { ttft: Seconds::new(10.0).unwrap(), e2e: Seconds::new(1.5), ..sla() };
+        let found = attribute(&probe, late, &lax, &workload(), &engine(8)).unwrap();
+        assert_ne!(found.limit, Limit::Harness, "0.1 s of 10 s");
         for request in &mut probe.requests {
             request.end = RequestEnd::Failed { reason: "no".into() };
         }

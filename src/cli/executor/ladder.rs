@@ -1,7 +1,6 @@
 //! One ladder: ask the search, measure, tell the search, until it is done.
 
 use anyhow::Result;
-use ceiling_core::audit::Audit;
 use ceiling_core::experiment;
 use ceiling_core::load::LoadPlan;
 use ceiling_core::plan::{EngineGroup, Ladder, Plan};
@@ -10,10 +9,11 @@ use ceiling_core::record::{Entry, FailureKind, Probe, Replay, Taken};
 use ceiling_core::request::RequestEnd;
 use ceiling_core::search::{self, Answer, Observation, Status, Step};
 use ceiling_core::secret::Secrets;
-use ceiling_core::units::{Concurrency, Seconds};
+use ceiling_core::units::Seconds;
 use ceiling_core::watch::Watch;
 use futures_util::future::OptionFuture;
 
+use super::guard::Guard;
 use super::searching::Searching;
 use super::session::{Session, SessionError};
 use super::telemetry::{Recorder, Subject};
@@ -138,7 +138,7 @@ async fn search_ladder(
         let telemetry = OptionFuture::from(recorder.map(Recorder::end)).await.flatten();
         let taken = Taken { number, concurrency, until: until.clone() };
         let mut probe = Probe::judge(ladder, &slas, engine.resolved, taken, measured, telemetry);
-        probe.counts = guard.counts(&probe);
+        probe.counts = guard.counts(concurrency, probe.audit);
         let observation = || Observation::new(&ladder.workload, &slas, concurrency, &until, &probe.measured);
         let observations = probe.counts.then(observation).into_iter().collect();
         (around.show)(Happening::ProbeDone { ladder, slas: &slas, probe: &probe });
@@ -185,45 +185,6 @@ fn probe_ask(ladder: &Ladder, group: &EngineGroup, probe: u32, load: LoadPlan) -
         },
         output_tokens: workload.output_tokens,
         silence: group.execution.probe_timeout,
-    }
-}
-
-/// Keeps what did not measure the engine from being taken for evidence.
-#[derive(Default)]
-struct Guard {
-    /// Void probes in a row.
-    void: u32,
-    /// The level whose last probe is being repeated, the harness having been late.
-    repeating: Option<Concurrency>,
-    /// The harness was late again in a repeated probe: on this ladder it always may be, and probes are flagged only.
-    is_always_late: bool,
-}
-
-impl Guard {
-    /// Whether a probe is evidence. One that is not is asked for again by the search.
-    fn counts(&mut self, probe: &Probe) -> bool {
-        let repeated = self.repeating.take() == Some(probe.concurrency);
-        self.void = if matches!(probe.audit, Audit::Void { .. }) { self.void + 1 } else { 0 };
-        match probe.audit {
-            Audit::Clean | Audit::Throttled => true,
-            Audit::Void { .. } => false,
-            Audit::HarnessBound { .. } if repeated || self.is_always_late => {
-                self.is_always_late = true;
-                true
-            }
-            Audit::HarnessBound { .. } => {
-                self.repeating = Some(probe.concurrency);
-                false
-            }
-        }
-    }
-
-    /// Why the ladder cannot be measured, after too many void probes.
-    fn gives_up(&self) -> Option<String> {
-        const MOST: u32 = 3;
-        let reason = "the engine keeps taking prompts from its prefix cache that no two requests share: set \
-                      engine.enable_prefix_caching = false, or workload.shared_prefix if that is meant";
-        (self.void >= MOST).then(|| reason.to_owned())
     }
 }
 

@@ -14,6 +14,7 @@ mod events;
 mod gpu_memory;
 mod gpus;
 mod group;
+mod guard;
 mod interpreter;
 mod ladder;
 mod log_tail;

@@ -41,15 +41,17 @@ fn all_of_them_are_read_and_planned_together() {
         "quickstart",
         "qwen3-30b",
         "simulated",
+        "sustained-8b",
         "vllm-upgrade",
     ];
     assert_eq!(names, wanted, "base.toml is no experiment");
     let plan = plan(&experiments);
     let cells: Vec<_> =
         (0..names.len()).map(|i| plan.cells.iter().filter(|cell| cell.experiment == i).count()).collect();
-    assert_eq!(cells, [8, 4, 6, 6, 6, 12, 24, 12]);
-    // The quickstart's engine is also one of the two of the upgrade and of the frontend's price.
-    assert_eq!(plan.groups.len(), 2 + 1 + 1 + 2 + 2 + 2 + 1);
+    assert_eq!(cells, [8, 4, 6, 6, 6, 12, 24, 8, 12]);
+    // The quickstart's engine is also one of the two of the upgrade and of the frontend's price, and that of the 8B shape's burst one
+    // of the two of its sustained load.
+    assert_eq!(plan.groups.len(), 2 + 1 + 1 + 2 + 2 + 2 + 1 + 1);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Probe {
         measured: Measured,
         telemetry: Option<Telemetry>,
     ) -> Self {
-        let audit = audit(&measured, telemetry.as_ref(), &ladder.workload, slas);
+        let audit = audit(&measured, telemetry.as_ref(), &ladder.workload, slas, &taken.until);
         Self {
             ladder: ladder.key,
             number: taken.number,
