@@ -74,10 +74,13 @@ impl<'a> Choice<'a> {
                 // What is settled is so, whatever more another SLA would need.
                 _ if is_over => {}
                 Next::Pace(level) => {
-                    let held = self.held_instead(sla, level).map(|start| self.probe(sla, start));
+                    let held = self.held_instead(sla, level).map(|start| self.probe(sla, start, &brackets));
                     return (brackets, held.unwrap_or_else(|| first_tokens(level)));
                 }
-                Next::Level(level) => return (brackets, self.probe(sla, level)),
+                Next::Level(level) => {
+                    let probe = self.probe(sla, level, &brackets);
+                    return (brackets, probe);
+                }
             }
         }
         if is_over {
@@ -105,9 +108,14 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// A probe of this level for an SLA, and for those that expect their ceiling close by.
-    fn probe(&self, sla: usize, level: u32) -> Step {
-        let near = |(other, sight): &(usize, &Sight)| *other == sla || sight.forecast.spans(level);
+    /// A probe of this level for an SLA, and for those that expect their ceiling close by, or their lower bound.
+    fn probe(&self, sla: usize, level: u32, brackets: &[Bracket]) -> Step {
+        let starts = |other: usize, sight: &Sight| {
+            let better = brackets[other].pass.unwrap_or(0) + 1..=*sight.forecast.low;
+            !self.machine.is_steady() && better.contains(&level) && shared_reach(level) >= *sight.forecast.low
+        };
+        let near =
+            |(other, sight): &(usize, &Sight)| *other == sla || sight.forecast.spans(level) || starts(*other, sight);
         let which = self.sights.iter().enumerate().filter(near).map(|(other, _)| other).collect();
         Step::Probe { concurrency: Concurrency::new(level).unwrap_or(Concurrency::ONE), until: Until::Decided(which) }
     }
@@ -251,8 +259,9 @@ impl<'a> Choice<'a> {
             high = high.min(top.midpoint(ceiling + 1));
         }
         if !machine.is_steady() {
-            let reach = high + (f64::from(high) * SHARED).ceil() as u32;
-            high = laxer.start_within(high..=reach.min(top.saturating_sub(1))).unwrap_or(high);
+            // As far from where the one might still pass as from where the other might fail already.
+            let start = laxer.start_within(high..=shared_reach(high).min(top.saturating_sub(1)));
+            high = start.map_or(high, |start| high.midpoint(start));
         }
         let below = || bounds.approach(Side::Below, low);
         let above = || bounds.approach(Side::Above, high.min(evidence.cap()));
@@ -333,6 +342,11 @@ impl<'a> Choice<'a> {
         let small = (f64::from(ceiling) / PACE_PART).max(steps).ceil() as u32;
         small.max(PACE_LEAST).min(self.evidence.cap())
     }
+}
+
+/// How far out an upper bound may be probed that is expected at this level.
+fn shared_reach(level: u32) -> u32 {
+    level + (f64::from(level) * SHARED).ceil() as u32
 }
 
 enum Next {
