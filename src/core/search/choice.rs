@@ -110,14 +110,22 @@ impl<'a> Choice<'a> {
 
     /// A probe of this level for an SLA, and for those that expect their ceiling close by, or their lower bound.
     fn probe(&self, sla: usize, level: u32, brackets: &[Bracket]) -> Step {
-        let starts = |other: usize, sight: &Sight| {
-            let better = brackets[other].pass.unwrap_or(0) + 1..=*sight.forecast.low;
-            !self.machine.is_steady() && better.contains(&level) && shared_reach(level) >= *sight.forecast.low
+        let near = |other: &usize| {
+            *other == sla
+                || self.sights[*other].forecast.spans(level)
+                || self.may_start(*other, level, &brackets[*other])
         };
-        let near =
-            |(other, sight): &(usize, &Sight)| *other == sla || sight.forecast.spans(level) || starts(*other, sight);
-        let which = self.sights.iter().enumerate().filter(near).map(|(other, _)| other).collect();
+        let which = (0..self.sights.len()).filter(near).collect();
         Step::Probe { concurrency: Concurrency::new(level).unwrap_or(Concurrency::ONE), until: Until::Decided(which) }
+    }
+
+    /// Whether this level is as good as the lower bound that an SLA expects, and better than the one that stands.
+    fn may_start(&self, sla: usize, level: u32, bracket: &Bracket) -> bool {
+        if self.machine.is_steady() || level <= bracket.pass.unwrap_or(0) {
+            return false;
+        }
+        let low = *self.sights[sla].forecast.low;
+        (level..=shared_reach(level)).contains(&low)
     }
 
     /// A level below the lower bound that was not probed and is foretold to fail: under a sustained load, or limits on later tokens, a level
