@@ -165,6 +165,7 @@ mod tests {
             seconds,
             waited: seconds,
             opening: Vec::new(),
+            unhindered: 0,
             answered: Answered::default(),
             streamed: None,
             under,

@@ -17,6 +17,7 @@ mod fared;
 mod forecast;
 mod foretold;
 mod guided;
+mod held_up;
 #[cfg(test)]
 mod laws;
 mod laxer;

@@ -1,5 +1,6 @@
 //! What one probe showed, in the form that a search reasons in.
 
+use super::held_up::held_up;
 use super::steps::steps;
 use crate::attribution::Answered;
 use crate::experiment::Workload;
@@ -27,6 +28,9 @@ pub struct Observation {
     /// Times in seconds at which the first N requests, which arrive together under either load, got their first token
     /// or were failed by the engine: ascending, those that were still waiting are missing at the end.
     pub opening: Vec<f64>,
+    /// How many of these came without having waited for others to leave: what follows is as late as those were held, whatever the
+    /// machine's pace.
+    pub unhindered: usize,
     /// Of the first request: how many tokens it had put out, and when the last of them came, in seconds. Absent where the engine
     /// took its place from it for a while.
     pub streamed: Option<(u32, f64)>,
@@ -82,12 +86,17 @@ impl Observation {
         until: &Until,
         measured: &Measured,
     ) -> Self {
-        let load = LoadPlan::new(workload, slas, concurrency, until).load;
+        let plan = LoadPlan::new(workload, slas, concurrency, until);
+        let load = plan.load;
         let first_tokens_only = *until == Until::FirstTokens;
-        let first = measured.requests.iter().take(concurrency.get() as usize);
-        let mut opening: Vec<f64> = first.filter_map(settled_at).collect();
+        let held_up = held_up(&plan, &measured.requests);
+        let first = || measured.requests.iter().zip(&held_up).take(concurrency.get() as usize);
+        let mut opening: Vec<f64> = first().filter_map(|(request, _)| settled_at(request)).collect();
         opening.sort_by(f64::total_cmp);
-        let under_sla = |sla| UnderSla::new(&Judge { load, sla }, &measured.requests);
+        let hindered = first().filter(|(_, held)| **held > 0.0).filter_map(|(request, _)| settled_at(request));
+        let hindered_from = hindered.reduce(f64::min).unwrap_or(f64::INFINITY);
+        let unhindered = opening.partition_point(|at| *at < hindered_from);
+        let under_sla = |sla| UnderSla::new(&Judge { load, sla }, &measured.requests, &held_up);
         let mut under: Vec<UnderSla> = Vec::with_capacity(slas.len());
         for sla in slas {
             // What a request uses up of its limits does not hang on how many must keep them.
@@ -97,7 +106,7 @@ impl Observation {
         let streamed = measured.requests.first().and_then(streamed);
         let answered = Answered::of(&measured.requests);
         let (seconds, waited) = (measured.seconds, measured.waited());
-        Self { load, concurrency, first_tokens_only, seconds, waited, opening, streamed, answered, under }
+        Self { load, concurrency, first_tokens_only, seconds, waited, opening, unhindered, streamed, answered, under }
     }
 
     /// The same of a trial on the simulator.
@@ -105,16 +114,18 @@ impl Observation {
         Self::new(trial.workload, trial.slas, trial.concurrency, trial.until, measured)
     }
 
-    /// The number of leading times in [`Observation::opening`] that came about as it would have with more requests behind it.
+    /// The number of leading times in [`Observation::opening`] that came about as it would have with more requests behind it, by the engine's
+    /// own pace.
     ///
     /// The engine's last step with prompts is shorter than the others, since nothing is left to fill it.
     pub fn full_steps(&self) -> usize {
         let ends = steps(&self.opening);
-        match ends.as_slice() {
+        let full = match ends.as_slice() {
             [.., before, _] if self.is_complete() => before.done,
             [_] if self.is_complete() => 0,
             _ => self.opening.len(),
-        }
+        };
+        full.min(self.unhindered)
     }
 
     /// Whether every request of the opening got its first token or was failed.
@@ -136,15 +147,16 @@ fn settled_at(request: &RequestRecord) -> Option<f64> {
 }
 
 impl UnderSla {
-    fn new(judge: &Judge, requests: &[RequestRecord]) -> Self {
+    fn new(judge: &Judge, requests: &[RequestRecord], held_up: &[f64]) -> Self {
         let (load, sla) = (judge.load, judge.sla);
-        let judged = || requests.iter().filter(|request| request.judged);
-        let answered = || judged().filter(|request| !matches!(request.end, RequestEnd::Failed { .. }));
+        let waits = || requests.iter().zip(held_up).map(|(request, held_up)| Wait { request, held_up: *held_up });
+        let judged = || waits().filter(|wait| wait.request.judged);
+        let answered = || judged().filter(|wait| !matches!(wait.request.end, RequestEnd::Failed { .. }));
         let parts = Parts::of(judge, answered());
         let halves = sla.limits_later().then(|| {
             let first_alone = Sla { tpot: None, e2e: None, min_tokens_per_second: None, ..*sla };
             let mut later: Vec<f64> =
-                answered().filter_map(|request| judge.known_later(request)).map(f64::ln).collect();
+                answered().filter_map(|wait| judge.known_later(wait.request)).map(f64::ln).collect();
             later.sort_by(f64::total_cmp);
             let first = Parts::of(&Judge { sla: &first_alone, ..*judge }, answered()).ascending(load);
             Halves { first, later }
@@ -188,9 +200,9 @@ struct Parts {
 }
 
 impl Parts {
-    fn of<'a>(judge: &Judge, requests: impl Iterator<Item = &'a RequestRecord>) -> Self {
+    fn of<'a>(judge: &Judge, waits: impl Iterator<Item = Wait<'a>>) -> Self {
         let mut parts = Self::default();
-        requests.for_each(|request| parts.add(judge.load, judge.used(request)));
+        waits.for_each(|wait| parts.add(judge.load, judge.used(wait)));
         parts
     }
 
@@ -241,6 +253,9 @@ impl Parts {
 /// A request that missed a limit has used up more than all of it, also where it was given up as the limit fell due.
 const BEYOND: f64 = 1.0 + f64::EPSILON;
 
+/// It would have missed its limit however quick the machine.
+const NEVER: f64 = 1e9;
+
 /// How much of its tightest limit a request used up.
 enum Used {
     /// This part, 1 being all of it.
@@ -253,6 +268,13 @@ enum Used {
     Waiting(f64),
     /// It was left too early to tell.
     Unknown,
+}
+
+/// A request, and for how many seconds others had to be held before its first token came.
+#[derive(Clone, Copy)]
+struct Wait<'a> {
+    request: &'a RequestRecord,
+    held_up: f64,
 }
 
 /// Tells how much of the limits of an SLA requests used up.
@@ -286,16 +308,27 @@ impl Judge<'_> {
         }
     }
 
+    /// The part of the limit on the first token that a wait of so many seconds used up. While others were held, it was none: no slower machine
+    /// would have made that longer.
+    fn used_of_ttft(&self, waited: Seconds, held_up: f64) -> f64 {
+        let limit = self.sla.ttft.get();
+        if held_up >= limit {
+            return NEVER;
+        }
+        ((waited.get() - held_up) / (limit - held_up)).max(f64::MIN_POSITIVE)
+    }
+
     /// How much of its tightest limit a request used up that the engine did not fail.
-    fn used(&self, request: &RequestRecord) -> Used {
+    fn used(&self, Wait { request, held_up }: Wait) -> Used {
         let sla = self.sla;
         let outcome = sla.judge(request);
-        let ttft_limit = sla.ttft.get().max(f64::MIN_POSITIVE);
         let Some(ttft) = request.ttft() else {
-            let waited = (request.age().get() / ttft_limit).max(f64::MIN_POSITIVE);
+            // Others might have left before its limit, had it not been left itself.
+            let held_up = if outcome == Outcome::Failed || held_up.is_finite() { held_up } else { 0.0 };
+            let waited = self.used_of_ttft(request.age(), held_up);
             return if outcome == Outcome::Failed { Used::AtLeast(waited.max(BEYOND)) } else { Used::Waiting(waited) };
         };
-        let ttft = ttft.get().max(f64::MIN_POSITIVE) / ttft_limit;
+        let ttft = self.used_of_ttft(ttft, held_up);
         let later = if sla.limits_later() { self.used_later(request) } else { None };
         let part = ttft.max(later.unwrap_or_default());
         match outcome {
@@ -337,7 +370,7 @@ mod tests {
 
     fn under(e2e: f64, requests: &[RequestRecord]) -> UnderSla {
         let sla = Sla { e2e: Seconds::new(e2e), ..sla(0.5, 1.5) };
-        UnderSla::new(&Judge { load: Load::Burst, sla: &sla }, requests)
+        UnderSla::new(&Judge { load: Load::Burst, sla: &sla }, requests, &vec![0.0; requests.len()])
     }
 
     #[test]

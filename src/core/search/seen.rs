@@ -228,7 +228,8 @@ mod tests {
     /// A burst of 20 requests a tenth of a second apart, of which the engine fails some; the last ten come later by so
     /// many seconds.
     fn seen(errors: u32, stall: f64) -> Seen {
-        let opening = (1..=20u32).map(|rank| f64::from(rank) * 0.1 + if rank > 10 { stall } else { 0.0 }).collect();
+        let opening: Vec<f64> =
+            (1..=20u32).map(|rank| f64::from(rank) * 0.1 + if rank > 10 { stall } else { 0.0 }).collect();
         let used = vec![-1.0; (20 - errors) as usize];
         let under = UnderSla { tally: Tally::default(), used, sure: None, halves: None, errors, unknown: 0 };
         let probe = Observation {
@@ -237,6 +238,7 @@ mod tests {
             first_tokens_only: false,
             seconds: Seconds::ZERO,
             waited: Seconds::ZERO,
+            unhindered: opening.len(),
             opening,
             streamed: None,
             answered: Answered { requests: 20, errors },

@@ -127,3 +127,40 @@ pub fn wide(count: usize) -> Vec<Case> {
     }
     cases
 }
+
+/// Engines that are full of a burst.
+pub const FULL: usize = 60;
+
+/// Engines, workloads and limits of bursts of which some requests get their first token once others were held and left.
+pub fn full(count: usize) -> Vec<Case> {
+    let mut rng = ChaCha8Rng::seed_from_u64(13);
+    let mut cases = Vec::new();
+    for index in 0..count {
+        let mut between = |least: f64, most: f64| least * (most / least).powf(rng.random::<f64>());
+        let (room, hold, input) = (between(6.0, 100.0) as u32, between(2.0, 10.0), between(500.0, 9000.0));
+        // All that have room are served in this part of the time that they are held.
+        let prefill = f64::from(room) * input / (hold * between(0.1, 0.9));
+        let output = between(100.0, 1000.0) as u32;
+        let (seats, kv) = if index % 2 == 0 { (room, 3_000_000) } else { (512, room * (input as u32 + output)) };
+        let engine = SimEngine {
+            prefill_tokens_per_second: prefill,
+            decode_step: seconds(between(5e-3, 3e-2)),
+            decode_step_per_sequence: seconds(between(1e-5, 1e-4)),
+            max_num_seqs: seats,
+            max_num_batched_tokens: if index % 3 == 0 { 2048 } else { 8192 },
+            kv_cache_tokens: u64::from(kv),
+            probe_drift: 0.03,
+            step_noise: 0.05,
+            ..engine()
+        };
+        let rate = [0.9, 0.95, 0.99][index / 2 % 3];
+        cases.push(Case {
+            name: format!("full drift 3% {index}"),
+            engine,
+            workload: workload(Load::Burst, input as u32, output, hold),
+            slas: grid(&[hold * between(1.03, 2.2)], &[rate]),
+            resolution: Resolution::Relative(share(0.05)),
+        });
+    }
+    cases
+}

@@ -3,7 +3,8 @@
 //! `cargo bench -p ceiling-core --bench rehearse -- [--seeds N] [WORD]`: cases whose name holds WORD, all by default.
 //! `published` are those whose figures `docs/method.md` states; none of the method's constants was chosen on them. `random` are
 //! engines, workloads and limits drawn at random, to look for a kind of engine that the method does not suit; `later` are bursts on the
-//! same engines with limits on later tokens; `wide` are others, drawn from all that an engine may be, sensible or not.
+//! same engines with limits on later tokens; `wide` are others, drawn from all that an engine may be, sensible or not; `full` are bursts of which
+//! some requests wait for others to leave.
 
 mod drawn;
 
@@ -219,6 +220,7 @@ fn cases() -> Vec<Case> {
     let mut cases = published();
     cases.extend(drawn::random(drawn::RANDOM));
     cases.extend(drawn::wide(drawn::WIDE));
+    cases.extend(drawn::full(drawn::FULL));
     for (noise, drift, step, resolution) in noises {
         for (name, engine, input, output, hold) in engines {
             for (grid, slas) in &grids {
@@ -353,7 +355,7 @@ impl Case {
             &self.slas,
             0,
         );
-        println!("{}", self.name);
+        println!("{} {:?} {:?} {:?}", self.name, self.engine, self.workload, self.slas);
         for (level, until, seconds) in &climb.probes {
             println!("  {level:>5} {:>8.2}s {until:?}", seconds.get());
         }

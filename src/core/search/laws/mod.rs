@@ -11,6 +11,7 @@ use crate::units::{Concurrency, Seconds};
 
 mod any;
 mod exact;
+mod full;
 mod grids;
 mod later;
 mod luck;
