@@ -54,21 +54,23 @@ impl LadderState {
 
     /// What keeps the ceiling of this SLA from being higher.
     fn limit(&self, answer: &Answer, place: usize, sla: &Sla) -> Option<LimitedBy> {
-        let at_level = answer.lowest_fail.and_then(|level| self.limit_from(level, place));
-        // A share of failures so small that the one request of a probe most often escapes it shows in all probes only.
+        let failing = answer.lowest_fail.and_then(|level| self.limit_from(level, place));
+        // A share of failures so small that the one request of a probe most often escapes it shows in all probes only; what binds far above
+        // one does not tell why not even one request is sustained.
         let of_all = || {
             let answered = self.probes.iter().filter(|probe| probe.counts).map(|probe| probe.answered);
             attribute_to_errors(answered.sum(), sla.ok_rate)
         };
-        at_level.or_else(|| (answer.status == Status::BelowOne).then(of_all).flatten())
+        let is_of_all = answer.status == Status::BelowOne && failing.is_none_or(|(at, _)| at > Concurrency::ONE);
+        is_of_all.then(of_all).flatten().or(failing.map(|(_, limit)| limit))
     }
 
     /// What bound the engine in the newest probe that failed this SLA at a level, or at the next above it where one did:
     /// a level fails in the long run, and the probe that was made at it may have been a lucky one.
-    fn limit_from(&self, level: Concurrency, sla: usize) -> Option<LimitedBy> {
+    fn limit_from(&self, level: Concurrency, sla: usize) -> Option<(Concurrency, LimitedBy)> {
         let counting = self.probes.iter().rev().filter(|probe| probe.counts && probe.concurrency >= level);
         let failing = counting.filter_map(|probe| Some((probe.concurrency, (*probe.limits.get(sla)?)?)));
-        failing.min_by_key(|(concurrency, _)| *concurrency).map(|(_, limit)| limit)
+        failing.min_by_key(|(concurrency, _)| *concurrency)
     }
 
     /// Engine time of all probes over that of the least that could prove the answers.
@@ -274,7 +276,7 @@ pub struct Heading {
 mod tests {
     use super::*;
     use crate::attribution::testing::{measured, sla, workload};
-    use crate::attribution::{Limit, attribute};
+    use crate::attribution::{Answered, Limit, attribute};
     use crate::audit::Audit;
     use crate::protocol::Measured;
     use crate::record::Probe;
@@ -301,6 +303,31 @@ mod tests {
             telemetry: None,
             measured,
         })
+    }
+
+    #[test]
+    fn failures_of_all_probes_tell_why_not_one_request_is_sustained_where_none_of_one_failed() {
+        let answered = |requests, errors| Answered { requests, errors };
+        let failing = |errors| ProbeRecord { answered: answered(40, errors), ..probe(15, &SLOW, 2, true) };
+        let lucky = || ProbeRecord { answered: answered(1, 0), ..probe(1, &QUICK[..1], 1, true) };
+        let unlucky = || probe(1, &SLOW[1..], 2, true);
+        let below_one = Answer {
+            status: Status::BelowOne,
+            highest_pass: None,
+            lowest_fail: Some(Concurrency::ONE),
+            confidence: None,
+            undecided: None,
+        };
+        let table = [
+            (vec![lucky(), failing(30)], Some(Limit::EngineError)),
+            (vec![unlucky(), failing(30)], Some(Limit::Prefill)),
+            // Too few to be the reason.
+            (vec![lucky(), failing(0)], Some(Limit::Prefill)),
+        ];
+        for (probes, expected) in table {
+            let state = LadderState { probes, ..LadderState::default() };
+            assert_eq!(state.limit(&below_one, 0, &sla()).map(|limit| limit.limit), expected);
+        }
     }
 
     #[test]
