@@ -67,8 +67,10 @@ impl<'a> Choice<'a> {
         }
         let is_over = self.over().is_some();
         let mut order: Vec<usize> = (0..evidence.slas.len()).collect();
-        order.sort_by_key(|sla| self.sights[*sla].forecast.ceiling);
+        // What is in doubt may cost much and come to nothing: it comes last.
+        order.sort_by_key(|sla| (self.sights[*sla].needed.strict > 1.0, self.sights[*sla].forecast.ceiling));
         for sla in order {
+            let sla = self.lead(sla, &brackets);
             match self.next_or_dip(sla, &brackets) {
                 Next::Settled => brackets[sla].settled = true,
                 // What is settled is so, whatever more another SLA would need.
@@ -90,6 +92,19 @@ impl<'a> Choice<'a> {
         let passes = |sla: &usize| brackets[*sla].fail != Some(1);
         let more = (0..evidence.slas.len()).filter(passes).find_map(|sla| self.look_for_failures(sla));
         (brackets, more.map_or(Step::Done, first_tokens))
+    }
+
+    /// The SLA to look at in the place of this one: as long as no burst has shown the curve as far as its limit, the laxest of those with the
+    /// same limit. Where that is sure to fail all of them do: the probe shows the whole curve, and is not held.
+    fn lead(&self, sla: usize, brackets: &[Bracket]) -> usize {
+        let (evidence, slas) = (self.evidence, &self.evidence.slas);
+        if self.machine.is_steady() || !evidence.is_dark(sla, self.sights[sla].forecast.ceiling) {
+            return sla;
+        }
+        let is_laxer = |other: &usize| {
+            slas[sla].ttft == slas[*other].ttft && slas[sla].implies(&slas[*other]) && brackets[*other].fail.is_none()
+        };
+        (0..slas.len()).filter(is_laxer).max_by_key(|other| self.sights[*other].forecast.ceiling).unwrap_or(sla)
     }
 
     /// What has ended, of the budget and of the probes that may be made.

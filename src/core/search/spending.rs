@@ -22,9 +22,10 @@ const GOOD_TO_KNOW: f64 = 2.15;
 const DOUBT: f64 = 8.0;
 /// A bracket no wider than the spread makes it, times this, is not worth more probes.
 const ENOUGH: f64 = 1.15;
-/// Nor is one no wider than this many times that, and than [`NARROW`], of one SLA among several: a probe that serves two of
+/// Nor is one no wider than this many times that, and than this part of the ceiling, of one SLA among several: a probe that serves two of
 /// them lies where both of their brackets end, and not where each would be narrowest.
 const ENOUGH_OF_SEVERAL: u32 = 2;
+const NARROW_OF_SEVERAL: f64 = 0.12;
 /// Nor is one of this part of the ceiling, once the ladder has cost [`WORTHWHILE`].
 pub(super) const NARROW: f64 = 0.1;
 /// Nor one of this part, once it has cost [`AT_LAST`].
@@ -85,7 +86,8 @@ impl Spending {
 
     /// Whether more bursts may tell more of the pace. Where there are several SLAs, the probes of their bounds tell it too.
     pub fn is_pace_open(&self, machine: &Machine) -> bool {
-        let most = PACE_PROBES - (self.slas / 2).min(PACE_PROBES / 4);
+        let elsewhere = if self.slas > 1 { self.slas.min(PACE_PROBES / 2) } else { 0 };
+        let most = PACE_PROBES - elsewhere;
         machine.pace.as_ref().map_or(0, Pace::probes) < most && !machine.has_steady_pace()
     }
 
@@ -99,7 +101,7 @@ impl Spending {
     /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
     pub fn good_enough(&self, settings: &SearchSettings, least: u32, pass: u32) -> u32 {
         let asked = settings.resolution.width_at(pass);
-        let of_several = (ENOUGH_OF_SEVERAL * least).min(part(pass, NARROW).max(FEW));
+        let of_several = (ENOUGH_OF_SEVERAL * least).min(part(pass, NARROW_OF_SEVERAL).max(FEW));
         let enough = (f64::from(least) * ENOUGH) as u32 + 1;
         let narrow = asked.max(enough).max(if self.slas > 1 { of_several } else { 0 });
         match self.total / self.certificate {
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn the_more_slas_there_are_the_fewer_bursts_is_the_pace_worth() {
         let drifting = |probes: usize| machine((0..probes).map(|probe| 0.1 + 1e-3 * probe as f64));
-        for (slas, most) in [(1, 16), (2, 15), (3, 15), (4, 14), (8, 12), (100, 12)] {
+        for (slas, most) in [(1, 16), (2, 14), (3, 13), (4, 12), (8, 8), (100, 8)] {
             let spending = Spending { total: 0.0, pace: 0.0, certificate: 1.0, slas };
             assert!(spending.is_pace_open(&drifting(most - 1)), "{slas}");
             assert!(!spending.is_pace_open(&drifting(most)), "{slas}");
