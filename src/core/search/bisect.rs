@@ -165,7 +165,7 @@ mod tests {
             seconds,
             waited: seconds,
             opening: Vec::new(),
-            unhindered: 0,
+            held_up: Vec::new(),
             answered: Answered::default(),
             streamed: None,
             under,

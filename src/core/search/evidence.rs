@@ -188,12 +188,28 @@ impl Evidence {
             let under = &seen.probe.under[sla];
             if under.total() > 0 {
                 let level = seen.concurrency();
-                let sway = || self.sway(level, sla, judged, needed);
-                let standing = machine.standing(probe, judged);
+                let alone =
+                    if judged == Judged::FirstTokens { self.steps_once_there_was_room(seen, sla) } else { None };
+                let sway = || match alone {
+                    Some(_) => Sway { steps: alone, ..Sway::PACE },
+                    None => self.sway(level, sla, judged, needed),
+                };
+                // Of what was served after others had left, the opening tells the drift alone.
+                let standing = machine.standing(probe, if alone.is_some() { Judged::Later } else { judged });
                 levels.entry(level).or_insert_with(|| Level::new(level, judged, sway(), *needed)).add(under, standing);
             }
         }
         levels
+    }
+
+    /// Of a probe whose last request that an SLA needs in time had to wait for others to leave: in about how many of the engine's steps it must be
+    /// served from then on.
+    pub fn steps_once_there_was_room(&self, seen: &Seen, sla: usize) -> Option<f64> {
+        let limits = &self.slas[sla];
+        let (held_up, needed) = (&seen.probe.held_up, limits.ok_rate.least_of(seen.concurrency()) as usize);
+        let held_s = *held_up.get(needed.saturating_sub(1)).or(held_up.last()).filter(|held_up| **held_up > 0.0)?;
+        let as_many = seen.opening().partition_point(|time| *time <= limits.ttft.get() - held_s);
+        Some((as_many as f64 / self.prompts_per_step.unwrap_or(1.0)).max(1.0))
     }
 
     /// How probes of a level differ.

@@ -28,9 +28,9 @@ pub struct Observation {
     /// Times in seconds at which the first N requests, which arrive together under either load, got their first token
     /// or were failed by the engine: ascending, those that were still waiting are missing at the end.
     pub opening: Vec<f64>,
-    /// How many of these came without having waited for others to leave: what follows is as late as those were held, whatever the
-    /// machine's pace.
-    pub unhindered: usize,
+    /// For how many seconds of these times others had to be held, one after the other, before each of them had room: so much of it hangs
+    /// on no machine's pace.
+    pub held_up: Vec<f64>,
     /// Of the first request: how many tokens it had put out, and when the last of them came, in seconds. Absent where the engine
     /// took its place from it for a while.
     pub streamed: Option<(u32, f64)>,
@@ -90,12 +90,11 @@ impl Observation {
         let load = plan.load;
         let first_tokens_only = *until == Until::FirstTokens;
         let held_up = held_up(&plan, &measured.requests);
-        let first = || measured.requests.iter().zip(&held_up).take(concurrency.get() as usize);
-        let mut opening: Vec<f64> = first().filter_map(|(request, _)| settled_at(request)).collect();
-        opening.sort_by(f64::total_cmp);
-        let hindered = first().filter(|(_, held)| **held > 0.0).filter_map(|(request, _)| settled_at(request));
-        let hindered_from = hindered.reduce(f64::min).unwrap_or(f64::INFINITY);
-        let unhindered = opening.partition_point(|at| *at < hindered_from);
+        let first = measured.requests.iter().zip(&held_up).take(concurrency.get() as usize);
+        let mut settled: Vec<(f64, f64)> =
+            first.filter_map(|(request, held_up)| Some((settled_at(request)?, *held_up))).collect();
+        settled.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (opening, held_up_first) = settled.into_iter().unzip();
         let under_sla = |sla| UnderSla::new(&Judge { load, sla }, &measured.requests, &held_up);
         let mut under: Vec<UnderSla> = Vec::with_capacity(slas.len());
         for sla in slas {
@@ -106,7 +105,8 @@ impl Observation {
         let streamed = measured.requests.first().and_then(streamed);
         let answered = Answered::of(&measured.requests);
         let (seconds, waited) = (measured.seconds, measured.waited());
-        Self { load, concurrency, first_tokens_only, seconds, waited, opening, unhindered, streamed, answered, under }
+        let held_up = held_up_first;
+        Self { load, concurrency, first_tokens_only, seconds, waited, opening, held_up, streamed, answered, under }
     }
 
     /// The same of a trial on the simulator.
@@ -125,7 +125,12 @@ impl Observation {
             [_] if self.is_complete() => 0,
             _ => self.opening.len(),
         };
-        full.min(self.unhindered)
+        full.min(self.unhindered())
+    }
+
+    /// The number of leading times in [`Observation::opening`] before which nobody had to leave.
+    pub fn unhindered(&self) -> usize {
+        self.held_up.iter().position(|held_up| *held_up > 0.0).unwrap_or(self.opening.len())
     }
 
     /// Whether every request of the opening got its first token or was failed.

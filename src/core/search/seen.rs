@@ -238,7 +238,7 @@ mod tests {
             first_tokens_only: false,
             seconds: Seconds::ZERO,
             waited: Seconds::ZERO,
-            unhindered: opening.len(),
+            held_up: Vec::new(),
             opening,
             streamed: None,
             answered: Answered { requests: 20, errors },

@@ -355,7 +355,7 @@ impl Case {
             &self.slas,
             0,
         );
-        println!("{} {:?} {:?} {:?}", self.name, self.engine, self.workload, self.slas);
+        println!("{}", self.name);
         for (level, until, seconds) in &climb.probes {
             println!("  {level:>5} {:>8.2}s {until:?}", seconds.get());
         }

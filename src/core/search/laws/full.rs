@@ -1,6 +1,10 @@
 //! Bursts of which some requests wait for others to be held and to leave.
 
 use super::*;
+use crate::search::Observation;
+use crate::search::evidence::Evidence;
+use crate::sim::Trial;
+use crate::watch::Until;
 
 /// Has room for 20 of the prompts below.
 fn small() -> SimEngine {
@@ -38,4 +42,22 @@ fn few_that_are_a_little_late_are_not_excused_by_a_slow_machine() {
     let workload = workload(Load::Burst, 1700, 600, 5.0);
     let trials = Trials::run(engine, &workload, relative(0.05), &[sla(0.9, 5.221)], 100);
     assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+}
+
+#[test]
+fn what_is_served_once_there_is_room_has_the_noise_of_few_steps() {
+    let engine = SimEngine { step_noise: 0.0, probe_drift: 0.0, ..small() };
+    let (workload, slas) = (workload(Load::Burst, 3300, 600, 8.0), [sla(0.99, 8.87)]);
+    let steps = |level: u32| {
+        let (concurrency, until) = (Concurrency::new(level).unwrap(), Until::Decided(vec![0]));
+        let trial = Trial { workload: &workload, slas: &slas, concurrency, until: &until, number: (0, 0) };
+        let session = SimSession::new(engine, 0);
+        let measured = trial.measure(session);
+        let mut evidence = Evidence::new(settings(relative(0.05), 1), &slas, &workload, &session.resolved());
+        evidence.add(Observation::of_trial(&trial, &measured));
+        evidence.steps_once_there_was_room(&evidence.seen[0], 0)
+    };
+    // The last of 28 has 0.87 s left, in which the engine takes four steps with two and a half prompts each.
+    assert!(steps(28).is_some_and(|steps| (3.0..5.5).contains(&steps)), "{:?}", steps(28));
+    assert_eq!(steps(20), None);
 }
