@@ -75,6 +75,7 @@ mod tests {
             seconds: Seconds::ZERO,
             waited: Seconds::ZERO,
             opening: Vec::new(),
+            held_up: Vec::new(),
             streamed: None,
             answered: Default::default(),
             under: Vec::new(),

@@ -22,10 +22,9 @@ const GOOD_TO_KNOW: f64 = 2.15;
 const DOUBT: f64 = 8.0;
 /// A bracket no wider than the spread makes it, times this, is not worth more probes.
 const ENOUGH: f64 = 1.15;
-/// Nor is one no wider than this many times that, and than this part of the ceiling, of one SLA among several: a probe that serves two of
+/// Nor is one no wider than this many times that, and than [`NARROW`], of one SLA among several: a probe that serves two of
 /// them lies where both of their brackets end, and not where each would be narrowest.
 const ENOUGH_OF_SEVERAL: u32 = 2;
-const NARROW_OF_SEVERAL: f64 = 0.12;
 /// Nor is one of this part of the ceiling, once the ladder has cost [`WORTHWHILE`].
 pub(super) const NARROW: f64 = 0.1;
 /// Nor one of this part, once it has cost [`AT_LAST`].
@@ -101,7 +100,7 @@ impl Spending {
     /// The widest bracket that is not worth more probes, where the spread alone makes it `least` wide.
     pub fn good_enough(&self, settings: &SearchSettings, least: u32, pass: u32) -> u32 {
         let asked = settings.resolution.width_at(pass);
-        let of_several = (ENOUGH_OF_SEVERAL * least).min(part(pass, NARROW_OF_SEVERAL).max(FEW));
+        let of_several = (ENOUGH_OF_SEVERAL * least).min(part(pass, NARROW).max(FEW));
         let enough = (f64::from(least) * ENOUGH) as u32 + 1;
         let narrow = asked.max(enough).max(if self.slas > 1 { of_several } else { 0 });
         match self.total / self.certificate {
