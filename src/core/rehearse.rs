@@ -71,8 +71,19 @@ pub enum RehearseError {
     RealEngine(String),
 }
 
-/// Rehearses every ladder of a plan `seeds` times, on all cores.
-pub fn rehearse(plan: &Plan, seeds: u32) -> Result<Rehearsal, RehearseError> {
+/// How far a rehearsal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage<'a> {
+    /// It looks for the true ceilings of this ladder.
+    Truth(&'a str),
+    /// It runs this ladder.
+    Running(&'a str),
+    /// That was run once more.
+    Ran,
+}
+
+/// Rehearses every ladder of a plan `seeds` times, on all cores, and tells how far it is.
+pub fn rehearse(plan: &Plan, seeds: u32, tell: &(dyn Fn(Stage) + Sync)) -> Result<Rehearsal, RehearseError> {
     let mut cells: Vec<Option<RehearsedCell>> = vec![None; plan.cells.len()];
     let mut ladders = Vec::new();
     for ladder in &plan.ladders {
@@ -81,7 +92,7 @@ pub fn rehearse(plan: &Plan, seeds: u32) -> Result<Rehearsal, RehearseError> {
             return Err(RehearseError::RealEngine(group.label.clone()));
         };
         let slas: Vec<Sla> = ladder.cells.iter().map(|cell| plan.cells[*cell].sla).collect();
-        let rehearsed = rehearse_ladder(*engine, ladder, &slas, seeds);
+        let rehearsed = rehearse_ladder(*engine, ladder, &slas, seeds, tell);
         for ((index, sla), truth) in ladder.cells.iter().zip(0..).zip(&rehearsed.truths) {
             cells[*index] = Some(rehearsed.cell(&plan.cells[*index].id, sla, *truth));
         }
@@ -98,9 +109,17 @@ struct Runs {
     reference: Vec<Vec<Climb>>,
 }
 
-fn rehearse_ladder(engine: SimEngine, ladder: &Ladder, slas: &[Sla], seeds: u32) -> Runs {
+fn rehearse_ladder(
+    engine: SimEngine,
+    ladder: &Ladder,
+    slas: &[Sla],
+    seeds: u32,
+    tell: &(dyn Fn(Stage) + Sync),
+) -> Runs {
+    tell(Stage::Truth(&ladder.id));
     let truths = true_ceilings(engine, &ladder.workload, slas, ladder.search.max_concurrency);
     let bisect = SearchSettings { strategy: Strategy::Bisect, ..ladder.search };
+    tell(Stage::Running(&ladder.id));
     let runs: Vec<(Climb, Vec<Climb>)> = (0..seeds)
         .into_par_iter()
         .map(|seed| {
@@ -108,7 +127,9 @@ fn rehearse_ladder(engine: SimEngine, ladder: &Ladder, slas: &[Sla], seeds: u32)
                 Climb::run(SimSession::new(engine, u64::from(seed)), &ladder.workload, settings, slas, stream)
             };
             let alone = slas.iter().zip(1..).map(|(sla, stream)| climb(&bisect, &[*sla], stream)).collect();
-            (climb(&ladder.search, slas, 0), alone)
+            let guided = climb(&ladder.search, slas, 0);
+            tell(Stage::Ran);
+            (guided, alone)
         })
         .collect();
     let (guided, reference) = runs.into_iter().unzip();

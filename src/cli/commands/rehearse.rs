@@ -2,16 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use ceiling_core::experiment::Engine;
 use ceiling_core::plan::Plan;
-use ceiling_core::rehearse::{Rehearsal, rehearse as rehearse_plan};
+use ceiling_core::rehearse::{Rehearsal, Stage, rehearse as rehearse_plan};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::experiments::{self, Planned};
 use crate::args::{RehearseArgs, RehearseFormat};
 use crate::exit::Exit;
-use crate::report::{show, table::Table};
+use crate::report::{printable, show, table::Table};
 
 /// Runs the plan against the simulator many times and says what a night of it would cost, and how sure it would be.
 pub fn rehearse(args: &RehearseArgs) -> Result<Exit> {
@@ -25,12 +27,29 @@ pub fn rehearse(args: &RehearseArgs) -> Result<Exit> {
             Some(plan) => plan,
         },
     };
-    let rehearsal = rehearse_plan(&plan, args.seeds.get())?;
+    let bar = bar(plan.ladders.len() as u64 * u64::from(args.seeds.get()));
+    let rehearsal = rehearse_plan(&plan, args.seeds.get(), &|stage| match stage {
+        Stage::Truth(ladder) => bar.set_message(format!("{}: true ceilings by brute force", printable(ladder))),
+        Stage::Running(ladder) => bar.set_message(printable(ladder)),
+        Stage::Ran => bar.inc(1),
+    });
+    bar.finish_and_clear();
+    let rehearsal = rehearsal?;
     match args.format {
         RehearseFormat::Json => say!("{}", serde_json::to_string_pretty(&rehearsal)?),
         RehearseFormat::Table => print_tables(&rehearsal),
     }
     Ok(Exit::Done)
+}
+
+/// Shows on a terminal how far so many runs are; nowhere else.
+fn bar(runs: u64) -> ProgressBar {
+    let bar = ProgressBar::new(runs);
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed} so far; {wide_msg}");
+    // The template is a literal; the default style serves where it could not be read.
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
 }
 
 /// The plan with every real engine replaced by the simulated one of an experiment file, which keeps its own

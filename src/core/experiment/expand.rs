@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::axes::{Axes, Axis, Section, Setting};
 use super::error::{Fault, Found, Span};
 use super::grid::{ABSENT, AxisColumn, AxisTable, Distinct, Grid, Point};
-use super::resolve::{FromTables, Resolver};
+use super::resolve::{FromTables, Resolver, Tokens};
 use super::rules::Rule;
 use super::tree::Table;
 use super::{Engine, SearchSettings, Workload};
@@ -123,7 +123,7 @@ struct Pool<T> {
     latest: Option<((u64, u32), Option<u32>)>,
     by_key: FxHashMap<Key, u32>,
     distinct: Vec<Distinct<T>>,
-    tokens: Vec<Option<(u64, Span)>>,
+    tokens: Vec<Option<Tokens>>,
 }
 
 impl<T: FromTables> Pool<T> {
@@ -342,15 +342,16 @@ impl<'a, 'r> Expansion<'a, 'r> {
         self.rows.extend_from_slice(row);
     }
 
-    /// A request must fit into the longest context that the engine allows.
+    /// A request must fit into the longest context that the engine allows, or into its KV cache.
     fn check_length(&mut self, point: Point, found: &mut Found) {
         let limit = self.pools.engines.tokens[point.engine as usize];
         let needed = self.pools.workloads.tokens[point.workload as usize];
-        let (Some((limit, limit_at)), Some((needed, needed_at))) = (limit, needed) else { return };
-        if needed > limit && self.too_long.insert((point.engine, point.workload)) {
-            let message = format!("`input_tokens` + `output_tokens` is {needed}, and `max_model_len` is {limit}");
-            let fault = Fault::new(needed_at, message, "no such request fits").related(limit_at, "the longest context");
-            found.push(fault.help("raise `max_model_len`, or leave these cells out by [[matrix.exclude]]"));
+        let (Some(limit), Some(needed)) = (limit, needed) else { return };
+        if needed.count > limit.count && self.too_long.insert((point.engine, point.workload)) {
+            let message = format!("{} is {}, and `{}` is {}", needed.said_by, needed.count, limit.said_by, limit.count);
+            let fault = Fault::new(needed.at, message, "no such request fits").related(limit.at, "the most that fits");
+            let help = format!("raise `{}`, or leave these cells out by [[matrix.exclude]]", limit.said_by);
+            found.push(fault.help(help));
         }
     }
 

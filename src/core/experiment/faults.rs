@@ -8,6 +8,14 @@ fn said(text: &str) -> String {
     said_of(&Memory::default().with("e.toml", text), &["e.toml"], &[])
 }
 
+/// A simulated engine with this line, and requests of so many prompt tokens and 200 others.
+fn simulated(line: &str, input_tokens: u32) -> String {
+    format!(
+        "schema = 1\nname = \"e\"\ndescription = \"What?\"\n[engine]\nkind = \"sim\"\n{line}\n[workload]\ninput_tokens = {input_tokens}\n\
+         output_tokens = 200\n[sla]\nttft = \"1s\"\n[execution]\ngpus = \"none\"\n"
+    )
+}
+
 fn said_of(files: &Memory, paths: &[&str], overrides: &[&str]) -> String {
     let paths: Vec<_> = paths.iter().map(Into::into).collect();
     let overrides: Vec<_> = overrides.iter().copied().map(Override::new).collect();
@@ -115,6 +123,8 @@ snapshots! {
     one_cell_longer_than_its_context: said(&complete(
         "[matrix]\n\"engine.max_model_len\" = [600, 2048]\n\"workload.output_tokens\" = [64, 200]"
     )),
+    a_request_larger_than_the_cache: said(&simulated("kv_cache_tokens = 600", 500)),
+    a_request_larger_than_the_default_cache: said(&simulated("", 500_000)),
     a_start_above_the_cap: said(&complete("[search]\nmax_concurrency = 8\nstart_concurrency = 9")),
     a_start_above_the_default_cap: said(&complete("search.start_concurrency = 5000")),
     a_prefix_as_long_as_the_prompt: said(&complete("workload.shared_prefix = 500")),

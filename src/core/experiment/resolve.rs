@@ -24,8 +24,17 @@ use crate::units::Concurrency;
 pub(super) struct Resolved<T> {
     pub value: T,
     pub key: Key,
-    /// Tokens of a request that it asks for (a workload) or allows (an engine), and where it says so.
-    pub tokens: Option<(u64, Span)>,
+    /// Tokens of a request that it asks for (a workload) or allows (an engine).
+    pub tokens: Option<Tokens>,
+}
+
+/// Tokens of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tokens {
+    pub count: u64,
+    /// What says so, as it is called in messages, and where.
+    pub said_by: &'static str,
+    pub at: Span,
 }
 
 /// A part of an experiment that is read from its tables.
@@ -103,8 +112,11 @@ impl<'a> Resolver<'a> {
         let scope = self.scope(root, "engine", "vllm");
         let table = VllmTable::read(Scope { defaults: self.with_kind("vllm").as_ref(), ..scope }, found);
         let args = scope.table.map_or(Some(Map::new()), |table| engine_args(table, found));
-        let tokens = scope.table.and_then(|table| match table.get("max_model_len")?.value {
-            Value::Integer(value) => Some((u64::try_from(value).ok()?, table.get("max_model_len")?.at)),
+        let said_by = "max_model_len";
+        let tokens = scope.table.and_then(|table| match table.get(said_by)?.value {
+            Value::Integer(count) => {
+                Some(Tokens { count: u64::try_from(count).ok()?, said_by, at: table.get(said_by)?.at })
+            }
             _ => None,
         });
         let model = self.model(root, found);
@@ -134,7 +146,10 @@ impl<'a> Resolver<'a> {
         let table = SimTable::read(Scope { defaults: self.with_kind("sim").as_ref(), ..scope }, found);
         let engine = sim_engine(table)?;
         let key = Key::of(&json!({ "kind": "sim", "engine": engine }));
-        Some(Resolved { value: Engine::Sim(engine), key, tokens: None })
+        let said_by = "kv_cache_tokens";
+        let at = scope.table.and_then(|table| table.get(said_by)).map_or(scope.at, |node| node.at);
+        let tokens = Some(Tokens { count: engine.kv_cache_tokens, said_by, at });
+        Some(Resolved { value: Engine::Sim(engine), key, tokens })
     }
 
     /// The defaults of one kind of engine, the kind included.
@@ -185,7 +200,11 @@ impl<'a> Resolver<'a> {
             "hold": workload.hold, "prompt": prompt_identity, "shared_prefix": workload.shared_prefix,
             "seed": workload.seed,
         }));
-        let tokens = at.map(|at| (u64::from(input) + u64::from(output), at));
+        let tokens = at.map(|at| Tokens {
+            count: u64::from(input) + u64::from(output),
+            said_by: "`input_tokens` + `output_tokens`",
+            at,
+        });
         Some(Resolved { value: workload, key, tokens })
     }
 

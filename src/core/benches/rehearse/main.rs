@@ -373,7 +373,7 @@ impl Case {
     }
 
     fn print(&self, seeds: u32) {
-        let rehearsal = rehearse(&self.plan(), seeds).expect("a simulated engine");
+        let rehearsal = rehearse(&self.plan(), seeds, &|_| {}).expect("a simulated engine");
         let (cells, ladder) = (&rehearsal.cells, &rehearsal.ladders[0]);
         let count = cells.len() as f64;
         let mean =
