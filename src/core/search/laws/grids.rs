@@ -1,6 +1,7 @@
 //! What the brackets of several limits share, where the machine is noisy.
 
 use super::*;
+use crate::watch::Until;
 
 #[test]
 fn one_probe_ends_the_brackets_of_two_limits_where_that_leaves_both_narrow() {
@@ -28,4 +29,18 @@ fn a_probe_that_ends_one_bracket_and_starts_another_lies_between_what_both_need(
     let shared = trials.share(|climb| climb.answers[2].lowest_fail == climb.answers[3].highest_pass);
     // 0.79 where it lies at the very edge of what one of them needs, 0.34 where it is not held for both.
     assert!(shared >= 0.83, "{shared}");
+}
+
+#[test]
+fn the_curve_is_first_seen_as_far_as_a_limit_by_a_probe_that_fails_all_slas_with_it() {
+    let workload = workload(Load::Burst, 1500, 64, 2.0);
+    let slas = [(0.99, 2.0), (0.9, 2.0), (0.99, 8.0), (0.9, 8.0)].map(|(ok_rate, ttft)| sla(ok_rate, ttft));
+    let trials = Trials::run(noisy(), &workload, relative(0.05), &slas, 50);
+    let strictest = trials.truths[2].unwrap();
+    let leads = trials.share(|climb| {
+        let far = climb.probes.iter().find(|(level, until, _)| *level > strictest && *until != Until::FirstTokens);
+        far.is_some_and(|(_, until, _)| *until == Until::Decided(vec![3]))
+    });
+    // Never, where the strictest comes first.
+    assert!(leads >= 0.8, "{leads}");
 }
