@@ -68,7 +68,7 @@ impl<'a> Choice<'a> {
         let is_over = self.over().is_some();
         let mut order: Vec<usize> = (0..evidence.slas.len()).collect();
         // What is in doubt may cost much and come to nothing: it comes last.
-        order.sort_by_key(|sla| (self.sights[*sla].needed.strict > 1.0, self.sights[*sla].forecast.ceiling));
+        order.sort_by_key(|sla| (self.sights[*sla].needed.is_in_doubt(), self.sights[*sla].forecast.ceiling));
         for sla in order {
             let sla = self.lead(sla, &brackets);
             match self.next_or_dip(sla, &brackets) {
@@ -257,7 +257,7 @@ impl<'a> Choice<'a> {
         if !sure && self.spending.is_pace_worthwhile(machine, ceiling, sight.sway) {
             return Next::Pace(self.pace_level(ceiling));
         }
-        if sight.needed.strict > 1.0 && !self.spending.is_doubt_paid_for() {
+        if sight.needed.is_in_doubt() && !self.spending.is_doubt_paid_for() {
             // Failures or stalls may be so many that nothing passes, or not: only more requests tell.
             let most = evidence.seen.iter().map(|seen| seen.opening().len()).max().unwrap_or(0);
             let level = ceiling.max(most as u32).max(self.pace_level(ceiling)).max(PACE_LEAST);

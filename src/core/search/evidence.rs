@@ -188,14 +188,14 @@ impl Evidence {
             let under = &seen.probe.under[sla];
             if under.total() > 0 {
                 let level = seen.concurrency();
-                let alone =
-                    if judged == Judged::FirstTokens { self.steps_once_there_was_room(seen, sla) } else { None };
-                let sway = || match alone {
-                    Some(_) => Sway { steps: alone, ..Sway::PACE },
+                let is_first = judged == Judged::FirstTokens;
+                let steps = if is_first { self.steps_once_there_was_room(seen, sla) } else { None };
+                let sway = || match steps {
+                    Some(_) => Sway { steps, ..Sway::PACE },
                     None => self.sway(level, sla, judged, needed),
                 };
                 // Of what was served after others had left, the opening tells the drift alone.
-                let standing = machine.standing(probe, if alone.is_some() { Judged::Later } else { judged });
+                let standing = machine.standing(probe, if steps.is_some() { Judged::Later } else { judged });
                 levels.entry(level).or_insert_with(|| Level::new(level, judged, sway(), *needed)).add(under, standing);
             }
         }

@@ -52,11 +52,9 @@ pub(super) fn held_up(plan: &LoadPlan, requests: &[RequestRecord]) -> Vec<f64> {
     };
     for (index, request) in requests.iter().enumerate().filter(|(_, request)| request.first_s.is_none()) {
         let at = request.ended_s.get();
-        held_up[index] = match at - before > LONGER * usual {
-            // The engine had served somebody, and let the others wait for longer than prompts take.
-            true if usual > 0.0 && !finishes(at) => next_to_leave(&leavings, before, at).unwrap_or(f64::INFINITY),
-            _ => held,
-        };
+        // The engine had served somebody, and let the others wait for longer than prompts take.
+        let is_full = usual > 0.0 && at - before > LONGER * usual && !finishes(at);
+        held_up[index] = if is_full { next_to_leave(&leavings, before, at).unwrap_or(f64::INFINITY) } else { held };
     }
     held_up
 }

@@ -89,13 +89,13 @@ impl Observation {
         let plan = LoadPlan::new(workload, slas, concurrency, until);
         let load = plan.load;
         let first_tokens_only = *until == Until::FirstTokens;
-        let held_up = held_up(&plan, &measured.requests);
-        let first = measured.requests.iter().zip(&held_up).take(concurrency.get() as usize);
+        let holds = held_up(&plan, &measured.requests);
+        let first = measured.requests.iter().zip(&holds).take(concurrency.get() as usize);
         let mut settled: Vec<(f64, f64)> =
             first.filter_map(|(request, held_up)| Some((settled_at(request)?, *held_up))).collect();
         settled.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (opening, held_up_first) = settled.into_iter().unzip();
-        let under_sla = |sla| UnderSla::new(&Judge { load, sla }, &measured.requests, &held_up);
+        let (opening, held_up) = settled.into_iter().unzip();
+        let under_sla = |sla| UnderSla::new(&Judge { load, sla }, &measured.requests, &holds);
         let mut under: Vec<UnderSla> = Vec::with_capacity(slas.len());
         for sla in slas {
             // What a request uses up of its limits does not hang on how many must keep them.
@@ -105,7 +105,6 @@ impl Observation {
         let streamed = measured.requests.first().and_then(streamed);
         let answered = Answered::of(&measured.requests);
         let (seconds, waited) = (measured.seconds, measured.waited());
-        let held_up = held_up_first;
         Self { load, concurrency, first_tokens_only, seconds, waited, opening, held_up, streamed, answered, under }
     }
 
@@ -129,7 +128,7 @@ impl Observation {
     }
 
     /// The number of leading times in [`Observation::opening`] before which nobody had to leave.
-    pub fn unhindered(&self) -> usize {
+    fn unhindered(&self) -> usize {
         self.held_up.iter().position(|held_up| *held_up > 0.0).unwrap_or(self.opening.len())
     }
 

@@ -166,6 +166,11 @@ impl Needed {
         }
     }
 
+    /// Whether failures and stalls may be too many for any level.
+    pub fn is_in_doubt(&self) -> bool {
+        self.strict > 1.0
+    }
+
     /// The same with a part of what may fail set aside for what no probe has met yet.
     pub fn with_reserve(self) -> Self {
         let reserve = RESERVE * (1.0 - self.strict).max(0.0).powi(2);
