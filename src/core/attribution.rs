@@ -1,4 +1,4 @@
-//! Why a ceiling is where it is: what bound the engine in a probe that failed.
+//! Why a ceiling is where it is: what bound the engine in a probe that failed, or what it would have failed by first.
 //!
 //! | requests failed by | and | limited by |
 //! | --- | --- | --- |
@@ -25,6 +25,9 @@ use crate::units::Share;
 
 /// Use of the KV cache from which it counts as full, where its size in tokens is not known.
 const FULL: f64 = 0.9;
+/// A probe that does not fail is judged by limits that are tighter by this part, and by as much again, down to the part that is the least.
+const TIGHTER: f64 = 0.05;
+const TIGHTEST: f64 = 0.5;
 
 /// What keeps a ceiling from being higher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -125,7 +128,8 @@ pub fn attribute_to_errors(answered: Answered, ok_rate: Share) -> Option<Limited
     })
 }
 
-/// What bound the engine in a probe that fails an SLA; `None` where it does not fail it.
+/// What bound the engine in a probe that fails an SLA; in one that does not, what it would fail by first if the limits were tighter. `None` where
+/// it would not fail if they were half of what they are.
 pub fn attribute(
     measured: &Measured,
     audit: Audit,
@@ -134,17 +138,14 @@ pub fn attribute(
     engine: &Resolved,
 ) -> Option<LimitedBy> {
     let judged: Vec<&RequestRecord> = measured.requests.iter().filter(|request| request.judged).collect();
-    let tally = Tally::of(sla, &measured.requests);
-    if tally.verdict(sla.ok_rate) != Verdict::Fail {
-        return None;
-    }
+    let (sla, tally) = first_missed(sla, &measured.requests)?;
     let Answered { requests, errors } = Answered::of(judged.iter().copied());
     let scheduler = measured.scheduler;
     let limit = if 2 * errors > tally.failed {
         Limit::EngineError
-    } else if audit.is_harness_bound_for(sla) {
+    } else if audit.is_harness_bound_for(&sla) {
         Limit::Harness
-    } else if first_tokens_are_late(&judged, sla) {
+    } else if first_tokens_are_late(&judged, &sla) {
         let needed = sla.ok_rate.least_of(tally.total());
         why_first_tokens_are_late(measured, needed, workload, engine)
     } else if scheduler.preemptions > 0 {
@@ -162,6 +163,16 @@ pub fn attribute(
         answered: Some(requests),
         errors,
     })
+}
+
+/// The SLA that these requests fail, and how: this one, or the least tight that they do fail.
+fn first_missed(sla: &Sla, requests: &[RequestRecord]) -> Option<(Sla, Tally)> {
+    let steps = ((1.0 - TIGHTEST) / TIGHTER).round() as u32;
+    let tighter = |step: u32| {
+        let sla = sla.tightened(1.0 - TIGHTER * f64::from(step));
+        (sla, Tally::of(&sla, requests))
+    };
+    (0..=steps).map(tighter).find(|(sla, tally)| tally.verdict(sla.ok_rate) == Verdict::Fail)
 }
 
 /// Whether most of the requests that failed did so before, or by, their first token.
@@ -350,8 +361,23 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_passes_has_no_limit() {
-        assert_eq!(attribute(&measured(&[0.5, 0.6]), Audit::Clean, &sla(), &workload(), &engine(8)), None);
+    fn a_probe_that_passes_says_what_it_would_fail_by_first() {
+        let of = |first_tokens: &[f64], sla: &Sla| {
+            let probe = Measured { scheduler: saw(2, 0.5, 0), ..measured(first_tokens) };
+            attribute(&probe, Audit::Clean, sla, &workload(), &engine(2)).map(|by| by.limit)
+        };
+        let all_sorts = [0.2, 0.5, 0.6, 0.9];
+        assert_eq!(of(&all_sorts, &sla()), Some(Limit::MaxNumSeqs));
+        assert_eq!(of(&[0.1, 0.2, 0.3, 0.4], &sla()), None, "far from failing");
+        // Tokens come 0.1 s apart.
+        let slow = Sla { tpot: Seconds::new(0.105), ttft: Seconds::new(9.0).unwrap(), ..sla() };
+        assert_eq!(of(&all_sorts, &slow), Some(Limit::Decode));
+        // One in four may be late: the others are in time even if they had to come sooner by a third.
+        let lax = Sla { ok_rate: Share::new(0.75).unwrap(), ..sla() };
+        let found = attribute(&measured(&all_sorts), Audit::Clean, &lax, &workload(), &engine(8)).unwrap();
+        assert_eq!((found.limit, found.answered), (Limit::Prefill, Some(4)));
+        let (missed, tally) = first_missed(&lax, &measured(&all_sorts).requests).unwrap();
+        assert_eq!((tally.failed, missed.ttft), (2, Seconds::new(0.55).unwrap()));
     }
 
     #[test]

@@ -93,6 +93,19 @@ impl Sla {
             && fast
     }
 
+    /// The same with every limit at this part of what it is, above 0.
+    pub(crate) fn tightened(&self, part: f64) -> Self {
+        let time = |limit: Seconds| Seconds::new(limit.get() * part).unwrap_or(limit);
+        let rate = |limit: TokensPerSecond| TokensPerSecond::new(limit.get() / part).unwrap_or(limit);
+        Self {
+            ok_rate: self.ok_rate,
+            ttft: time(self.ttft),
+            tpot: self.tpot.map(time),
+            e2e: self.e2e.map(time),
+            min_tokens_per_second: self.min_tokens_per_second.map(rate),
+        }
+    }
+
     /// The last of its limits that runs from the submission: E2E where that is limited and not below TTFT, else TTFT. A request of which
     /// nothing has come by then is not ok, nor is one that has not ended where E2E is limited. One that streams then may still turn out ok.
     pub fn deadline(&self) -> Seconds {

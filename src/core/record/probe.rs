@@ -28,7 +28,7 @@ pub struct Probe {
     pub counts: bool,
     /// Its requests under each SLA.
     pub tallies: Vec<Tally>,
-    /// What bound the engine, for each SLA that it fails.
+    /// What bound the engine, or came nearest to it, under each SLA (see [`attribute`]).
     pub limits: Vec<Option<LimitedBy>>,
     /// What GPUs and processes did meanwhile; absent where nobody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

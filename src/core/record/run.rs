@@ -175,7 +175,7 @@ pub struct ProbeRecord {
     pub audit: Audit,
     /// Whether it is evidence; false for one that was void, or repeated because the harness was late.
     pub counts: bool,
-    /// What bound the engine, for each SLA that it fails; published with the cell it explains.
+    /// What bound the engine, or came nearest to it, under each SLA; published with the cell it explains.
     #[serde(skip)]
     pub limits: Vec<Option<LimitedBy>>,
     /// How many requests the engine answered; published with the cell that its failures explain.

@@ -8,7 +8,7 @@ use crate::plan::{Key, Plan};
 use crate::protocol::Resolved;
 use crate::search::{Answer, Status, certificate_seconds};
 use crate::secret;
-use crate::sla::Sla;
+use crate::sla::{Sla, Verdict};
 use crate::units::{Concurrency, Seconds};
 
 use super::{
@@ -54,7 +54,9 @@ impl LadderState {
 
     /// What keeps the ceiling of this SLA from being higher.
     fn limit(&self, answer: &Answer, place: usize, sla: &Sla) -> Option<LimitedBy> {
-        let failing = answer.lowest_fail.and_then(|level| self.limit_from(level, place));
+        let level = answer.lowest_fail?;
+        let fails = |probe: &&ProbeRecord| probe.slas[place].verdict(sla.ok_rate) == Verdict::Fail;
+        let failing = Self::limit_from(self.counting(level).filter(fails), place);
         // A share of failures so small that the one request of a probe most often escapes it shows in all probes only; what binds far above
         // one does not tell why not even one request is sustained.
         let of_all = || {
@@ -62,15 +64,20 @@ impl LadderState {
             attribute_to_errors(answered.sum(), sla.ok_rate)
         };
         let is_of_all = answer.status == Status::BelowOne && failing.is_none_or(|(at, _)| at > Concurrency::ONE);
-        is_of_all.then(of_all).flatten().or(failing.map(|(_, limit)| limit))
+        let of_failing = || failing.or_else(|| Self::limit_from(self.counting(level), place)).map(|(_, limit)| limit);
+        is_of_all.then(of_all).flatten().or_else(of_failing)
     }
 
-    /// What bound the engine in the newest probe that failed this SLA at a level, or at the next above it where one did:
-    /// a level fails in the long run, and the probe that was made at it may have been a lucky one.
-    fn limit_from(&self, level: Concurrency, sla: usize) -> Option<(Concurrency, LimitedBy)> {
-        let counting = self.probes.iter().rev().filter(|probe| probe.counts && probe.concurrency >= level);
-        let failing = counting.filter_map(|probe| Some((probe.concurrency, (*probe.limits.get(sla)?)?)));
-        failing.min_by_key(|(concurrency, _)| *concurrency)
+    /// The probes of this level and of those above it that are evidence, the newest first.
+    fn counting(&self, level: Concurrency) -> impl Iterator<Item = &ProbeRecord> {
+        self.probes.iter().rev().filter(move |probe| probe.counts && probe.concurrency >= level)
+    }
+
+    /// What bound the engine in the first of these probes that has the lowest level: a level fails in the long run, and the probe that was made
+    /// at it may have been a lucky one, so that one at the next above it tells more, or if none failed what the lucky one would have failed by.
+    fn limit_from<'a>(probes: impl Iterator<Item = &'a ProbeRecord>, place: usize) -> Option<(Concurrency, LimitedBy)> {
+        let limited = probes.filter_map(|probe| Some((probe.concurrency, (*probe.limits.get(place)?)?)));
+        limited.min_by_key(|(concurrency, _)| *concurrency)
     }
 
     /// Engine time of all probes over that of the least that could prove the answers.
@@ -284,6 +291,7 @@ mod tests {
     use crate::watch::Until;
 
     const QUICK: [f64; 2] = [0.2, 0.4];
+    const NEARLY: [f64; 2] = [0.4, 0.9];
     const SLOW: [f64; 2] = [0.4, 1.4];
 
     /// A probe whose requests got their first token at these moments, in an engine that ran so many of its two at once.
@@ -338,6 +346,8 @@ mod tests {
             ("one above is farther off", vec![probe(8, &SLOW, 1, true), probe(9, &SLOW, 2, true)], seqs),
             ("a lucky one at the bound", vec![probe(9, &SLOW, 1, true), probe(8, &QUICK, 2, true)], seqs),
             ("one below is of another level", vec![probe(7, &SLOW, 1, true), probe(8, &QUICK, 2, true)], None),
+            ("one that is nearly late", vec![probe(7, &SLOW, 1, true), probe(8, &NEARLY, 2, true)], prefill),
+            ("one that is late tells more", vec![probe(9, &SLOW, 1, true), probe(8, &NEARLY, 2, true)], seqs),
             ("one that is no evidence", vec![probe(8, &SLOW, 2, true), probe(8, &SLOW, 1, false)], prefill),
         ];
         let level = Concurrency::new(8);

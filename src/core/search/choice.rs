@@ -255,7 +255,11 @@ impl<'a> Choice<'a> {
         let (low, high) = bounds.foretold();
         let sure = high - low <= evidence.settings.resolution.width_at(low.max(1));
         if !sure && self.spending.is_pace_worthwhile(machine, ceiling, sight.sway) {
-            return Next::Pace(self.pace_level(ceiling));
+            let level = self.pace_level(ceiling);
+            let is_dear = evidence.load == Load::Burst && self.spending.is_dear(evidence.first_tokens_s(level));
+            // A probe of the bound shows the pace too.
+            let instead = machine.beliefs().is_empty() && ceiling > 0 && is_dear;
+            return if instead { Next::Level((ceiling + 1).min(evidence.cap())) } else { Next::Pace(level) };
         }
         if sight.needed.is_in_doubt() && !self.spending.is_doubt_paid_for() {
             // Failures or stalls may be so many that nothing passes, or not: only more requests tell.

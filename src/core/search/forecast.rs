@@ -75,7 +75,7 @@ pub(super) struct Outlook<'a> {
 }
 
 /// So many levels below the ceiling of an engine that is known exactly are looked at one by one, those below them by a fiftieth.
-const DIPS: u32 = 64;
+const DIPS: u32 = 1024;
 
 impl<'a> Outlook<'a> {
     /// From the times of first tokens, of which a share must come within the limit.

@@ -12,6 +12,8 @@ use crate::load::Load;
 const PACE_PROBES: usize = 16;
 /// Engine time that they may take, as a multiple of that of one probe at each bound.
 const PACE_SPEND: f64 = 0.45;
+/// The part of that time from which a burst that is to show whether the machine drifts at all is a probe of a bound instead.
+const DEAR: f64 = 0.3;
 /// Engine time that a ladder may take before a bracket is published at the width that the spread allows, as a multiple
 /// of the time of one probe at each bound; and before no more than the widest that is of use is asked for.
 const WORTHWHILE: f64 = 1.9;
@@ -59,6 +61,11 @@ impl Spending {
     /// Of all probes.
     pub fn total(&self) -> f64 {
         self.total
+    }
+
+    /// Whether so many seconds are too much for a burst that does nothing but compare with another.
+    pub fn is_dear(&self, seconds: f64) -> bool {
+        seconds > DEAR * self.certificate
     }
 
     /// Whether no more is worth while than what brackets cannot do without.

@@ -16,7 +16,7 @@ use ceiling_core::experiment::{
 use ceiling_core::load::{Hold, Load};
 use ceiling_core::plan::{Cell, EngineGroup, ExperimentHead, Key, Ladder, Plan};
 use ceiling_core::protocol::PromptSource;
-use ceiling_core::rehearse::rehearse;
+use ceiling_core::rehearse::{RehearsedCell, rehearse};
 use ceiling_core::sim::SimEngine;
 use ceiling_core::sla::{Sla, TokensPerSecond};
 use ceiling_core::units::{Concurrency, Seconds, Share};
@@ -30,7 +30,7 @@ fn main() {
     let seeds = seeds.map_or(1000, |seeds| seeds.parse().expect("--seeds takes a number"));
     let word = arguments.iter().rfind(|argument| !argument.starts_with("--") && argument.parse::<u32>().is_err());
     println!(
-        "{:<34} {:>5} {:>7} {:>6} {:>6} {:>6} {:>6} | {:>6} {:>6} {:>8} {:>8} {:>6}",
+        "{:<34} {:>5} {:>7} {:>6} {:>6} {:>6} {:>6} {:>5} | {:>6} {:>6} {:>8} {:>8} {:>6}",
         "case",
         "cells",
         "ceiling",
@@ -38,6 +38,7 @@ fn main() {
         "worst",
         "undec.",
         "width",
+        "wide",
         "probes",
         "ratio",
         "engine s",
@@ -376,13 +377,16 @@ impl Case {
         let rehearsal = rehearse(&self.plan(), seeds, &|_| {}).expect("a simulated engine");
         let (cells, ladder) = (&rehearsal.cells, &rehearsal.ladders[0]);
         let count = cells.len() as f64;
-        let mean =
-            |of: &dyn Fn(&ceiling_core::rehearse::RehearsedCell) -> f64| cells.iter().map(of).sum::<f64>() / count;
+        let mean = |of: &dyn Fn(&RehearsedCell) -> f64| cells.iter().map(of).sum::<f64>() / count;
         let ceilings = cells.iter().map(|cell| cell.true_ceiling.map_or(0, Concurrency::get));
-        // A width of at most four requests counts as narrow, whatever part of the ceiling that is.
         let widest = cells.iter().filter_map(|cell| cell.median_relative_width).fold(0.0, f64::max);
+        // At most a tenth of the ceiling or four requests, whichever is more, is narrow.
+        let is_wide = |cell: &&RehearsedCell| {
+            let ceiling = f64::from(cell.true_ceiling.map_or(1, Concurrency::get));
+            cell.median_relative_width.is_some_and(|width| width * ceiling > (0.1 * ceiling).max(4.0))
+        };
         println!(
-            "{:<34} {:>5} {:>7} {:>6.3} {:>6.3} {:>6.3} {:>5.1}% | {:>6.1} {:>6.2} {:>8.1} {:>8.1} {:>6.3}",
+            "{:<34} {:>5} {:>7} {:>6.3} {:>6.3} {:>6.3} {:>5.1}% {:>5} | {:>6.1} {:>6.2} {:>8.1} {:>8.1} {:>6.3}",
             self.name,
             cells.len(),
             format!("{}-{}", ceilings.clone().min().unwrap_or(0), ceilings.max().unwrap_or(0)),
@@ -390,6 +394,7 @@ impl Case {
             cells.iter().map(|cell| cell.coverage).fold(1.0, f64::min),
             mean(&|cell| cell.undecided),
             widest * 100.0,
+            cells.iter().filter(is_wide).count(),
             ladder.probes_mean,
             ladder.certificate_ratio_mean.unwrap_or(f64::NAN),
             ladder.engine_s_mean,

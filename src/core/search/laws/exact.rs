@@ -101,6 +101,18 @@ fn without_chance_below_one_costs_no_more_than_two_probes_of_one() {
 }
 
 #[test]
+fn without_chance_a_ceiling_of_a_few_costs_no_more_than_two_certificates() {
+    // A step or two serve all of them: no burst that shows the pace is much smaller than the ceiling.
+    let workload = workload(Load::Burst, 1000, 1, 0.0);
+    for limit in (1..=22).map(|step| 0.02 * f64::from(step)) {
+        let trials = Trials::run(engine(), &workload, Resolution::Requests(1), &[sla(0.99, limit)], 1);
+        assert_eq!(trials.coverage(0), 1.0, "{limit}");
+        let ratio = trials.certificate_ratio();
+        assert!(ratio <= 2.0, "{ratio} of {:?}: {limit}", trials.truths[0]);
+    }
+}
+
+#[test]
 fn without_chance_a_grid_costs_a_quarter_of_what_the_reference_spends_on_it() {
     let workload = workload(Load::Burst, 1500, 64, 0.5);
     let limits = [0.7, 1.4, 2.8, 5.6];
