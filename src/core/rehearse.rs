@@ -67,7 +67,9 @@ pub struct RehearsedReference {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RehearseError {
     /// The simulator cannot stand in for an engine of which it knows nothing.
-    #[error("engine `{0}` is a real one: give the `[engine]` table of a simulated one to rehearse it on")]
+    #[error(
+        "engine `{0}` is a real one: give the `[engine]` table of a simulated one to rehearse it on, with `--engine FILE`, such as `ceiling fit RUN` writes"
+    )]
     RealEngine(String),
 }
 

@@ -278,7 +278,13 @@ fn list_axes(root: &mut Table, table: &str, axes: &[Axis], fixed: &[Setting], fo
         }
         let Some(section) = check_field("key", &path, entry.key_at, found) else { continue };
         let Value::Array(nodes) = entry.node.value else { continue };
-        lists.extend(axis(section, path, entry.key_at, entry.node.at, nodes, true, found));
+        let (key, at) = (path[1..].to_vec(), entry.node.at);
+        let axis = axis(section, path, entry.key_at, at, nodes, true, found);
+        if axis.is_none() {
+            // It is said what is wrong with it: it is not missing as well.
+            entries.put(&key, entry.key_at, &Node { at, value: Value::Invalid });
+        }
+        lists.extend(axis);
     }
     lists
 }

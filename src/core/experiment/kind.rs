@@ -188,7 +188,7 @@ impl FromNode for Length {
     fn from_node(node: &Node, found: &mut Found) -> Option<Self> {
         let expected = "a length of time such as \"250ms\", \"5s\" or \"20m\"";
         let Value::String(text) = &node.value else {
-            if let Some(count) = number(node) {
+            if let Some(count) = number(node).filter(|count| *count >= 0.0) {
                 let label = format!("expected a unit: us, ms, s, m or h, as in \"{count}s\"");
                 found.push(Fault::new(node.at, format!("{} has no unit of time", node.describe()), label));
                 return None;

@@ -224,7 +224,8 @@ impl<'a> Choice<'a> {
         let Bounds { floor, top, ceiling, .. } = bounds;
         let certain = evidence.stand_in.is_exact();
         if let Some(level) = self.ramp(ceiling).filter(|_| !certain) {
-            return Next::Pace(level);
+            let instead = level == cap && self.shows_the_pace(sla);
+            return if instead { Next::Level(level) } else { Next::Pace(level) };
         }
         // What was seen contradicts the forecast: the curve has another shape than what it was foretold from.
         let contradicted = !machine.is_steady() && (*forecast.low >= top || *forecast.high <= floor);
@@ -256,9 +257,9 @@ impl<'a> Choice<'a> {
         let sure = high - low <= evidence.settings.resolution.width_at(low.max(1));
         if !sure && self.spending.is_pace_worthwhile(machine, ceiling, sight.sway) {
             let level = self.pace_level(ceiling);
-            let is_dear = evidence.load == Load::Burst && self.spending.is_dear(evidence.first_tokens_s(level));
-            // A probe of the bound shows the pace too.
-            let instead = machine.beliefs().is_empty() && ceiling > 0 && is_dear;
+            let is_large = self.sights.iter().all(|sight| sight.forecast.ceiling <= level);
+            let is_dear = is_large || self.spending.is_dear(evidence.first_tokens_s(level));
+            let instead = machine.beliefs().is_empty() && ceiling > 0 && is_dear && self.shows_the_pace(sla);
             return if instead { Next::Level((ceiling + 1).min(evidence.cap())) } else { Next::Pace(level) };
         }
         if sight.needed.is_in_doubt() && !self.spending.is_doubt_paid_for() {
@@ -307,6 +308,11 @@ impl<'a> Choice<'a> {
             }
             None => Next::Settled,
         }
+    }
+
+    /// Whether a probe of a bound shows as much of the pace as a burst of its size does, and costs about as much.
+    fn shows_the_pace(&self, sla: usize) -> bool {
+        self.evidence.load == Load::Burst && !self.evidence.slas[sla].limits_later()
     }
 
     /// What to do of a bracket that is about as narrow as the spread allows, which is `least`: leave it, or learn more of the

@@ -29,7 +29,7 @@ pub fn ceilings(run: &Run) -> Markup {
     html! {
         section #ceilings {
             h2 { "Ceilings" }
-            p.note { "The most requests in flight at which the SLA holds; below it the bracket, from the highest level known to pass to the lowest known to fail." }
+            p.note { "The most requests in flight at which the SLA holds; below it the bracket, from the highest level known to pass to the lowest known to fail. In the long run, that is: the probe made at a bound may have been unlucky, or lucky, by itself." }
             (heat_map(run, &pivot, &anchors))
             (lines(run))
         }
