@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ceiling_core::experiment::{Engine, Fault, VllmEngine};
 use ceiling_core::plan::{EngineGroup, Plan};
 use ceiling_core::record::FailureKind;
@@ -13,6 +13,31 @@ use crate::executor::{self, SessionError, WorkerLibrary};
 /// Engines of a plan that are real ones.
 pub fn real_engines(plan: &Plan) -> usize {
     plan.groups.iter().filter(|group| matches!(*group.engine, Engine::Vllm(_))).count()
+}
+
+/// Fails where the Python of a real engine is not there, so that no run is begun that can measure nothing.
+pub fn require_pythons(plan: &Plan) -> Result<()> {
+    for group in &plan.groups {
+        let Engine::Vllm(engine) = &*group.engine else { continue };
+        if !is_there(&engine.python) {
+            bail!(
+                "there is no {} to start engine {} with: name the Python of an environment that holds vLLM as engine.python (--python), or run `make setup`",
+                engine.python.display(),
+                group.label
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether a program is there, where its path says or, if it is a name alone, in `PATH`.
+fn is_there(program: &Path) -> bool {
+    let is_name = program.parent().is_some_and(|parent| parent.as_os_str().is_empty());
+    let directories = std::env::var_os("PATH").filter(|_| is_name);
+    match directories {
+        Some(directories) => std::env::split_paths(&directories).any(|directory| directory.join(program).is_file()),
+        None => program.is_file(),
+    }
 }
 
 /// Shows what vLLM refuses, all at once and at the lines of the files; whether there is anything. `on_taken` is told of

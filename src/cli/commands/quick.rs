@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::carry_out::{Start, carry_out};
 use super::experiments::{self, Planned};
+use super::preflight::require_pythons;
 use crate::args::QuickArgs;
 use crate::exit::{Exit, after_start};
 use crate::files::Disk;
@@ -27,6 +28,7 @@ pub fn quick(args: &QuickArgs) -> Result<Exit> {
     if let Some(path) = &args.json_out {
         store::check_writable(path)?;
     }
+    require_pythons(&plan)?;
     if args.save_as.is_some() {
         if path.exists() {
             bail!("{} is there already; name another file with --save-as", path.display());

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use super::carry_out::{Start, carry_out};
 use super::experiments::Planned;
 use super::pattern::Pattern;
-use super::preflight::{is_refused, real_engines};
+use super::preflight::{is_refused, real_engines, require_pythons};
 use super::{element, experiments, hand_over, plan, take_back};
 use crate::args::{self, PlanFormat, RunArgs};
 use crate::executor::WorkerLibrary;
@@ -40,6 +40,9 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         return hand_over::hand_over(args, planned.plan);
     }
     let real_engines = real_engines(plan);
+    if real_engines == 1 {
+        require_pythons(plan)?;
+    }
     if real_engines > 1 {
         // A single engine says so itself, before it loads anything; of several, the last might say so at dawn.
         tell!("asking vLLM about {real_engines} engine configurations");

@@ -38,6 +38,8 @@ const SHARED: f64 = 0.04;
 const FAINT: f64 = 0.15;
 /// Levels farther apart than by this factor do not tell what is between them.
 const BLIND: f64 = 1.6;
+/// How often a level below the lower bound is probed that most likely fails.
+const DIP_TRIES: usize = 4;
 /// How far, as a logarithm, a level may be moved to where the engine changes.
 const BEND_NEAR: f64 = 0.5;
 
@@ -143,14 +145,20 @@ impl<'a> Choice<'a> {
         (level..=shared_reach(level)).contains(&low)
     }
 
-    /// A level below the lower bound that was not probed and is foretold to fail: under a sustained load, or limits on later tokens, a level
-    /// may where just as many requests end together. Without noise the forecast has looked for it already.
+    /// A level below the lower bound that may fail: under a sustained load, or limits on later tokens, a level may where just as many requests end
+    /// together. One that was probed and most likely fails, as far as its own probes tell; else one that was not probed and is foretold to.
+    /// Without noise the forecast has looked for it already.
     fn dip(&self, sla: usize, bracket: &Bracket) -> Option<u32> {
         let (evidence, machine, sight) = (self.evidence, self.machine, &self.sights[sla]);
         let is_noisy = !machine.is_steady() && !machine.beliefs().is_empty();
         let pass = bracket.pass.filter(|_| sight.judged == Judged::Later && is_noisy)?;
         if self.spending.is_doubt_paid_for() {
             return None;
+        }
+        let fails =
+            |(level, probed): &(&u32, &Level)| probed.likely(machine) < 0.0 && evidence.tries(**level) < DIP_TRIES;
+        if let Some((level, _)) = sight.levels.range(..pass).find(fails) {
+            return Some(*level);
         }
         // A probe of it would stand about as one of the lower bound does.
         let standing = sight.levels.get(&pass).and_then(Level::standing).unwrap_or(&CALM);

@@ -359,6 +359,20 @@ fn no_engine_is_called_faultless_before_it_was_asked() {
 }
 
 #[test]
+fn a_python_that_is_not_there_begins_no_run() {
+    let place = crate::executor::workplace("well", "");
+    let set = ["--set", "engine.python=\"nowhere/python\""];
+    let asked = ["quick", "--model", "some/model", "--target-input-tokens", "100", "--python", "nowhere/python"];
+    for arguments in [[&["run", "fake.toml"], &set[..]].concat(), asked.to_vec()] {
+        let refused = place.run(&arguments);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {}", stderr(&refused));
+        let said = stderr(&refused);
+        assert!(said.contains("no nowhere/python") && said.contains("make setup"), "{said}");
+        assert!(!place.path("results").exists(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn no_text_of_a_file_steers_the_terminal() {
     let place = simulated();
     place.write("sim.toml", &SIMULATED.replace("How many?", "\\u001b]0;title\\u0007How many?"));

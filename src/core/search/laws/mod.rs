@@ -405,6 +405,24 @@ fn a_level_that_fails_below_others_that_pass_is_looked_for_where_it_is_foretold(
 }
 
 #[test]
+fn a_level_that_failed_its_probe_below_others_that_pass_is_probed_again() {
+    // Of five that are in flight one in five is late, of six hardly one: three are judged in a probe of the former.
+    let uneven = SimEngine {
+        prefill_tokens_per_second: 34_072.0,
+        decode_step: seconds(6.533e-3),
+        decode_step_per_sequence: seconds(65.2e-6),
+        max_num_seqs: 64,
+        max_num_batched_tokens: 16_384,
+        ..noisy()
+    };
+    let workload = workload(Load::Sustained, 5663, 284, 4.805_57);
+    let trials = Trials::run(uneven, &workload, relative(0.05), &[sla(0.9, 0.440_326)], 100);
+    // 77%, where what such a level showed counts for nothing.
+    assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
+    assert!(trials.ended(0, Status::Found) >= 0.95, "{}", trials.ended(0, Status::Found));
+}
+
+#[test]
 fn how_late_the_first_token_is_that_misses_its_limit_is_seen_where_steps_are_coarse() {
     let coarse = |prefill: f64, budget| SimEngine {
         prefill_tokens_per_second: prefill,
