@@ -138,14 +138,14 @@ pub fn attribute(
     engine: &Resolved,
 ) -> Option<LimitedBy> {
     let judged: Vec<&RequestRecord> = measured.requests.iter().filter(|request| request.judged).collect();
-    let (sla, tally) = first_missed(sla, &measured.requests)?;
+    let (missed, tally) = first_missed(sla, &measured.requests)?;
     let Answered { requests, errors } = Answered::of(judged.iter().copied());
     let scheduler = measured.scheduler;
     let limit = if 2 * errors > tally.failed {
         Limit::EngineError
-    } else if audit.is_harness_bound_for(&sla) {
+    } else if audit.is_harness_bound_for(sla) {
         Limit::Harness
-    } else if first_tokens_are_late(&judged, &sla) {
+    } else if first_tokens_are_late(&judged, &missed) {
         let needed = sla.ok_rate.least_of(tally.total());
         why_first_tokens_are_late(measured, needed, workload, engine)
     } else if scheduler.preemptions > 0 {

@@ -417,7 +417,6 @@ fn a_level_that_failed_its_probe_below_others_that_pass_is_probed_again() {
     };
     let workload = workload(Load::Sustained, 5663, 284, 4.805_57);
     let trials = Trials::run(uneven, &workload, relative(0.05), &[sla(0.9, 0.440_326)], 100);
-    // 77%, where what such a level showed counts for nothing.
     assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
     assert!(trials.ended(0, Status::Found) >= 0.95, "{}", trials.ended(0, Status::Found));
 }
