@@ -413,10 +413,12 @@ fn a_level_that_failed_its_probe_below_others_that_pass_is_probed_again() {
         decode_step_per_sequence: seconds(65.2e-6),
         max_num_seqs: 64,
         max_num_batched_tokens: 16_384,
+        kv_cache_tokens: 169_503,
         ..noisy()
     };
     let workload = workload(Load::Sustained, 5663, 284, 4.805_57);
     let trials = Trials::run(uneven, &workload, relative(0.05), &[sla(0.9, 0.440_326)], 100);
+    // Three in four, where it is not.
     assert!(trials.coverage(0) >= 0.95, "{}", trials.coverage(0));
     assert!(trials.ended(0, Status::Found) >= 0.95, "{}", trials.ended(0, Status::Found));
 }
