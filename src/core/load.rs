@@ -100,12 +100,10 @@ impl LoadPlan {
         }
     }
 
-    /// The longest that nothing may be heard of it while all goes well: requests wait for their first token, or are held.
-    pub fn longest_silence(&self) -> Seconds {
-        sum(
-            sum(self.patience, self.hold.laid_down()),
-            if self.load == Load::Burst { self.patience } else { Seconds::ZERO },
-        )
+    /// How long it takes where requests wait as long as they may, and are held: all of a burst. Under a sustained load requests that are not
+    /// judged go before; how long they take is the engine's.
+    pub fn laid_down(&self) -> Seconds {
+        sum(self.patience, self.hold.laid_down())
     }
 }
 

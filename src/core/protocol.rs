@@ -26,7 +26,7 @@ use crate::request::RequestRecord;
 use crate::units::{Seconds, Share};
 
 /// Changes whenever an older peer would misread a message. Both sides must say the same.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// From the executor to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +72,9 @@ pub enum Event {
         /// Time since the probe began.
         at_s: Seconds,
     },
+    /// The engine goes on with the probe, of which there is nothing to tell: requests of a sustained load may take minutes before the first
+    /// is judged.
+    Alive,
     /// The probe is over and the engine idle.
     Measured(Box<Measured>),
     /// The probe cannot be made: the engine was asked nothing, and answers others.

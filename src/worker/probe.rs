@@ -32,6 +32,9 @@ pub enum Interrupted {
 /// Longest pause between two questions whether the engine is idle.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 
+/// The executor is told at least so often that a probe goes on.
+const ALIVE_EVERY: f64 = 10.0;
+
 /// Pause between two pieces of a request that is made before it is due: whoever waits for Python's lock gets it.
 const REST: Duration = Duration::from_micros(100);
 
@@ -59,6 +62,7 @@ pub fn run(
         stock,
         began,
         heard_last: began,
+        told_last: began,
         requests: Vec::new(),
         over: false,
         load_ended: None,
@@ -88,6 +92,8 @@ struct Probe<'a> {
     began: f64,
     /// When the engine last said anything, on the monotonic clock.
     heard_last: f64,
+    /// When the executor was last told anything, on the monotonic clock.
+    told_last: f64,
     requests: Vec<Request>,
     over: bool,
     load_ended: Option<f64>,
@@ -119,8 +125,21 @@ impl Probe<'_> {
         self.perform(first, 0.0)?;
         while !self.over {
             self.listen(heard)?;
+            if clock::monotonic() >= self.alive_at() {
+                self.report(&Event::Alive);
+            }
         }
         Ok(())
+    }
+
+    fn report(&mut self, event: &Event) {
+        (self.report)(event);
+        self.told_last = clock::monotonic();
+    }
+
+    /// When the executor is to hear that the probe goes on, if it hears nothing else.
+    fn alive_at(&self) -> f64 {
+        self.told_last + ALIVE_EVERY.min(self.ask.silence.get() / 2.0)
     }
 
     /// Waits for the next thing to happen, and deals with it.
@@ -128,7 +147,8 @@ impl Probe<'_> {
         let silent_at = self.heard_last + self.ask.silence.get();
         let due_at = self.driver.next_due().map_or(f64::INFINITY, |due| self.began + due.get());
         let now = clock::monotonic();
-        let patience = Seconds::new((silent_at.min(due_at) - now).max(0.0)).unwrap_or(Seconds::ZERO);
+        let wake_at = silent_at.min(due_at).min(self.alive_at());
+        let patience = Seconds::new((wake_at - now).max(0.0)).unwrap_or(Seconds::ZERO);
         // Until when all is known that came: what came after a step may be in the queue, and nobody is overdue whose token is there.
         let known = match self.hear(heard, patience.to_std()) {
             Ok(Heard::Step(step)) => {
@@ -181,7 +201,8 @@ impl Probe<'_> {
                     acts.extend(self.end(index, clock::monotonic() - self.began, RequestEnd::Held));
                 }
                 Act::CloseWindow(judged) => {
-                    (self.report)(&Event::WindowClosed { judged, at_s: seconds(clock::monotonic() - self.began) });
+                    let at_s = seconds(clock::monotonic() - self.began);
+                    self.report(&Event::WindowClosed { judged, at_s });
                 }
                 Act::End => self.over = true,
             }
@@ -241,7 +262,7 @@ impl Probe<'_> {
             let (judged, submitted) = (request.judged, request.submitted.unwrap_or(request.planned));
             self.driver.first_token(index, seconds(at));
             if judged {
-                (self.report)(&Event::First { index, ttft_s: seconds(at - submitted) });
+                self.report(&Event::First { index, ttft_s: seconds(at - submitted) });
             }
         }
         let Some(finish) = output.finish else { return Ok(()) };
@@ -261,7 +282,8 @@ impl Probe<'_> {
             return Vec::new();
         }
         request.end = Some((at, end.clone()));
-        (self.report)(&Event::Ended(request.record(index, at, end)));
+        let record = request.record(index, at, end);
+        self.report(&Event::Ended(record));
         self.driver.ended(index, seconds(at))
     }
 

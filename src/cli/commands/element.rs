@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ceiling_core::plan::{Key, Plan};
 use jiff::Timestamp;
 
@@ -53,13 +53,9 @@ fn kept_plan(args: &RunArgs, shared: &Shared) -> Result<Option<Arc<Plan>>> {
     }
     let Some(planned) = planned(args)? else { return Ok(None) };
     let plan = Arc::new(planned.plan);
-    let run = shared.path().ancestors().nth(2).context("a run directory lies around the shared one")?;
     let provenance = store::provenance(shared.results());
-    match Ledger::create_as(shared.run_id(), plan.clone(), shared.results(), provenance, Timestamp::now()) {
-        // Another element was first.
-        Err(_) if run.is_dir() => {}
-        created => drop(created?),
-    }
+    // Where there is one already, another element was first.
+    drop(Ledger::create_as(shared.run_id(), plan.clone(), shared.results(), provenance, Timestamp::now())?);
     shared.keep_plan(&plan)?;
     Ok(Some(plan))
 }

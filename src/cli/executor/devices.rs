@@ -9,12 +9,17 @@ pub fn callers_devices() -> Option<String> {
 }
 
 /// The GPUs that engines may use, by the names that `CUDA_VISIBLE_DEVICES` takes: those that the caller leaves, else
-/// all that the driver knows of. Empty where there are none.
+/// all that the driver knows of. Empty where there are none. As CUDA does, it takes no name after one that names no device, such as the -1 that
+/// hides all of them.
 pub fn gpus(callers: Option<&str>, installed: impl FnOnce() -> u32) -> Vec<String> {
     match callers {
-        Some(list) => list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        Some(list) => list.split(',').map(str::trim).take_while(|name| !names_none(name)).map(str::to_owned).collect(),
         None => (0..installed()).map(|index| index.to_string()).collect(),
     }
+}
+
+fn names_none(name: &str) -> bool {
+    name.is_empty() || name.starts_with('-')
 }
 
 /// How many GPUs the NVIDIA driver knows of; none where there is no driver.
@@ -96,7 +101,10 @@ mod tests {
     #[test]
     fn the_caller_decides_what_can_be_seen() {
         assert_eq!(gpus(Some("2, GPU-a"), || 8), ["2", "GPU-a"]);
-        assert_eq!(gpus(Some(""), || 8), [""; 0]);
+        for hidden in ["", "-1", "-1,2"] {
+            assert_eq!(gpus(Some(hidden), || 8), [""; 0], "{hidden:?}");
+        }
+        assert_eq!(gpus(Some("2,-1,3"), || 8), ["2"]);
         assert_eq!(gpus(None, || 2), ["0", "1"]);
     }
 }

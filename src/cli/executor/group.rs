@@ -42,7 +42,7 @@ pub async fn run_group(
     // Loads that failed, or were lost in the ladder that is to be gone on with.
     let mut attempt = 0;
     // An engine that is another each time it comes up has all its ladders begun anew, and would have them for ever.
-    let most_loads = (group.execution.retries as usize + 1).saturating_mul(tasks.len());
+    let most_loads = (group.execution.retries as usize + 1).saturating_mul(group.ladders.len());
     let mut loads = 0;
     while !tasks.is_empty() {
         let ladders = tasks.iter().map(|task| task.ladder);
@@ -163,7 +163,7 @@ fn begin_again(
     (around.record)(Entry::EngineChanged { group: group.key, ladders, changes })?;
     let anew = |&ladder: &usize| {
         let next_number = (around.next_number)(&plan.ladders[ladder].key);
-        LadderTask { ladder, search: None, seen: Vec::new(), next_number }
+        LadderTask::new(ladder, Vec::new(), next_number)
     };
     Ok(group.ladders.iter().map(anew).collect())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use ceiling_core::experiment;
-use ceiling_core::load::LoadPlan;
+use ceiling_core::load::{Load, LoadPlan};
 use ceiling_core::plan::{EngineGroup, Ladder, Plan};
 use ceiling_core::protocol::{Event, Measured, ProbeAsk, PromptAsk, Resolved};
 use ceiling_core::record::{Entry, FailureKind, Probe, Replay, Taken};
@@ -29,15 +29,21 @@ pub struct LadderTask {
     pub seen: Vec<Observation>,
     /// Number of its next probe.
     pub next_number: u32,
+    /// How long the longest of its probes took.
+    pub longest: Seconds,
 }
 
 impl LadderTask {
     /// The ladders that have no answers yet.
     pub fn of(replay: Replay) -> Vec<Self> {
         let ladders = replay.ladders.into_iter().zip(replay.next_numbers).enumerate();
-        ladders
-            .filter_map(|(ladder, (seen, next_number))| Some(Self { ladder, search: None, seen: seen?, next_number }))
-            .collect()
+        ladders.filter_map(|(ladder, (seen, next_number))| Some(Self::new(ladder, seen?, next_number))).collect()
+    }
+
+    /// A ladder of which this was seen before.
+    pub fn new(ladder: usize, seen: Vec<Observation>, next_number: u32) -> Self {
+        let longest = seen.iter().map(|seen| seen.seconds).max().unwrap_or(Seconds::ZERO);
+        Self { ladder, search: None, seen, next_number, longest }
     }
 
     /// What is known of each SLA.
@@ -120,7 +126,9 @@ async fn search_ladder(
     while let Step::Probe { concurrency, until } = search.next() {
         let number = task.next_number;
         let load = LoadPlan::new(&ladder.workload, &slas, concurrency, &until);
-        if let Some(reason) = around.deadline.and_then(|deadline| deadline.forbids_probe(longest(&load, group))) {
+        if let Some(reason) =
+            around.deadline.and_then(|deadline| deadline.forbids_probe(longest(&load, group, task.longest)))
+        {
             return Ok(End::Left(reason));
         }
         let ask = probe_ask(ladder, group, number, load);
@@ -140,10 +148,12 @@ async fn search_ladder(
         let mut probe = Probe::judge(ladder, &slas, engine.resolved, taken, measured, telemetry);
         probe.counts = guard.counts(concurrency, probe.audit);
         let observation = || Observation::new(&ladder.workload, &slas, concurrency, &until, &probe.measured);
+        let probe_s = probe.measured.seconds;
         let observations = probe.counts.then(observation).into_iter().collect();
         (around.show)(Happening::ProbeDone { ladder, slas: &slas, probe: &probe });
         (around.record)(Entry::Probed(Box::new(probe)))?;
         task.next_number += 1;
+        task.longest = task.longest.max(probe_s);
         search.observe(observations).await;
         if let Some(reason) = guard.gives_up() {
             return Ok(End::Failed(SessionError { kind: FailureKind::Engine, reason, engine_lives: true }));
@@ -164,11 +174,12 @@ fn hide_secrets(measured: &mut Measured, secrets: &Secrets) {
     }
 }
 
-/// The longest that a probe takes in which all goes well. A simulated one takes no time.
-fn longest(load: &LoadPlan, group: &EngineGroup) -> Seconds {
-    match *group.engine {
-        experiment::Engine::Vllm(_) => load.longest_silence(),
-        experiment::Engine::Sim(_) => Seconds::ZERO,
+/// The longest that a probe is expected to take, after others of its ladder of which the longest took that time. A simulated one takes none.
+fn longest(load: &LoadPlan, group: &EngineGroup, earlier: Seconds) -> Seconds {
+    match (&*group.engine, load.load) {
+        (experiment::Engine::Sim(_), _) => Seconds::ZERO,
+        (experiment::Engine::Vllm(_), Load::Burst) => load.laid_down(),
+        (experiment::Engine::Vllm(_), Load::Sustained) => load.laid_down().max(earlier),
     }
 }
 

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use ceiling_core::experiment::{Engine, VllmEngine};
 use ceiling_core::plan::{EngineGroup, Plan};
 use ceiling_core::protocol::Resolved;
+use ceiling_core::record::FailureKind;
+use ceiling_core::units::Seconds;
+use tokio::time::timeout;
 
 use super::WorkerLibrary;
 use super::session::SessionError;
@@ -51,7 +54,7 @@ async fn check_environment<'a>(
         // A worker that was lost over one configuration leaves the others to a new one.
         let alive = match worker.take() {
             Some(worker) => Ok(worker),
-            None => greeted(engine, library, log.clone()).await,
+            None => greeted(engine, library, log.clone(), group.execution.engine_timeout).await,
         };
         let result = match alive {
             Ok(mut alive) => {
@@ -69,8 +72,17 @@ async fn check_environment<'a>(
     findings
 }
 
-async fn greeted(engine: &VllmEngine, library: &WorkerLibrary, log: PathBuf) -> Result<WorkerProcess, SessionError> {
+async fn greeted(
+    engine: &VllmEngine,
+    library: &WorkerLibrary,
+    log: PathBuf,
+    limit: Seconds,
+) -> Result<WorkerProcess, SessionError> {
     let mut worker = WorkerProcess::spawn(Launch { engine, library, log, env: Vec::new() })?;
-    worker.greet().await?;
+    let late = || {
+        let reason = format!("the worker did not say a word within {limit} (execution.engine_timeout)");
+        SessionError::fatal(FailureKind::Timeout, reason)
+    };
+    timeout(limit.to_std(), worker.greet()).await.unwrap_or_else(|_| Err(late()))?;
     Ok(worker)
 }

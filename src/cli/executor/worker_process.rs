@@ -40,7 +40,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 /// How long the rest of a killed worker's process group may take to go by itself.
 const GROUP_GRACE: Duration = Duration::from_secs(3);
 
-/// How much longer than the worker's own time limits the executor waits for its word.
+/// How much longer than the worker itself waits for its engine the executor waits for the worker's word.
 const SILENCE_MARGIN: f64 = 30.0;
 
 /// What to start.
@@ -178,10 +178,10 @@ impl WorkerProcess {
         watch: &mut Watch,
         on_event: &mut dyn FnMut(&Event),
     ) -> Result<Measured, SessionError> {
-        let patience = longest_silence(ask);
+        let patience = Seconds::new(ask.silence.get() + SILENCE_MARGIN).unwrap_or(ask.silence);
         let late = || {
             let silence = ask.silence;
-            let reason = format!("the engine did not say a word for {patience} (execution.probe_timeout is {silence})");
+            let reason = format!("the worker did not say a word for {patience} (execution.probe_timeout is {silence})");
             SessionError::fatal(FailureKind::Timeout, reason)
         };
         self.send(&Command::Probe(ask.clone())).await?;
@@ -192,7 +192,7 @@ impl WorkerProcess {
                 Event::Measured(measured) => return Ok(*measured),
                 Event::ProbeFailed(error) => return Err(self.with_root_cause(error.into())),
                 Event::ProbeRefused(error) => return Err(SessionError { engine_lives: true, ..error.into() }),
-                Event::First { .. } | Event::Ended(_) | Event::WindowClosed { .. } => {
+                Event::First { .. } | Event::Ended(_) | Event::WindowClosed { .. } | Event::Alive => {
                     on_event(&event);
                     watch.observe(&event);
                     if !stopped && watch.advice() == Advice::Stop {
@@ -322,12 +322,6 @@ fn open_log(path: &Path) -> std::io::Result<std::fs::File> {
         std::fs::create_dir_all(directory)?;
     }
     OpenOptions::new().create(true).append(true).open(path)
-}
-
-/// The longest time that may pass between two events of a probe that goes well.
-fn longest_silence(ask: &ProbeAsk) -> Seconds {
-    let total = ask.load.longest_silence().get() + ask.silence.get() + SILENCE_MARGIN;
-    Seconds::new(total).unwrap_or(ask.silence)
 }
 
 fn is_out_of_memory(message: &str) -> bool {

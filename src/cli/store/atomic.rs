@@ -23,11 +23,13 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
             write().with_context(|| format!("cannot write {}", path.display()))
         }
         Ok(_) => replace_beside(&path.canonicalize()?, content),
-        // What is not there is made; of a link that points nowhere, the place that it points to.
-        Err(_) => match path.read_link() {
+        // What is not there is made; of a link that points nowhere, the place that it points to. Links that point to each
+        // other are no such case.
+        Err(error) if error.kind() == ErrorKind::NotFound => match path.read_link() {
             Ok(target) => write(&path.parent().unwrap_or(Path::new("")).join(target), content),
             Err(_) => replace_beside(path, content),
         },
+        Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),
     }
 }
 
@@ -64,9 +66,13 @@ fn new_beside(path: &Path) -> std::io::Result<(File, PathBuf)> {
 /// Where it could not.
 pub fn check_writable(path: &Path) -> Result<()> {
     refuse_own(path)?;
-    // A pipe would wait for its reader.
-    if path.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
-        return Ok(());
+    match path.metadata() {
+        // A pipe would wait for its reader.
+        Ok(there) if !there.is_file() && !there.is_dir() => return Ok(()),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot write {}", path.display()));
+        }
+        _ => {}
     }
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let tried = if target.is_dir() {
@@ -105,7 +111,18 @@ fn finish(
 ) -> Result<()> {
     write(&mut file)?;
     file.into_inner()?.sync_all()?;
-    Ok(std::fs::rename(new, path)?)
+    std::fs::rename(new, path)?;
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    Ok(sync_names(directory.unwrap_or(Path::new(".")))?)
+}
+
+/// Brings the names in a directory to the disk: content may be there and the name that it was given not.
+pub fn sync_names(directory: &Path) -> std::io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        // Some file systems know of no such thing.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        synced => synced,
+    }
 }
 
 #[cfg(test)]
@@ -125,5 +142,20 @@ mod tests {
             assert_eq!((read("report.html").as_str(), read("report.html.new").as_str()), (content, "mine"));
         }
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing else is left");
+    }
+
+    #[test]
+    fn links_that_point_to_each_other_are_no_place_to_write_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let link = |from: &str, to: &str| std::os::unix::fs::symlink(at(to), at(from)).unwrap();
+        for (from, to) in [("a", "b"), ("b", "a"), ("c", "d"), ("d", "made")] {
+            link(from, to);
+        }
+        for tried in [check_writable(&at("a")), write(&at("a"), b"text")] {
+            assert!(tried.unwrap_err().to_string().starts_with("cannot write"));
+        }
+        write(&at("c"), b"text").unwrap();
+        assert_eq!(std::fs::read(at("made")).unwrap(), b"text");
     }
 }

@@ -13,6 +13,8 @@ use ceiling_core::record::Entry;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::atomic::sync_names;
+
 /// The schema of the journals that this version writes.
 pub const JOURNAL_SCHEMA: u32 = 2;
 
@@ -194,6 +196,7 @@ impl Journal {
         let mut journal = Self { file, path: path.to_owned(), sync, next_sync: Instant::now() };
         let ceiling = env!("CARGO_PKG_VERSION").to_owned();
         journal.append_line(&JournalHead { schema: JOURNAL_SCHEMA, run_id: run_id.to_owned(), ceiling })?;
+        path.parent().map_or(Ok(()), sync_names).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(journal)
     }
 

@@ -77,10 +77,9 @@ impl Ledger {
         results: &Path,
         provenance: Provenance,
         now: Timestamp,
-    ) -> Result<Self> {
-        let taken = || format!("there is a run {run_id} under {} already", results.display());
-        let directories = claim(&plan, results, run_id)?.with_context(taken)?;
-        Self::begin(run_id, plan, directories, provenance, now)
+    ) -> Result<Option<Self>> {
+        let Some(directories) = claim(&plan, results, run_id)? else { return Ok(None) };
+        Self::begin(run_id, plan, directories, provenance, now).map(Some)
     }
 
     /// Begins a run in empty directories, one for each experiment.

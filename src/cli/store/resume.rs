@@ -33,6 +33,12 @@ pub struct Resumed {
 /// Goes on with a run. An experiment that it did not have begins now.
 pub fn resume(plan: Arc<Plan>, results: &Path, run_id: &str, provenance: &Provenance) -> Result<Resumed> {
     let Opened { books, mut replay, mut notes, mut heading, .. } = open(&plan, results, run_id, Some(provenance))?;
+    if replay.outdated > 0 {
+        notes.push(format!(
+            "engines changed while a part of the run was gone on with: {} other ladders are measured again",
+            replay.outdated
+        ));
+    }
     notes.extend(changed(&heading.provenance, provenance));
     if let (Some(before), Some(now)) = (&mut heading.provenance.git, &provenance.git) {
         // Not all of it was recorded at the commit that it names.
@@ -106,12 +112,15 @@ fn open(plan: &Plan, results: &Path, run_id: &str, stand_in: Option<&Provenance>
             notes.push(format!("{} is not as it was: cells that changed are measured again", head.name));
         }
         let mut left_out: HashSet<Key> = HashSet::new();
+        replay.begin_journal();
         let take = |line: Key, entry: Entry| {
             if let Entry::Answered { cells, .. } = &entry {
                 left_out.extend(cells.iter().filter(|cell| !planned.contains(cell)));
             }
             // What belongs to several experiments stands in the journal of each.
-            if !known.contains(&line) {
+            if known.contains(&line) {
+                replay.pass_over(&entry);
+            } else {
                 failures.extend(Some(&entry).filter(|entry| matches!(entry, Entry::LadderFailed { .. })).cloned());
                 replay.take(plan, entry);
             }
@@ -204,15 +213,18 @@ fn complete(plan: &Plan, books: &mut [Reopened]) -> Result<()> {
         if missing.is_empty() {
             continue;
         }
-        for entry in journal::entries(&source.book.directory.file("journal.jsonl"))? {
-            let (line, entry) = entry?;
+        let mut entries = journal::entries(&source.book.directory.file("journal.jsonl"))?;
+        while let Some(entry) = entries.next() {
+            let (line, _) = entry?;
             for &to in missing.get(&line).into_iter().flatten() {
                 let target = &mut books[to].book;
                 if target.lines.insert(line) {
-                    target.journal.append(&entry)?;
+                    // The same bytes: an entry is known by them, and another version may have written them.
+                    target.journal.append_lines(entries.line())?;
                 }
             }
         }
+        books.iter_mut().try_for_each(|reopened| reopened.book.journal.sync())?;
     }
     Ok(())
 }

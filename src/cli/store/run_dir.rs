@@ -12,6 +12,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::de::IgnoredAny;
 
+use super::atomic::sync_names;
 use super::find::read_summary;
 use super::git::Repository;
 use super::journal::has_entries;
@@ -29,7 +30,10 @@ impl RunDir {
         std::fs::create_dir_all(&parent).with_context(complaint)?;
         // To look first and then to make it would let two runs that begin together both find it free.
         match std::fs::create_dir(&path) {
-            Ok(()) => Ok(Some(Self(path))),
+            Ok(()) => {
+                sync_names(&parent).with_context(complaint)?;
+                Ok(Some(Self(path)))
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(error).with_context(complaint),
         }

@@ -136,9 +136,10 @@ impl State {
         state.probes.push(probe);
     }
 
-    /// Numbers the next probe of a ladder no lower than this: lower ones were made, though they count no more.
-    pub fn number_from(&mut self, ladder: Key, next_number: u32) {
+    /// Forgets what was measured of a ladder. Its next probe is numbered no lower than this: lower ones were made, though they count no more.
+    pub fn begin_anew(&mut self, ladder: Key, next_number: u32) {
         let state = self.ladders.entry(ladder).or_default();
+        state.forget();
         state.next_number = state.next_number.max(next_number);
     }
 

@@ -58,8 +58,12 @@ impl Search for Bisect {
             let asked = bracket.next(&self.settings) == Some(level);
             match under.tally.verdict(bracket.ok_rate) {
                 // A level outside the bracket was settled by an earlier one.
-                Verdict::Pass if bracket.is_inside(level.get()) => bracket.pass = Some(level.get()),
-                Verdict::Fail if bracket.is_inside(level.get()) => bracket.fail = Some(level.get()),
+                Verdict::Pass if bracket.is_inside(level.get()) => {
+                    (bracket.pass, bracket.undecided) = (Some(level.get()), 0);
+                }
+                Verdict::Fail if bracket.is_inside(level.get()) => {
+                    (bracket.fail, bracket.undecided) = (Some(level.get()), 0);
+                }
                 Verdict::Undecided if asked => bracket.undecided += 1,
                 _ => {}
             }
@@ -227,6 +231,22 @@ mod tests {
         assert_eq!(probes, UNDECIDED_TRIES);
         let answer = search.answers()[0];
         assert_eq!((answer.status, answer.undecided), (Status::Undecided, Some(Undecided::NoVerdict)));
+    }
+
+    #[test]
+    fn levels_that_were_undecided_at_first_do_not_add_up() {
+        let mut search = Bisect::new(settings(64, 1, Resolution::Requests(1)), &slas(1));
+        let mut tries = std::collections::BTreeMap::new();
+        while let Step::Probe { concurrency, .. } = search.next() {
+            let tally = match (std::mem::replace(tries.entry(concurrency).or_insert(0), 1), concurrency.get() <= 11) {
+                (0, _) => Tally { undetermined: concurrency.get(), ..Tally::default() },
+                (_, true) => Tally { ok: concurrency.get(), ..Tally::default() },
+                (_, false) => Tally { failed: concurrency.get(), ..Tally::default() },
+            };
+            search.observe(observation(concurrency, vec![tally]));
+        }
+        let answer = search.answers()[0];
+        assert_eq!((answer.status, answer.highest_pass), (Status::Found, Concurrency::new(11)));
     }
 
     proptest! {

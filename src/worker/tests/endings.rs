@@ -60,7 +60,7 @@ fn an_engine_is_killed_in_mid_probe() {
     group.iter().find(|member| member.command.contains("EngineCore")).unwrap().kill();
     let error = loop {
         match worker.event(AT_ONCE) {
-            Event::First { .. } | Event::Ended(_) | Event::WindowClosed { .. } => {}
+            Event::First { .. } | Event::Ended(_) | Event::WindowClosed { .. } | Event::Alive => {}
             Event::ProbeFailed(error) => break error,
             other => panic!("{other:?}"),
         }

@@ -53,6 +53,11 @@ fn a_probe_can_be_stopped() {
 }
 
 #[test]
+fn a_long_probe_says_that_it_goes_on() {
+    behaviour::a_long_probe_says_that_it_goes_on(&mut worker());
+}
+
+#[test]
 fn a_load_is_sustained() {
     behaviour::a_load_is_sustained(&mut worker());
 }

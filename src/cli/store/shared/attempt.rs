@@ -10,6 +10,7 @@ use ceiling_core::record::Entry;
 use jiff::Timestamp;
 
 use super::{Shared, number};
+use crate::store::atomic::sync_names;
 use crate::store::children::children;
 use crate::store::{self, Ledger};
 
@@ -38,8 +39,7 @@ impl<'a> Attempt<'a> {
     pub fn begin(shared: &'a Shared, part: &Arc<Plan>, group: Key) -> Result<Self> {
         let earlier = furthest(&shared.attempts(&group))?;
         let results = new_directory(&shared.attempts(&group))?;
-        let (provenance, now) = (store::provenance(shared.results()), Timestamp::now());
-        let mut ledger = Ledger::create_as(shared.run_id(), part.clone(), &results, provenance, now)?;
+        let mut ledger = new_ledger(shared, part, &results)?;
         if let Some(earlier) = earlier {
             let earlier_only = std::slice::from_ref(&earlier);
             ledger.measured_where(earlier_only, false)?;
@@ -54,8 +54,7 @@ impl<'a> Attempt<'a> {
     /// Begins the first attempt at a group with all that its run knows of it, and leaves it to be gone on with.
     pub fn seed(shared: &Shared, part: &Arc<Plan>, group: Key) -> Result<()> {
         let results = new_directory(&shared.attempts(&group))?;
-        let (provenance, now) = (store::provenance(shared.results()), Timestamp::now());
-        let mut ledger = Ledger::create_as(shared.run_id(), part.clone(), &results, provenance, now)?;
+        let mut ledger = new_ledger(shared, part, &results)?;
         let results = [shared.results().to_owned()];
         ledger.measured_where(&results, true)?;
         ledger.absorb(&results)
@@ -88,10 +87,16 @@ impl<'a> Attempt<'a> {
             Err(error) => return Err(error).with_context(|| format!("cannot publish {}", place.display())),
         }
         let parent = place.parent().unwrap_or(Path::new("."));
-        let sync = || std::fs::File::open(parent)?.sync_all();
-        sync().with_context(|| format!("cannot bring {} to the disk", parent.display()))?;
+        sync_names(parent).with_context(|| format!("cannot bring {} to the disk", parent.display()))?;
         Ok(Publication::Done)
     }
+}
+
+/// The books of an attempt, in a directory that it has for itself.
+fn new_ledger(shared: &Shared, part: &Arc<Plan>, results: &Path) -> Result<Ledger> {
+    let (provenance, now) = (store::provenance(shared.results()), Timestamp::now());
+    let ledger = Ledger::create_as(shared.run_id(), part.clone(), results, provenance, now)?;
+    ledger.with_context(|| format!("there is a run {} under {} already", shared.run_id(), results.display()))
 }
 
 /// The attempt with the most entries, among those in a directory.

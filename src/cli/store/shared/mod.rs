@@ -1,8 +1,7 @@
 //! The directory in which the elements of a submission and whoever watches them meet.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,8 +9,9 @@ use anyhow::{Context, Result, bail};
 use ceiling_core::plan::{Key, Plan};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
-use super::atomic::replace;
+use super::atomic::{replace, sync_names};
 use super::children::children;
 
 mod attempt;
@@ -120,13 +120,14 @@ impl Shared {
         if path.exists() {
             return Ok(());
         }
-        let new = path.with_added_extension(format!("{}.new", std::process::id()));
         let write = || {
-            // Environment variables of an engine may be secrets.
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            // Elements on several nodes may write theirs at once. Environment variables of an engine may be secrets: only
+            // its owner may read such a file.
+            let mut file = NamedTempFile::new_in(&self.path)?;
             file.write_all(&serde_json::to_vec(&Kept { schema: PLAN_SCHEMA, plan })?)?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            sync_names(&self.path)
         };
         write().with_context(|| format!("cannot write {}", path.display()))
     }

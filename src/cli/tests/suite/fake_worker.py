@@ -10,7 +10,7 @@ milliseconds, and none is measured without it.
 Where it is `starved N`, each of its first N probes is stopped for a while by somebody else, as if other processes took all of the
 CPU; every probe then looks at the clock in short turns, and says by how much it was late.
 Where it `dies at N`, is `silent at N` or `refuses N`, it does so in each probe of N input tokens; where it `dies in each`, once in the
-third probe of each number of input tokens. Where it `dies twice`, its second death is a silent one.
+third probe of each number of input tokens. Where it is `newer`, or `newest`, its engine is of another version. Where it `dies twice`, its second death is a silent one.
 Where FAKE_GPUS is set, the stand-in for the GPUs' driver says what that file has from the load of an engine on.
 """
 
@@ -105,6 +105,8 @@ def misbehave(input_tokens, probes):
     match BEHAVIOUR.split():
         case ["dies", "at", tokens] if input_tokens == int(tokens):
             die(f"RuntimeError: {tokens} are too many for the cat")
+        case ["newer,", "dies", "at", *tokens] if str(input_tokens) in tokens:
+            die(f"RuntimeError: {input_tokens} are too many for the cat")
         case ["newer", "dies"] | ["never", "the", "same"]:
             die("RuntimeError: new cables, old cat")
         case ["dies", "in", "each"] if probes.count(input_tokens) == 3:
@@ -175,6 +177,7 @@ def probe(ask, lag_s):
     load = ask["load"]
     count, patience_s, hold_s = load["concurrency"], load["patience"], load["hold"]["for"]
     requests = [request(index, patience_s, hold_s) for index in range(count)]
+    say("alive")
     for one in requests:
         if one["first_s"] is not None:
             say("first", index=one["index"], ttft_s=one["first_s"])
@@ -194,7 +197,7 @@ def probe(ask, lag_s):
 def main():
     engine = note_start()
     print("this goes to the log", flush=True)
-    protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "3"))
+    protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "4"))
     say("hello", protocol=protocol, worker=os.environ["FAKE_VERSION"], python="0.0.0")
     probes = []
     for line in COMMANDS:

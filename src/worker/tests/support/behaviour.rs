@@ -111,6 +111,24 @@ pub fn a_probe_can_be_stopped(worker: &mut Worker) {
     assert_engine_is_idle(worker);
 }
 
+/// Until the first request of a sustained load is judged there is nothing to tell of it but that it goes on.
+pub fn a_long_probe_says_that_it_goes_on(worker: &mut Worker) {
+    let mut ask = burst(1, 64, 1900);
+    ask.load.load = Load::Sustained;
+    // It is told twice in that time.
+    ask.silence = seconds(2.0);
+    let mut ended = 0;
+    let probed = worker
+        .probe_with(ask, |worker, event| match event {
+            Event::Alive => worker.send(&Command::Stop),
+            Event::Ended(_) => ended += 1,
+            other => panic!("{other:?}"),
+        })
+        .unwrap();
+    assert!(probed.events.contains(&Event::Alive), "{:?}", probed.events);
+    assert_eq!(ended, 0, "a request took less than a second: {:?}", probed.measured.requests);
+}
+
 /// Under a sustained load a request that ends is replaced at once, and the window opens after a turnover.
 pub fn a_load_is_sustained(worker: &mut Worker) {
     let mut ask = burst(4, 64, 30);
