@@ -97,14 +97,15 @@ impl<'a> Choice<'a> {
     }
 
     /// The SLA to look at in the place of this one: as long as no burst has shown the curve as far as its limit, the laxest of those with the
-    /// same limit. Where that is sure to fail all of them do: the probe shows the whole curve, and is not held.
+    /// same limit that may still fail somewhere. Where that is sure to fail all of them do: the probe shows the whole curve, and is not held.
     fn lead(&self, sla: usize, brackets: &[Bracket]) -> usize {
         let (evidence, slas) = (self.evidence, &self.evidence.slas);
         if self.machine.is_steady() || !evidence.is_dark(sla, self.sights[sla].forecast.ceiling) {
             return sla;
         }
+        let may_fail = |bracket: &Bracket| bracket.fail.is_none() && bracket.pass != Some(evidence.cap());
         let is_laxer = |other: &usize| {
-            slas[sla].ttft == slas[*other].ttft && slas[sla].implies(&slas[*other]) && brackets[*other].fail.is_none()
+            slas[sla].ttft == slas[*other].ttft && slas[sla].implies(&slas[*other]) && may_fail(&brackets[*other])
         };
         (0..slas.len()).filter(is_laxer).max_by_key(|other| self.sights[*other].forecast.ceiling).unwrap_or(sla)
     }

@@ -44,3 +44,17 @@ fn the_curve_is_first_seen_as_far_as_a_limit_by_a_probe_that_fails_all_slas_with
     // Never, where the strictest comes first.
     assert!(leads >= 0.8, "{leads}");
 }
+
+#[test]
+fn a_laxer_limit_that_passes_everywhere_keeps_no_stricter_one_from_its_ceiling() {
+    let settings = SearchSettings { max_concurrency: Concurrency::new(50).unwrap(), ..settings(relative(0.05), 1) };
+    let workload = workload(Load::Burst, 1500, 1, 0.0);
+    // Half of a burst of fifty comes within the limit long before that is over.
+    let ended = |seed: &u64| {
+        let found = climb(noisy(), &workload, &settings, &[sla(0.5, 2.4), sla(0.9, 2.4)], *seed);
+        found.answers.iter().map(|answer| answer.status).eq([Status::AboveCap, Status::Found])
+    };
+    let answered = (0..50).filter(ended).count();
+    // One in four, where it is looked at in the place of the stricter one until the end.
+    assert!(answered >= 45, "{answered}");
+}
