@@ -65,13 +65,15 @@ pub(super) struct Sway {
     pub stretch: f64,
     /// And by so much, as a logarithm, where their paces do not differ: the standard deviation that failures alone make.
     pub churn: f64,
-    /// Steps that the time between the tokens of a request is a sum of, where that is what is judged.
+    /// Equal steps whose sum differs as much as what is judged does, where that is a sum of many: what comes after the first token.
     pub steps: Option<f64>,
+    /// The part of [`View::noise`] that is in what is judged.
+    pub opening: f64,
 }
 
 impl Sway {
     /// Of a level that differs as its pace does.
-    pub const PACE: Self = Self { stretch: 1.0, churn: 0.0, steps: None };
+    pub const PACE: Self = Self { stretch: 1.0, churn: 0.0, steps: None, opening: 1.0 };
 
     /// The spread of the level, of a pace of this spread.
     pub fn spread(&self, pace: f64) -> f64 {
@@ -88,6 +90,8 @@ pub(super) struct View {
     pub shared: f64,
     /// Variance that is this probe's own and averages out over probes of its level.
     pub own: f64,
+    /// The noise of its opening, where what is judged came later.
+    pub noise: f64,
 }
 
 /// What is believed of a margin.

@@ -3,10 +3,12 @@
 use rustc_hash::FxHashMap;
 
 use super::level::{MARGIN, Machine, alone, margin_of};
-use super::observation::UnderSla;
+use super::observation::{Half, UnderSla};
 
 /// How much quicker and slower machines are, as a logarithm, that show how a level hangs on the pace.
-pub(super) const APART: f64 = 0.03;
+pub(super) const APART: f64 = 0.06;
+/// Limits on what follows first tokens decide alone where those on first tokens leave more room than they do by this, as a logarithm.
+const CLEAR: f64 = 0.2;
 /// Factor between spreads for which margins are kept, and the power of it below which there is none.
 const NODE_RATIO: f64 = 1.5;
 const LEAST_POWER: f64 = -30.0;
@@ -17,8 +19,8 @@ pub(super) struct Fared {
     draws: Vec<Draw>,
     /// By SLA, what the requests of all draws used up, as if they had been of one.
     pooled: Vec<Pooled>,
-    /// Draws on a machine that is quicker by [`APART`], and on one that is slower, where that tells more.
-    apart: Option<[Vec<Draw>; 2]>,
+    /// Draws on a machine that is quicker by [`APART`], on the one that was measured, and on one that is slower, where that tells more.
+    apart: Option<[Vec<Draw>; 3]>,
     /// Margins that were asked for, by SLA, by the bits of the share that is needed, and by spread.
     margins: FxHashMap<(usize, u64, Node), f64>,
 }
@@ -50,7 +52,7 @@ enum Node {
 
 impl Fared {
     /// From these draws of one level, of which there is at least one.
-    pub fn new(draws: Vec<Draw>, apart: Option<[Vec<Draw>; 2]>) -> Self {
+    pub fn new(draws: Vec<Draw>, apart: Option<[Vec<Draw>; 3]>) -> Self {
         let slas = draws.first().map_or(0, |draw| draw.under.len());
         let pooled = (0..slas).map(|sla| Pooled::of(&draws, sla)).collect();
         Self { draws, pooled, apart, margins: FxHashMap::default() }
@@ -83,6 +85,16 @@ impl Fared {
         *margins.entry((sla, needed.to_bits(), node)).or_insert_with(margin)
     }
 
+    /// Whether too late a first token is what most keeps requests from being ok, or nearly.
+    pub fn is_about_first_tokens(&self, sla: usize, needed: f64) -> bool {
+        let margin = |used: &[f64]| {
+            let wanted = (needed * used.len() as f64).ceil().max(1.0) as usize;
+            used.get(wanted - 1).map_or(f64::INFINITY, |used| -used)
+        };
+        let mut under = self.draws.iter().map(|draw| &draw.under[sla]);
+        under.any(|under| margin(under.half(Half::First)) < margin(under.half(Half::Later)) + CLEAR)
+    }
+
     /// See [`Sway::churn`](super::belief::Sway::churn).
     pub fn churn(&self, sla: usize, needed: f64) -> f64 {
         let alone = self.draws.iter().map(|draw| alone(&draw.under[sla], needed));
@@ -95,12 +107,12 @@ impl Fared {
 
     /// See [`Sway::stretch`](super::belief::Sway::stretch).
     pub fn stretch(&self, sla: usize, needed: f64) -> f64 {
-        let Some([quicker, slower]) = &self.apart else { return 1.0 };
-        let of = |draw: &Draw| alone(&draw.under[sla], needed);
-        let both = quicker.iter().map(of).zip(slower.iter().map(of));
-        let comparable = both.filter(|(quicker, slower)| quicker.abs().max(slower.abs()) < MARGIN);
-        let stretches: Vec<f64> = comparable.map(|(quicker, slower)| (quicker - slower) / (2.0 * APART)).collect();
-        // Where none can be compared their mean is no number, and 1 is the greater.
+        let Some(apart) = &self.apart else { return 1.0 };
+        let of = |draw: &Draw| alone(&draw.under[sla], needed).clamp(-MARGIN, MARGIN);
+        let [quicker, middle, slower] = apart.each_ref().map(|draws| draws.iter().map(of));
+        let stretch =
+            |((quicker, middle), slower)| if middle < 0.0 { quicker - middle } else { middle - slower } / APART;
+        let stretches: Vec<f64> = quicker.zip(middle).zip(slower).map(stretch).collect();
         (stretches.iter().sum::<f64>() / stretches.len() as f64).max(1.0)
     }
 }

@@ -116,7 +116,8 @@ impl Machine {
             let offset: f64 = views().map(|view| view.offset).sum::<f64>() / count;
             let shared = views().map(|view| view.shared).fold(0.0, f64::max);
             let noise = sway.steps.map_or(0.0, |steps| belief.noise_of(steps));
-            let own: f64 = views().map(|view| view.own + noise).sum::<f64>() / (count * count);
+            let own: f64 = views().map(|view| view.own + sway.opening * view.noise + noise).sum();
+            let own = own / (count * count);
             let pace = (belief.scale * (shared + own)).sqrt();
             let error = (sway.stretch * pace).hypot(sway.churn / count.sqrt());
             let mean = between(nodes, values, belief.spread_of(concurrency, sway)) + sway.stretch * offset;
@@ -227,7 +228,7 @@ impl<'a> Level<'a> {
         let views = |belief: &Belief| {
             let views = self.standings.iter().filter_map(|standing| standing.views.get(belief.view).copied());
             let off = |view: View| {
-                let pace = view.offset.abs() + FAR * (belief.scale * (view.shared + view.own)).sqrt();
+                let pace = view.offset.abs() + FAR * (belief.scale * (view.shared + view.own + view.noise)).sqrt();
                 self.sway.stretch * pace + FAR * self.sway.churn
             };
             views.map(off).fold(0.0, f64::max)

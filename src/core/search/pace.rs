@@ -159,7 +159,7 @@ impl Pace {
             }
         };
         let Some((knot, time)) = shown else {
-            let view = |split: &Split| View { offset: 0.0, shared: 0.0, own: split.variance(concurrency) };
+            let view = |split: &Split| View { own: split.variance(concurrency), ..View::default() };
             return Standing { slower: 0.0, views: self.splits.iter().map(view).collect() };
         };
         let (rank, time) = (self.knots[knot].rank(), time.ln());
@@ -168,14 +168,14 @@ impl Pace {
             let shared = split.uncertainty[knot];
             match judged {
                 Judged::FirstTokens => {
-                    View { offset: slower, shared, own: (noise - split.noise(concurrency)).max(0.0) }
+                    View { offset: slower, shared, own: (noise - split.noise(concurrency)).max(0.0), noise: 0.0 }
                 }
                 // The noise of the opening is not in what came later: only its drift is, as far as the two can be told
                 // apart.
                 Judged::Later => {
                     let part = split.drift_part / (split.drift_part + noise);
-                    let own = split.drift_part * (1.0 - part) + noise;
-                    View { offset: slower * part, shared: shared * part * part, own }
+                    let own = split.drift_part * (1.0 - part);
+                    View { offset: slower * part, shared: shared * part * part, own, noise }
                 }
             }
         });
@@ -198,6 +198,7 @@ impl Pace {
             offset: mean - split.curve[knot],
             shared: split.uncertainty[knot],
             own: noise_between(split),
+            noise: 0.0,
         };
         Standing { slower: 0.0, views: self.splits.iter().map(view).collect() }
     }

@@ -199,20 +199,47 @@ impl StandIn {
             return Sway::PACE;
         }
         let stretch = self.smooth(concurrency, |level| self.fared(level).stretch(sla, needed));
+        // What single steps differ by is not stretched, but where it hangs on those that compute prompts.
+        let steps = self.later_steps(concurrency, sla, needed).filter(|_| stretch < STRETCHED);
         Sway {
             churn: self.smooth(concurrency, |level| self.fared(level).churn(sla, needed)),
             stretch,
-            // What single steps differ by is not stretched.
-            steps: self.later_steps(sla).map(|steps| steps * stretch * stretch),
+            steps: steps.map(|steps| steps * stretch * stretch),
+            opening: if steps.is_some() && !self.is_judged_by_tokens(sla) { 0.0 } else { 1.0 },
         }
     }
 
-    /// Steps between the first token of a request of a burst and its last, where an SLA limits how long they take.
-    fn later_steps(&self, sla: usize) -> Option<f64> {
-        let is_judged = self.workload.load == Load::Burst && self.slas[sla].tpot_limit().is_some();
-        let step = self.times.filter(|_| is_judged)?.step;
-        let held = self.workload.hold.laid_down().get() / step.max(f64::MIN_POSITIVE);
-        Some(f64::from(self.workload.output_tokens.saturating_sub(1)).min(held).max(1.0))
+    /// Whether it is the time between the tokens of a burst that an SLA limits, many of which come beside prompts of the opening.
+    fn is_judged_by_tokens(&self, sla: usize) -> bool {
+        let limits = &self.slas[sla];
+        self.workload.load == Load::Burst && limits.tpot_limit().is_some() && limits.e2e.is_none()
+    }
+
+    /// Steps that the times are a sum of which an SLA limits, where these are not those of first tokens.
+    fn later_steps(&self, concurrency: u32, sla: usize, needed: f64) -> Option<f64> {
+        let (times, limits) = (self.times?, &self.slas[sla]);
+        match () {
+            () if self.is_judged_by_tokens(sla) => {
+                // Between its first token and its last.
+                let held = self.workload.hold.laid_down().get() / times.step.max(f64::MIN_POSITIVE);
+                Some(f64::from(self.workload.output_tokens.saturating_sub(1)).min(held).max(1.0))
+            }
+            () if !limits.limits_later() => None,
+            () => (!self.fared(concurrency).is_about_first_tokens(sla, needed))
+                .then(|| self.steps_of_a_life(times, concurrency)),
+        }
+    }
+
+    /// Equal steps whose sum differs as much as the life of a request: in most of its steps all decode, and a few are long, in which prompts of the
+    /// others are computed, as many as there are others. Independent parts of a sum make it differ as their squares do.
+    fn steps_of_a_life(&self, times: Times, concurrency: u32) -> f64 {
+        let tokens = f64::from(self.workload.output_tokens);
+        let decode = times.step + times.sequence * f64::from(concurrency.min(self.limits.max_num_seqs));
+        let prompts = f64::from(self.workload.input_tokens) * f64::from(concurrency);
+        let prefill = prompts * times.prompt_token;
+        let long = (prompts / f64::from(self.limits.max_num_batched_tokens)).ceil().max(1.0);
+        let squares = (tokens - long).max(0.0) * decode * decode + long * (decode + prefill / long).powi(2);
+        ((tokens.max(long) * decode + prefill).powi(2) / squares).clamp(1.0, MOST_STEPS)
     }
 
     /// What is foretold for a level, of which `at` tells it of levels that are simulated: where each of them takes many probes, it lies on
@@ -241,7 +268,7 @@ impl StandIn {
     fn probe(&self, concurrency: u32) -> Fared {
         let is_stretched = self.workload.load == Load::Burst && !self.exact;
         let at = |slower: f64| self.draws(concurrency, slower, Extent::ToTheEnd);
-        let apart = is_stretched.then(|| [-APART, APART].map(at));
+        let apart = is_stretched.then(|| [-APART, 0.0, APART].map(at));
         Fared::new(self.draws(concurrency, 0.0, Extent::Decided), apart)
     }
 
@@ -299,6 +326,11 @@ fn around(level: u32) -> (u32, u32) {
     (low, low + stride)
 }
 
+/// A level that is stretched by this hangs on when prompts are computed.
+const STRETCHED: f64 = 2.0;
+/// No more steps of a life are taken to be independent than these: how the variance splits into what they share and what is their own is seen in
+/// first tokens alone, and so of few of them.
+const MOST_STEPS: f64 = 8.0;
 /// How often what a probe shows beyond its holds is brought into line with when that was.
 const ROUNDS: usize = 3;
 /// Part by which a stand-in may be off: where it is brought into line with the levels that were probed, its shape is what counts.

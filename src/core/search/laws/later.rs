@@ -33,6 +33,55 @@ fn the_steps_between_the_tokens_of_a_request_are_few_beside_those_of_a_burst() {
 }
 
 #[test]
+fn a_limit_on_the_whole_request_is_told_by_all_of_its_steps() {
+    // Eight prompts to a step, whose noise is that of single requests' first tokens; they put out hundreds.
+    let large = |prefill: f64, step: f64, sequence: f64| SimEngine {
+        prefill_tokens_per_second: prefill,
+        decode_step: seconds(step),
+        decode_step_per_sequence: seconds(sequence),
+        max_num_seqs: 256,
+        max_num_batched_tokens: 16_384,
+        kv_cache_tokens: 420_000,
+        ..noisy()
+    };
+    let sustained = large(4_100.0, 35.6e-3, 105.7e-6);
+    let burst = large(5_900.0, 34.4e-3, 70e-6);
+    let cases = [
+        (sustained, workload(Load::Sustained, 2_000, 700, 10.0), (36.0, 36.0), 0.8),
+        (burst, workload(Load::Burst, 1_000, 256, 3.0), (22.0, 14.0), 0.5),
+    ];
+    for (engine, workload, (ttft, e2e), found) in cases {
+        let limits = Sla { e2e: Some(seconds(e2e)), ..sla(0.95, ttft) };
+        let trials = Trials::run(engine, &workload, relative(0.05), &[limits], 100);
+        assert!(trials.coverage(0) >= 0.95, "{:?}: {}", workload.load, trials.coverage(0));
+        // One in six to eight, where it is taken to differ as first tokens do.
+        assert!(trials.ended(0, Status::Found) >= found, "{:?}: {}", workload.load, trials.ended(0, Status::Found));
+    }
+}
+
+#[test]
+fn requests_that_are_left_about_when_the_last_prompt_is_computed_hang_on_the_pace_of_prompts() {
+    // What puts out five tokens beside prompts puts out dozens once they are done, where it is held for that long.
+    let quick = SimEngine {
+        prefill_tokens_per_second: 40_000.0,
+        decode_step: seconds(2e-3),
+        decode_step_per_sequence: seconds(20e-6),
+        max_num_seqs: 256,
+        max_num_batched_tokens: 8_192,
+        kv_cache_tokens: 400_000,
+        ..noisy()
+    };
+    // Three in four and three in five, where they are taken to hang on the pace as much far off as near by, and not on the noise of prompts.
+    for (hold, least) in [(0.5, 0.9), (1.5, 0.8)] {
+        let limits = Sla { tpot: Some(seconds(0.06)), ..sla(0.99, 2.0) };
+        let workload = workload(Load::Burst, 1_000, 64, hold);
+        let trials = Trials::run(quick, &workload, Resolution::Requests(1), &[limits], 100);
+        assert!(trials.coverage(0) >= least, "{hold}: {}", trials.coverage(0));
+        assert!(trials.ended(0, Status::Found) >= 0.95, "{hold}: {}", trials.ended(0, Status::Found));
+    }
+}
+
+#[test]
 fn by_how_much_a_limit_on_the_whole_request_is_missed_is_not_guessed() {
     // Requests end in waves, each soon after its last prompt: how fast their tokens came until then tells nothing of when.
     let waves = SimEngine {
