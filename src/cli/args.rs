@@ -133,7 +133,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub batch: BatchArgs,
     /// Start nothing that would not end within this time, as in `8h`; what is left is said, and for `--resume`
-    #[arg(long, value_name = "TIME", conflicts_with = "on")]
+    #[arg(long, value_name = "TIME")]
     pub deadline: Option<Seconds>,
     /// Run a matrix of more than 100,000 cells
     #[arg(long)]

@@ -113,7 +113,7 @@ impl FromStr for Seconds {
 }
 
 impl fmt::Display for Seconds {
-    /// The shortest form that reads back as the same value: `250ms`, `5s`, `20m`.
+    /// A short form that reads back as the same value, to the nanosecond: `250ms`, `5s`, `20m`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = |scale: f64| {
             let count = self.0 / scale;

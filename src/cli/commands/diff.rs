@@ -33,13 +33,15 @@ pub fn diff(args: &DiffArgs) -> Result<Exit> {
 /// The candidate first: a baseline that could be of several experiments is looked for among those of its own.
 fn find(args: &DiffArgs) -> Result<(Found, Found)> {
     let results = &args.results.results;
-    let candidate = Finder::new(results, args.experiment.as_deref()).find(&args.candidate);
+    let asked = args.experiment.as_deref();
+    let candidate = Finder::new(results, asked).find(&args.candidate).and_then(|found| found.of_experiment(asked));
     let candidate = candidate.context("cannot find the candidate")?;
     let experiment = match &args.experiment {
         Some(name) => name.clone(),
         None => candidate.experiment().context("cannot read the candidate")?,
     };
     let baseline = Finder::new(results, Some(&experiment)).find_baseline(&args.baseline, &candidate);
+    let baseline = baseline.and_then(|found| found.of_experiment(asked));
     Ok((baseline.context("cannot find the baseline")?, candidate))
 }
 

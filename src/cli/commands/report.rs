@@ -16,7 +16,8 @@ use crate::store::{self, Finder, LogTails, Owner, complete_requests, log_tails, 
 
 /// Prints a run, or writes it to a file.
 pub fn report(args: &ReportArgs) -> Result<Exit> {
-    let find = || Finder::new(&args.results.results, args.experiment.as_deref()).find(&args.run);
+    let asked = args.experiment.as_deref();
+    let find = || Finder::new(&args.results.results, asked).find(&args.run)?.of_experiment(asked);
     let mut found = find()?;
     if let Some(directory) = found.directory() {
         refresh_or_warn(directory);

@@ -29,6 +29,9 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     if args.batch.detach && on == On::Local {
         bail!("--detach is for runs that are handed over: say --on slurm");
     }
+    if args.deadline.is_some() && on == On::Slurm {
+        bail!("--deadline is for runs on this machine: a batch system ends jobs by execution.slurm.time");
+    }
     if args.dry_run && on == On::Local {
         plan::print(plan, PlanFormat::Table, &args.results.results)?;
         return Ok(Exit::Done);

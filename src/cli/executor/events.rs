@@ -24,7 +24,7 @@ pub enum Happening<'a> {
     EngineFailed { group: &'a EngineGroup, failure: &'a Failure, tries_again: bool },
     /// A probe begins.
     ProbeStarted { ladder: &'a Ladder, number: u32, concurrency: Concurrency, answers: &'a [Answer] },
-    /// A probe goes on: judged requests that have their first token, and that have ended.
+    /// A probe goes on: judged requests that have their first token, and all that have ended.
     ProbeGoesOn { first_tokens: u32, ended: u32 },
     /// A probe is over: what it says of each SLA of the ladder.
     ProbeDone { ladder: &'a Ladder, slas: &'a [Sla], probe: &'a Probe },

@@ -12,8 +12,7 @@ pub fn last_error(log: &Path, begin: u64) -> Option<String> {
     pick(&String::from_utf8_lossy(&tail(log, begin, TAIL_BYTES).ok()?))
 }
 
-/// Python's tracebacks end in a line `SomeError: why`. The first such line of the last burst is the root cause: later
-/// ones only say that what stood on it failed as well.
+/// Python's tracebacks end in a line `SomeError: why`. The last such line that is no echo of another is taken for the root cause.
 fn pick(log: &str) -> Option<String> {
     let candidates: Vec<&str> = log.lines().filter_map(exception).collect();
     let is_echo = |line: &&str| ECHOES.iter().any(|echo| line.contains(echo));

@@ -157,6 +157,19 @@ impl Found {
         Ok(self.part(|head: &Head| head.schema)?.experiment.name)
     }
 
+    /// Itself, where it is a run of the experiment that was asked for: a path means one run, whatever was asked for beside it.
+    ///
+    /// # Errors
+    /// Where it is a run of another.
+    pub fn of_experiment(self, asked: Option<&str>) -> Result<Self> {
+        let Some(asked) = asked else { return Ok(self) };
+        let name = self.experiment()?;
+        if name != asked {
+            bail!("{} is a run of {name}, and --experiment asks for {asked}", self.place);
+        }
+        Ok(self)
+    }
+
     fn is(&self, other: &Self) -> Result<bool> {
         Ok(*self.text.whole()? == *other.text.whole()?)
     }

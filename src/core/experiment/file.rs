@@ -169,7 +169,7 @@ table! {
         confidence: Need<Part>,
         /// How the next level is chosen.
         strategy: Need<Choice<Strategy>>,
-        /// Engine time that one ladder may take.
+        /// Engine time of one ladder after which it begins no other probe.
         budget: Need<PositiveLength>,
     }
 }

@@ -141,7 +141,7 @@ pub struct SearchSettings {
     pub confidence: Share,
     /// How the next level is chosen.
     pub strategy: Strategy,
-    /// Engine time that one ladder may take.
+    /// Engine time of one ladder after which it begins no other probe.
     pub budget: Seconds,
 }
 

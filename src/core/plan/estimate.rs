@@ -11,8 +11,8 @@ use crate::units::Seconds;
 /// The rule of thumb, in words for people.
 pub const RULE: &str = "An engine of vLLM loads in 90 s. For each TTFT limit of a ladder a search makes 6 probes (bisect: one, \
                         and one more for each doubling up to the highest concurrency) that each last as long as the limit and \
-                        the hold, or as the limit on the whole request; a sustained load takes twice as long. No ladder takes \
-                        longer than its budget. A simulated engine takes no time.";
+                        the hold, or as the limit on the whole request; a sustained load takes twice as long. A \
+                        ladder whose budget is used up begins no other probe. A simulated engine takes no time.";
 
 /// Load of a vLLM: 65 to 100 s were seen on two CPU cores.
 const LOAD_SECONDS: f64 = 90.0;

@@ -48,7 +48,7 @@ pub(super) struct Batch {
 /// What became of a request in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It was taken from the queue for the first time; its wait ended when the step began.
+    /// It was taken from the queue, for the first time or after a preemption; its wait ended when the step began.
     Scheduled(u32),
     /// It put out the token that its prompt ends in: its first, or the next after a preemption.
     Prefilled(u32),

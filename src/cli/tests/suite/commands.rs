@@ -271,7 +271,25 @@ fn a_plan_prints_for_people_and_for_programs() {
     place.run(&["run", "sim.toml"]);
     let again = place.run(&["plan", "sim.toml"]);
     assert_eq!(stdout(&again), stdout(&table));
-    assert_eq!(place.run(&["run", "sim.toml", "--deadline", "30s"]).status.code(), Some(0));
+    for here in [&[] as &[&str], &["--on", "local"]] {
+        assert_eq!(place.run(&[&["run", "sim.toml", "--deadline", "30s"], here].concat()).status.code(), Some(0));
+    }
+    let handed = place.run(&["run", "sim.toml", "--deadline", "8h", "--set", "execution.on=slurm"]);
+    assert!(handed.status.code() == Some(2) && stderr(&handed).contains("execution.slurm.time"), "{}", stderr(&handed));
+}
+
+#[test]
+fn a_path_is_no_run_of_another_experiment() {
+    let place = simulated();
+    place.run(&["run", "sim.toml"]);
+    let run = place.run_directory().display().to_string();
+    let name = place.run_json()["experiment"]["name"].as_str().unwrap().to_owned();
+    for arguments in [&["report", &run] as &[&str], &["diff", &run, &run]] {
+        let of = |experiment: &str| place.run(&[arguments, &["--experiment", experiment]].concat());
+        assert_eq!(of(&name).status.code(), Some(0));
+        let other = of("other");
+        assert!(other.status.code() == Some(2) && stderr(&other).contains("asks for other"), "{}", stderr(&other));
+    }
 }
 
 #[test]

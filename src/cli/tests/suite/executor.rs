@@ -79,7 +79,7 @@ pub fn levels(run: &Value) -> Vec<u64> {
 }
 
 /// What the fake workers noted when they started.
-fn starts(place: &Workplace) -> Vec<Value> {
+pub fn starts(place: &Workplace) -> Vec<Value> {
     let text = std::fs::read_to_string(place.path("starts")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -94,7 +94,7 @@ fn assert_nothing_is_left(place: &Workplace) {
     }
 }
 
-fn statuses(run: &Value) -> Vec<&str> {
+pub fn statuses(run: &Value) -> Vec<&str> {
     run["cells"].as_array().unwrap().iter().map(|cell| cell["status"].as_str().unwrap_or("none")).collect()
 }
 
@@ -201,7 +201,7 @@ fn a_ladder_goes_on_with_another_engine() {
 }
 
 /// Two ladders on one engine: prompts of 512 tokens, then of 1024.
-fn run_two_ladders(place: &Workplace) -> Output {
+pub fn run_two_ladders(place: &Workplace) -> Output {
     run_with(place, &["--set", "workload.input_tokens=[512, 1024]"])
 }
 
@@ -230,14 +230,6 @@ fn each_ladder_has_retries_of_its_own() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(statuses(&place.run_json()), ["found"; 4]);
     assert_eq!(starts(&place).len(), 3);
-}
-
-#[test]
-fn an_engine_that_is_another_each_time_and_dies_is_given_up() {
-    let place = workplace("never the same", "retries = 1");
-    assert_eq!(run_two_ladders(&place).status.code(), Some(1));
-    assert_eq!(statuses(&place.run_json()), ["failed"; 4]);
-    assert_eq!(starts(&place).len(), 4);
 }
 
 #[test]
@@ -402,106 +394,6 @@ fn a_resumed_run_repeats_nothing_and_ends_like_one_that_was_not_interrupted() {
     let again = run_with(&place, &["--resume"]);
     assert_eq!(again.status.code(), Some(2), "nothing is left to go on with");
     assert!(stderr(&again).contains("complete"), "{}", stderr(&again));
-}
-
-#[test]
-fn an_engine_that_changed_is_measured_again() {
-    let place = workplace("dies", "retries = 0");
-    run(&place);
-    assert_eq!(levels(&place.run_json()), [1, 2]);
-    behave(&place, "newer");
-    let output = run_with(&place, &["--resume"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains("version was 0.0-fake, is 0.1-fake"), "{}", stderr(&output));
-    let resumed = place.run_json();
-    let whole = workplace("well", "retries = 0");
-    assert_eq!(run(&whole).status.code(), Some(0));
-    assert_eq!(levels(&resumed), levels(&whole.run_json()), "all levels again, none of the old engine's");
-    assert_eq!(resumed["ladders"][0]["probes"][0]["number"], 2, "no prompt comes twice");
-    assert_eq!(resumed["provenance"]["engine"]["version"], "0.1-fake");
-    let requests = read_requests(&place.run_directory().join("requests.parquet"));
-    let rows: u64 = requests["probes"].as_array().unwrap().iter().map(|probe| probe[3].as_u64().unwrap()).sum();
-    assert_eq!(rows, levels(&resumed).iter().sum::<u64>(), "what is published, and no more");
-}
-
-#[test]
-fn what_an_engine_measured_that_is_no_more_is_measured_again_whoever_saw_it_change() {
-    let place = workplace("well", "retries = 0");
-    let lengths = ["--set", "matrix.'workload.input_tokens'=[512, 1024]"];
-    let with = |more: &[&str]| {
-        let output = run_with(&place, &[&lengths, more].concat());
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        stderr(&output)
-    };
-    with(&["--only", "input_tokens=512"]);
-    behave(&place, "newer");
-    // Of the ladder that was measured before, this knows nothing.
-    with(&["--resume", "--only", "input_tokens=1024"]);
-    let said = with(&["--resume"]);
-    assert!(said.contains("1 other ladders are measured again"), "{said}");
-    let run = place.run_json();
-    assert_eq!((run["status"].as_str(), statuses(&run).len()), (Some("complete"), 4));
-    assert_eq!(run["provenance"]["engine"]["version"], "0.1-fake");
-    let first_number = |ladder: &Value| ladder["probes"][0]["number"].as_u64().unwrap();
-    let numbers: Vec<u64> = run["ladders"].as_array().unwrap().iter().map(first_number).collect();
-    assert!(numbers[0] > 0 && numbers[1] == 0, "{numbers:?}");
-}
-
-#[test]
-fn what_an_engine_measured_for_another_experiment_is_measured_again_too() {
-    let place = workplace("dies at 2048", "retries = 0");
-    let text = std::fs::read_to_string(place.path("fake.toml")).unwrap();
-    let other = text.replace("\"fake\"", "\"other\"").replace("input_tokens = 512", "input_tokens = 2048");
-    place.write("other.toml", &other);
-    let run = |files: &[&str], more: &[&str]| {
-        let arguments = [&["run"], files, more].concat();
-        let output = place.ceiling(&arguments).env("CEILING_WORKER", place.path("libceiling_worker.so")).output();
-        output.unwrap()
-    };
-    let both = ["fake.toml", "other.toml"];
-    assert_eq!(run(&both, &[]).status.code(), Some(1));
-    behave(&place, "newer dies");
-    assert_eq!(run(&["other.toml"], &["--resume"]).status.code(), Some(1));
-    behave(&place, "newer");
-    let output = run(&both, &["--resume"]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    for published in glob::glob(&format!("{}/*/*/run.json", place.path("results").display())).unwrap() {
-        let run: Value = serde_json::from_slice(&std::fs::read(published.unwrap()).unwrap()).unwrap();
-        assert_eq!(run["provenance"]["engine"]["version"], "0.1-fake");
-        let numbers = run["ladders"][0]["probes"].as_array().unwrap();
-        let is_again = numbers[0]["number"].as_u64().unwrap() > 0;
-        assert_eq!(is_again, run["experiment"]["name"] == "fake", "{run}");
-    }
-}
-
-#[test]
-fn a_ladder_that_fails_after_its_engine_changed_costs_no_other() {
-    let place = workplace("dies at 1024", "retries = 1");
-    let lengths = ["--set", "matrix.'workload.input_tokens'=[512, 1024, 2048]"];
-    let output = run_with(&place, &lengths);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    // One ladder is left, and all are begun anew: of these two fail for themselves.
-    behave(&place, "newer, dies at 512 and 1024");
-    let output = run_with(&place, &[&lengths as &[&str], &["--resume"]].concat());
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let run = place.run_json();
-    assert_eq!(statuses(&run), ["failed", "failed", "failed", "failed", "found", "found"], "{}", stderr(&output));
-}
-
-#[test]
-fn an_engine_that_changes_twice_gives_no_probe_an_old_number() {
-    let place = workplace("dies", "retries = 0");
-    run(&place);
-    for behaviour in ["newer dies", "newest"] {
-        behave(&place, behaviour);
-        run_with(&place, &["--resume"]);
-    }
-    let run = place.run_json();
-    assert_eq!(run["provenance"]["engine"]["version"], "0.2-fake");
-    assert_eq!(
-        (run["status"].as_str(), run["ladders"][0]["probes"][0]["number"].as_u64()),
-        (Some("complete"), Some(2))
-    );
 }
 
 #[test]
