@@ -110,10 +110,10 @@ impl Fared {
         let Some(apart) = &self.apart else { return 1.0 };
         let of = |draw: &Draw| alone(&draw.under[sla], needed).clamp(-MARGIN, MARGIN);
         let [quicker, middle, slower] = apart.each_ref().map(|draws| draws.iter().map(of));
-        let stretch =
-            |((quicker, middle), slower)| if middle < 0.0 { quicker - middle } else { middle - slower } / APART;
-        let stretches: Vec<f64> = quicker.zip(middle).zip(slower).map(stretch).collect();
-        (stretches.iter().sum::<f64>() / stretches.len() as f64).max(1.0)
+        // What matters is whether a slower machine would still pass, or a quicker one still fail.
+        let gap = |((quicker, middle), slower)| if middle < 0.0 { quicker - middle } else { middle - slower };
+        let gaps: Vec<f64> = quicker.zip(middle).zip(slower).map(gap).collect();
+        (gaps.iter().sum::<f64>() / (gaps.len() as f64 * APART)).max(1.0)
     }
 }
 

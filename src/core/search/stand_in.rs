@@ -225,8 +225,12 @@ impl StandIn {
                 Some(f64::from(self.workload.output_tokens.saturating_sub(1)).min(held).max(1.0))
             }
             () if !limits.limits_later() => None,
-            () => (!self.fared(concurrency).is_about_first_tokens(sla, needed))
-                .then(|| self.steps_of_a_life(times, concurrency)),
+            () => {
+                // What a level is about is what its neighbour is about, where each takes many probes.
+                let level = if self.churns() { around(concurrency).0 } else { concurrency };
+                let is_about_others = !self.fared(level).is_about_first_tokens(sla, needed);
+                is_about_others.then(|| self.steps_of_a_life(times, concurrency))
+            }
         }
     }
 
