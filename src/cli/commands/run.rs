@@ -30,7 +30,9 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         bail!("--detach is for runs that are handed over: say --on slurm");
     }
     if args.deadline.is_some() && on == On::Slurm {
-        bail!("--deadline is for runs on this machine: a batch system ends jobs by execution.slurm.time");
+        bail!(
+            "--deadline is for runs on this machine: set execution.slurm.time for what a batch system carries out, or say --on local"
+        );
     }
     if args.dry_run && on == On::Local {
         plan::print(plan, PlanFormat::Table, &args.results.results)?;

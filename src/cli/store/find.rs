@@ -165,7 +165,10 @@ impl Found {
         let Some(asked) = asked else { return Ok(self) };
         let name = self.experiment()?;
         if name != asked {
-            bail!("{} is a run of {name}, and --experiment asks for {asked}", self.place);
+            bail!(
+                "{} is a run of {name}, and --experiment asks for {asked}: name another run, or leave it out",
+                self.place
+            );
         }
         Ok(self)
     }

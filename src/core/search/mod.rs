@@ -22,6 +22,7 @@ mod held_up;
 mod laws;
 mod laxer;
 mod level;
+mod life;
 mod observation;
 mod offsets;
 mod pace;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::belief::Sway;
 use super::fared::{APART, Draw, Fared};
 use super::level::Machine;
+use super::life::steps_of_a_life;
 use super::observation::Observation;
 use super::seen::{Seen, likely_errors};
 use crate::experiment::Workload;
@@ -229,21 +230,9 @@ impl StandIn {
                 // What a level is about is what its neighbour is about, where each takes many probes.
                 let level = if self.churns() { around(concurrency).0 } else { concurrency };
                 let is_about_others = !self.fared(level).is_about_first_tokens(sla, needed);
-                is_about_others.then(|| self.steps_of_a_life(times, concurrency))
+                is_about_others.then(|| steps_of_a_life(times, &self.limits, &self.workload, concurrency))
             }
         }
-    }
-
-    /// Equal steps whose sum differs as much as the life of a request: in most of its steps all decode, and a few are long, in which prompts of the
-    /// others are computed, as many as there are others. Independent parts of a sum make it differ as their squares do.
-    fn steps_of_a_life(&self, times: Times, concurrency: u32) -> f64 {
-        let tokens = f64::from(self.workload.output_tokens);
-        let decode = times.step + times.sequence * f64::from(concurrency.min(self.limits.max_num_seqs));
-        let prompts = f64::from(self.workload.input_tokens) * f64::from(concurrency);
-        let prefill = prompts * times.prompt_token;
-        let long = (prompts / f64::from(self.limits.max_num_batched_tokens)).ceil().max(1.0);
-        let squares = (tokens - long).max(0.0) * decode * decode + long * (decode + prefill / long).powi(2);
-        ((tokens.max(long) * decode + prefill).powi(2) / squares).clamp(1.0, MOST_STEPS)
     }
 
     /// What is foretold for a level, of which `at` tells it of levels that are simulated: where each of them takes many probes, it lies on
@@ -332,9 +321,6 @@ fn around(level: u32) -> (u32, u32) {
 
 /// A level that is stretched by this hangs on when prompts are computed.
 const STRETCHED: f64 = 2.0;
-/// No more steps of a life are taken to be independent than these: how the variance splits into what they share and what is their own is seen in
-/// first tokens alone, and so of few of them.
-const MOST_STEPS: f64 = 8.0;
 /// How often what a probe shows beyond its holds is brought into line with when that was.
 const ROUNDS: usize = 3;
 /// Part by which a stand-in may be off: where it is brought into line with the levels that were probed, its shape is what counts.
