@@ -60,6 +60,13 @@ fn arguments_are_checked_one_configuration_after_the_other() {
 }
 
 #[test]
+fn defaults_are_those_of_vllm_serve() {
+    // On CPUs vLLM's server lets in twice as many where there are two ranks; an engine that nobody serves, as many as with one.
+    let resolved = Worker::start().check(with(json!({"tensor_parallel_size": 2}))).unwrap();
+    assert_eq!((resolved.max_num_seqs, resolved.max_num_batched_tokens), (Some(256), Some(4096)), "{resolved:?}");
+}
+
+#[test]
 fn a_python_without_vllm_is_named_with_the_remedy() {
     let python = bare_python();
     let error = Worker::start_in(&python, &[]).check(with(json!({}))).unwrap_err();

@@ -22,6 +22,7 @@ NAMES = {
     "vllm": ["__version__", "SamplingParams"],
     "vllm.engine.arg_utils": ["AsyncEngineArgs.create_engine_config"],
     "vllm.platforms": ["current_platform.get_device_name"],
+    "vllm.usage.usage_lib": ["UsageContext.OPENAI_API_SERVER"],
     "vllm.v1.executor.abstract": ["Executor.get_class"],
 }
 LAYER_NAMES = {
@@ -185,9 +186,15 @@ def configure(layer, args):
     return config
 
 
+def configure(engine_args, args):
+    """The configuration that `vllm serve` makes of these: defaults of the batch depend on who asks for them."""
+    server = find("vllm.usage.usage_lib", "UsageContext.OPENAI_API_SERVER")
+    return engine_args(**args).create_engine_config(usage_context=server)
+
+
 def create(engine_args, args):
     try:
-        return engine_args(**args).create_engine_config()
+        return configure(engine_args, args)
     except OSError as error:
         if args["model"] in str(error):
             raise
@@ -201,7 +208,7 @@ def create(engine_args, args):
 
 def is_taken(engine_args, args, without):
     try:
-        engine_args(**{name: value for name, value in args.items() if name != without}).create_engine_config()
+        configure(engine_args, {name: value for name, value in args.items() if name != without})
     except Exception:
         return False
     return True
