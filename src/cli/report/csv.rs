@@ -4,14 +4,13 @@
 //! tab or a carriage return) gets an apostrophe in front, which spreadsheets take for "this is text"; so does one that
 //! begins with an apostrophe, so that taking one off gives the text back. Numbers never do.
 
-use std::collections::HashMap;
-
 use anyhow::Result;
-use ceiling_core::record::{CellRecord, LadderRecord, ProbeRecord, Run};
+use ceiling_core::record::{CellRecord, LadderRecord, Run};
 use ceiling_core::sla::TokensPerSecond;
 use ceiling_core::units::{Seconds, Share};
 use serde_json::Value;
 
+use super::ladders::Ladders;
 use super::table::undecided;
 
 const HEAD: [&str; 4] = ["experiment", "run_id", "commit", "cell"];
@@ -46,30 +45,6 @@ pub fn axes(run: &Run) -> Vec<String> {
         }
     }
     axes
-}
-
-/// The ladders of a run by their id.
-pub struct Ladders<'a>(HashMap<&'a str, &'a LadderRecord>);
-
-impl<'a> Ladders<'a> {
-    /// Those of a run.
-    pub fn of(run: &'a Run) -> Self {
-        Self(run.ladders.iter().map(|ladder| (ladder.id.as_str(), ladder)).collect())
-    }
-
-    /// The ladder that answers a cell.
-    pub fn of_cell(&self, cell: &CellRecord) -> Option<&'a LadderRecord> {
-        self.0.get(cell.ladder.as_str()).copied()
-    }
-
-    /// The newest probe at the highest level known to pass; one that ran as planned, if any did, since one that was
-    /// stopped shows less.
-    pub fn probe_at_ceiling(&self, cell: &CellRecord) -> Option<&'a ProbeRecord> {
-        let probes = &self.of_cell(cell)?.probes;
-        let at_ceiling = |probe: &&ProbeRecord| probe.counts && Some(probe.concurrency) == cell.highest_pass;
-        let to_its_end = |probe: &&ProbeRecord| at_ceiling(probe) && probe.output_tokens_per_s.is_some();
-        probes.iter().rfind(to_its_end).or_else(|| probes.iter().rfind(at_ceiling))
-    }
 }
 
 fn row(run: &Run, cell: &CellRecord, axes: &[String], ladders: &Ladders<'_>) -> Vec<String> {

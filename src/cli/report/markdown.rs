@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ceiling_core::record::{CellRecord, Failure, LadderRecord, Run};
 
-use super::csv::Ladders;
+use super::ladders::Ladders;
 use super::table::{self, Table, grid};
 
 /// The ceilings as a grid and as a table, what failed and why, and where it comes from.

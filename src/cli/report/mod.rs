@@ -5,6 +5,7 @@ pub mod diff;
 pub mod history;
 pub mod html;
 pub mod json;
+pub mod ladders;
 pub mod markdown;
 pub mod pivot;
 pub mod table;

@@ -6,7 +6,8 @@ use ceiling_core::search::{Status, Undecided};
 use ceiling_core::sla::Sla;
 use ceiling_core::units::Concurrency;
 
-use super::csv::{Ladders, axes, plain};
+use super::csv::{axes, plain};
+use super::ladders::Ladders;
 use super::pivot::Pivot;
 
 /// Columns of a grid, at most: more do not fit a terminal.

@@ -132,7 +132,13 @@ pub fn why_not_comparable(comparison: &Comparison<'_>) -> String {
     let first = comparison.cells.iter().find_map(|cell| cell.reason.as_ref());
     match first {
         Some(reason) => reason.to_string(),
-        None => "no cell of one run is in the other; name the fields that may differ with --across".to_owned(),
+        None if comparison.apart.is_empty() => {
+            "no cell of one run is in the other, or several are alike but for what --across names".to_owned()
+        }
+        None => format!(
+            "no cell of one run is in the other; they differ in {}: name what may differ with --across",
+            comparison.apart.join(", ")
+        ),
     }
 }
 

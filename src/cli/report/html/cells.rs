@@ -8,7 +8,8 @@ use maud::{Markup, html};
 
 use super::ladders::anchor;
 use super::scale::three_digits;
-use crate::report::csv::{Ladders, axes, confidence, plain};
+use crate::report::csv::{axes, confidence, plain};
+use crate::report::ladders::Ladders;
 use crate::report::table;
 
 /// The table of cells.

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ceiling_core::load::Load;
 use ceiling_core::metric::quantile;
 use ceiling_core::record::{LadderRecord, ProbeRecord};
 use ceiling_core::sla::Verdict;
-use ceiling_core::watch::Until;
 use maud::{Markup, html};
 
 use super::chart::{ACROSS, place};
 use super::scale::Scale;
+use crate::report::ladders::evidence;
 
 /// The probes at one level.
 pub struct Level<'a> {
@@ -20,15 +19,10 @@ pub struct Level<'a> {
     pub probes: Vec<&'a ProbeRecord>,
 }
 
-/// The levels of a ladder, ascending. Probes of first tokens alone are bursts: under a sustained load they are of another
-/// kind and left out. So are probes that are no evidence.
+/// The levels of a ladder that there is evidence of, ascending.
 pub fn levels(ladder: &LadderRecord) -> Vec<Level<'_>> {
-    let is_of_its_load = |probe: &ProbeRecord| match ladder.workload.load {
-        Load::Burst => true,
-        Load::Sustained => probe.until != Until::FirstTokens,
-    };
     let mut levels: BTreeMap<u32, Vec<&ProbeRecord>> = BTreeMap::new();
-    for probe in ladder.probes.iter().filter(|probe| probe.counts && is_of_its_load(probe)) {
+    for probe in evidence(ladder) {
         levels.entry(probe.concurrency.get()).or_default().push(probe);
     }
     levels.into_iter().map(|(n, probes)| Level { n, probes }).collect()
