@@ -57,14 +57,16 @@ fn read_both(baseline: &Found, candidate: &Found) -> Result<(ComparedRun, Compar
 /// What the caller's question comes to. Without `--fail-on` a regression fails and nothing else was asked to be decided.
 fn decide(comparison: &Comparison<'_>, fail_on: Option<FailOn>) -> Exit {
     let count = |verdict| comparison.summary.count(verdict);
+    // Cells that the baseline was asked to leave out; others are new.
+    let not_in_baseline = if comparison.baseline.left_out > 0 { count(Verdict::Added) } else { 0 };
     let (failing, open) = match fail_on {
         Some(FailOn::Never) => return Exit::Done,
         None => (count(Verdict::Regressed), 0),
         Some(FailOn::Regression) => {
             let threshold = comparison.threshold;
             let open = comparison.cells.iter().filter(|cell| cell.may_have_regressed(threshold)).count();
-            // Of a cell that was not measured again nothing is excluded.
-            (count(Verdict::Regressed), open + count(Verdict::Removed))
+            // Of a cell that was measured once only nothing is excluded.
+            (count(Verdict::Regressed), open + count(Verdict::Removed) + not_in_baseline)
         }
         Some(FailOn::Change) => {
             let changed = [Verdict::Regressed, Verdict::Improved, Verdict::Added, Verdict::Removed];
@@ -82,6 +84,11 @@ fn decide(comparison: &Comparison<'_>, fail_on: Option<FailOn>) -> Exit {
         if let removed @ 1.. = count(Verdict::Removed) {
             tell!(
                 "{removed} cells of the baseline are not in the candidate: was it measured with another --only, --set or file?"
+            );
+        }
+        if not_in_baseline > 0 {
+            tell!(
+                "{not_in_baseline} cells of the candidate are not in the baseline, which left cells out: name a whole run"
             );
         }
         Exit::Undecided

@@ -157,6 +157,11 @@ impl Found {
         Ok(self.part(|head: &Head| head.schema)?.experiment.name)
     }
 
+    /// How many cells of its experiment it was asked to leave out.
+    fn left_out(&self) -> Result<usize> {
+        Ok(self.part(|run: &RunSummary| run.schema)?.left_out)
+    }
+
     /// Itself, where it is a run of the experiment that was asked for: a path means one run, whatever was asked for beside it.
     ///
     /// # Errors
@@ -259,7 +264,19 @@ impl<'a> Finder<'a> {
                 return Ok(Found { place: name.to_owned(), directory: None, text: Text::Held(text), commit: None });
             }
         };
-        let choose = |leads| choose(name, &commit, &repository, leads, but_not);
+        // A run that left cells out answers less than one that did not: it stands for its commit only where there is no other.
+        let left_nothing_out = |lead: &Lead| {
+            let left_out = lead.follow(&commit, &repository).and_then(|found| found.left_out());
+            // What cannot be read says so once it is chosen.
+            left_out.map_or(true, |cells| cells == 0)
+        };
+        let choose = |leads: Vec<Lead>| {
+            let (whole, parts) = leads.into_iter().partition(left_nothing_out);
+            match choose(name, &commit, &repository, whole, but_not)? {
+                Some(found) => Ok(Some(found)),
+                None => choose(name, &commit, &repository, parts, but_not),
+            }
+        };
         if let Some(found) = choose(self.recorded_at(&commit, all)?)? {
             return Ok(found);
         }

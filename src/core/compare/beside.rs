@@ -34,7 +34,8 @@ pub struct AtEqualLoad {
     pub candidate: Measurements,
 }
 
-/// Medians over the probes at one load; absent where too few first tokens came, or where a probe was stopped early.
+/// Medians over the probes at one load; absent where too few first tokens came. A probe that was stopped before a time could be seen
+/// counts as later than all others, and tells nothing of the throughput.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Measurements {
     /// Probes.
@@ -105,20 +106,21 @@ fn probes(ladder: &ComparedLadder) -> impl Iterator<Item = (Level, &ProbeSummary
 
 impl Measurements {
     fn of(probes: &[&ProbeSummary]) -> Self {
-        let ttft =
-            |of: fn(&QuantilesSummary) -> Option<f64>| median(probes.iter().map(|p| p.ttft.as_ref().and_then(of)));
+        let ttft = |of: fn(&QuantilesSummary) -> Option<f64>| {
+            median(probes.iter().filter_map(|probe| probe.ttft.as_ref().and_then(of)), Some(probes.len()))
+        };
         Self {
             probes: probes.len(),
             ttft_p50_s: ttft(|ttft| ttft.p50_s),
             ttft_p99_s: ttft(|ttft| ttft.p99_s),
-            output_tokens_per_s: median(probes.iter().map(|probe| probe.output_tokens_per_s)),
+            output_tokens_per_s: median(probes.iter().filter_map(|probe| probe.output_tokens_per_s), None),
         }
     }
 }
 
-/// The median of the values that are there.
-fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let mut values: Vec<f64> = values.flatten().collect();
+/// The median of so many values, of which those that are not there are above all others; of those that are there, where nobody says how many.
+fn median(values: impl Iterator<Item = f64>, of: Option<usize>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    quantile(&values, values.len(), 0.5)
+    quantile(&values, of.unwrap_or(values.len()), 0.5)
 }

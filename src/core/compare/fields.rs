@@ -9,12 +9,16 @@ use serde_json::{Map, Value, json};
 
 use super::{ComparedLadder, ComparedRun};
 use crate::key::Key;
+use crate::protocol::PromptSource;
 use crate::record::EngineRecord;
 
 /// Where the devices of an engine stand among its fields.
 const DEVICES: &str = "engine.devices";
 /// Where the commit of the model on the hub stands.
 const MODEL_COMMIT: &str = "model.commit";
+/// What names the files of an engine, and of a workload. Where these lie is no part of what is asked.
+const MODEL_FILES: [&str; 2] = ["model.id", "model.tokenizer"];
+const TEXTS: [&str; 1] = ["workload.prompt"];
 /// A simulated result is never compared with a real one.
 const KIND: &str = "engine.kind";
 
@@ -32,7 +36,7 @@ impl Across {
 
     /// With these fields beside those that always may.
     pub fn new(fields: impl IntoIterator<Item = String>) -> Self {
-        Self(fields.into_iter().collect())
+        Self(fields.into_iter().map(|field| field.trim().to_owned()).collect())
     }
 
     /// Whether no field was named.
@@ -115,6 +119,7 @@ impl std::fmt::Display for Difference {
 /// An engine group: what was asked for, and what it ran on.
 pub(super) struct EngineFields {
     pub key: Key,
+    files: Option<Key>,
     pub asked: Fields,
     pub found: Fields,
 }
@@ -129,8 +134,29 @@ impl EngineFields {
                 (name, value) => put(&mut asked, format!("engine.{name}"), value.clone()),
             }
         }
-        Self { key: record.key, asked, found: found(run, record) }
+        Self { key: record.key, files: record.files, asked, found: found(run, record) }
     }
+
+    /// Whether it is known what its model is, wherever that lies.
+    pub fn knows_its_files(&self) -> bool {
+        self.files.is_some() || !self.asked.contains_key(MODEL_FILES[0])
+    }
+
+    /// Digest of what was asked and must not differ; by what its model is instead of where it lies, or not.
+    pub fn identity(&self, across: &Across, by_files: bool) -> Key {
+        identity(&self.asked, across, self.files.filter(|_| by_files), &MODEL_FILES)
+    }
+}
+
+/// Digest of the fields that must not differ, these `names` by the content of the files that they name, where that is known.
+fn identity(fields: &Fields, across: &Across, files: Option<Key>, names: &[&str]) -> Key {
+    let Some(files) = files else { return digest(fields, across) };
+    let others = fields.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    let others: Fields = others.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let is_named = names.iter().any(|name| fields.contains_key(*name) && !across.covers(name));
+    let mut parts = vec![digest(&others, across)];
+    parts.extend(is_named.then_some(files));
+    Key::of_keys(&parts)
 }
 
 /// The model and the arguments of a real engine, under the names that an experiment file has for them.
@@ -160,6 +186,16 @@ fn found(run: &ComparedRun, record: &EngineRecord) -> Fields {
         put(&mut fields, MODEL_COMMIT.to_owned(), json!(commit));
     }
     fields
+}
+
+/// Whether it is known what the texts of a ladder's prompts are, wherever they lie.
+pub(super) fn knows_its_texts(ladder: &ComparedLadder) -> bool {
+    ladder.texts.is_some() || ladder.workload.prompt == PromptSource::Random
+}
+
+/// As [`EngineFields::identity`], of a ladder of these fields.
+pub(super) fn ladder_identity(ladder: &ComparedLadder, fields: &Fields, across: &Across, by_files: bool) -> Key {
+    identity(fields, across, ladder.texts.filter(|_| by_files), &TEXTS)
 }
 
 /// A ladder: its workload, and how the ceilings were looked for.
@@ -229,18 +265,73 @@ pub(super) fn differences(baseline: &Fields, candidate: &Fields) -> Vec<Differen
 
 /// What keeps two engine groups from being compared, named fields apart.
 pub(super) fn between_engines(baseline: &EngineFields, candidate: &EngineFields, across: &Across) -> Vec<Difference> {
-    let asked = differences(&baseline.asked, &candidate.asked);
+    let mut asked = differences(&baseline.asked, &candidate.asked);
     if let Some(kind) = asked.iter().find(|difference| difference.field == KIND) {
         return vec![kind.clone()];
     }
-    let other_files = asked.is_empty() && baseline.key != candidate.key;
+    let files = Files::of((baseline.key, baseline.files), (candidate.key, candidate.files));
+    files.settle(&mut asked, across, &MODEL_FILES, "the files of the model");
     let found = differences(&baseline.found, &candidate.found).into_iter();
     let found = found.filter(|difference| difference.baseline.is_some() && difference.candidate.is_some());
-    let mut all: Vec<Difference> = asked.into_iter().chain(found).filter(|d| !across.covers(&d.field)).collect();
-    if other_files {
-        all.push(other_content("the files of the model"));
+    asked.into_iter().chain(found).filter(|d| !across.covers(&d.field)).collect()
+}
+
+/// What keeps two ladders from being compared, their engines and named fields apart.
+pub(super) fn between_ladders(
+    (baseline, before): (&ComparedLadder, &Fields),
+    (candidate, after): (&ComparedLadder, &Fields),
+    same_engine: bool,
+    across: &Across,
+) -> Vec<Difference> {
+    let mut asked = differences(before, after);
+    let files = match Files::of((baseline.key, baseline.texts), (candidate.key, candidate.texts)) {
+        // The key of a ladder holds that of its engine.
+        Files::Unknown if !same_engine => Files::Unsaid,
+        files => files,
+    };
+    files.settle(&mut asked, across, &TEXTS, "the files of the prompts");
+    asked.into_iter().filter(|difference| !across.covers(&difference.field)).collect()
+}
+
+/// What is known of the files that two engines or ladders name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Files {
+    /// They are the same, wherever they lie.
+    Same,
+    Other,
+    /// One side does not say: they are others where nothing else explains that the keys differ.
+    Unknown,
+    /// Nor do the keys tell.
+    Unsaid,
+}
+
+impl Files {
+    fn of((before, before_files): (Key, Option<Key>), (after, after_files): (Key, Option<Key>)) -> Self {
+        match before_files.zip(after_files) {
+            _ if before == after => Self::Same,
+            Some((before, after)) if before == after => Self::Same,
+            Some(_) => Self::Other,
+            None => Self::Unknown,
+        }
     }
-    all
+
+    /// Leaves of the fields that differ those out that only say where the same files lie, and adds that they are others, where no
+    /// field says so.
+    fn settle(self, asked: &mut Vec<Difference>, across: &Across, names: &[&str], what: &str) {
+        let says_where = |difference: &Difference| names.contains(&difference.field.as_str());
+        let is_unexplained = match self {
+            Self::Same => {
+                asked.retain(|difference| !says_where(difference));
+                false
+            }
+            Self::Other => !asked.iter().any(says_where) && !across.covers(names[0]),
+            Self::Unknown => asked.is_empty(),
+            Self::Unsaid => false,
+        };
+        if is_unexplained {
+            asked.push(other_content(what));
+        }
+    }
 }
 
 /// Files with the same names and another content.

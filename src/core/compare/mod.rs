@@ -73,6 +73,9 @@ pub struct Comparison<'a> {
     pub changed: Vec<Change>,
     /// The cells of the candidate in its order, then those that only the baseline has.
     pub cells: Vec<CellComparison<'a>>,
+    /// Fields in which the first ladders of the two differ and that are not among those that may; only where no cell of one is in the other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<String>,
     /// The ladders behind the cells that were compared.
     pub ladders: Vec<LadderComparison<'a>>,
     /// Cells by verdict.
@@ -175,6 +178,7 @@ pub fn compare<'a>(
     let removed = baseline.cells.iter().zip(&is_matched).filter(|(_, is_matched)| !**is_matched);
     cells.extend(removed.map(|(cell, _)| CellComparison::lone(cell, Verdict::Removed)));
     let summary = Summary::of(&cells);
+    let apart = if pairs.iter().all(Option::is_none) { judge.differing_fields() } else { Vec::new() };
     Ok(Comparison {
         baseline: Origin::new(baseline),
         candidate: Origin::new(candidate),
@@ -182,6 +186,7 @@ pub fn compare<'a>(
         threshold: options.threshold,
         changed: origin::changes(baseline, candidate),
         cells,
+        apart: apart.into_iter().filter(|field| !options.across.covers(field)).collect(),
         ladders: ladders.into_rows(),
         summary,
     })

@@ -24,6 +24,8 @@ pub struct Origin<'a> {
     pub started: &'a str,
     /// How far it came.
     pub status: RunStatus,
+    /// Cells of its experiment that it was asked to leave out.
+    pub left_out: usize,
     /// Whether every number comes from the simulator.
     pub simulated: bool,
 }
@@ -38,6 +40,7 @@ impl<'a> Origin<'a> {
             dirty: git.is_some_and(|git| git.dirty),
             started: &run.started,
             status: run.status,
+            left_out: run.left_out,
             simulated: run.simulated,
         }
     }
@@ -77,6 +80,9 @@ pub(super) fn changes(baseline: &ComparedRun, candidate: &ComparedRun) -> Vec<Ch
     }
     note("NVIDIA driver", &|run| run.provenance.nvidia_driver.clone());
     note("devices", &|run| Some(resolved(run)?.devices.join(", ")).filter(|devices| !devices.is_empty()));
+    // What nobody gave follows from the version and the device.
+    note("max_num_seqs", &|run| Some(resolved(run)?.max_num_seqs?.to_string()));
+    note("max_num_batched_tokens", &|run| Some(resolved(run)?.max_num_batched_tokens?.to_string()));
     note("CUDA_VISIBLE_DEVICES", &|run| run.provenance.cuda_visible_devices.clone());
     note("model commit", &|run| resolved(run)?.model_commit.clone());
     note("processor", &|run| run.provenance.cpu.clone());

@@ -9,8 +9,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Map, Value};
 
 use super::fields::{
-    Across, Difference, EngineFields, Fields, NotAcross, between_engines, differences, digest, ladder_fields,
-    other_content, sla_fields,
+    Across, Difference, EngineFields, Fields, NotAcross, between_engines, between_ladders, differences, digest,
+    knows_its_texts, ladder_fields, ladder_identity, other_content, sla_fields,
 };
 use super::verdict::{Judgement, Reason, Standing, Verdict, judge};
 use super::{ComparedLadder, ComparedRun, Options};
@@ -31,6 +31,8 @@ pub(super) struct Judge<'a> {
     obstacles: RefCell<FxHashMap<(usize, usize), Obstacles>>,
     /// Digests of SLAs, by their bits: many cells share one.
     slas: RefCell<FxHashMap<[u64; 5], Key>>,
+    /// Whether both runs say what the files are that they name.
+    by_files: bool,
 }
 
 /// One run.
@@ -55,10 +57,11 @@ impl Ladder<'_> {
         self.fields.get_or_init(|| ladder_fields(self.record))
     }
 
-    fn identity(&self, engines: &[EngineFields], across: &Across) -> Key {
+    fn identity(&self, engines: &[EngineFields], across: &Across, by_files: bool) -> Key {
         let make = || {
-            let engine = self.engine.map(|engine| digest(&engines[engine].asked, across));
-            Key::of_keys(&[engine.unwrap_or_else(|| Key::of_bytes(b"")), digest(self.fields(), across)])
+            let engine = self.engine.map(|engine| engines[engine].identity(across, by_files));
+            let own = ladder_identity(self.record, self.fields(), across, by_files);
+            Key::of_keys(&[engine.unwrap_or_else(|| Key::of_bytes(b"")), own])
         };
         *self.identity.get_or_init(make)
     }
@@ -88,10 +91,16 @@ impl<'a> Side<'a> {
         self.ladder_by_id.get(&*cell.ladder).copied()
     }
 
+    /// Whether it is known of all files that it names what they are, wherever they lie.
+    fn knows_its_files(&self) -> bool {
+        let knows_its_texts = |ladder: &Ladder| knows_its_texts(ladder.record);
+        self.engines.iter().all(EngineFields::knows_its_files) && self.ladders.iter().all(knows_its_texts)
+    }
+
     /// Makes what tells its ladders apart, which takes longest of all.
-    fn identify(&self, across: &Across) {
+    fn identify(&self, across: &Across, by_files: bool) {
         for ladder in &self.ladders {
-            ladder.identity(&self.engines, across);
+            ladder.identity(&self.engines, across, by_files);
         }
     }
 
@@ -104,10 +113,12 @@ impl<'a> Side<'a> {
 
 impl<'a> Judge<'a> {
     pub fn new(baseline: &'a ComparedRun, candidate: &'a ComparedRun, options: &Options) -> Self {
+        let (baseline, candidate) = (Side::new(baseline), Side::new(candidate));
         Self {
             options: options.clone(),
-            baseline: Side::new(baseline),
-            candidate: Side::new(candidate),
+            by_files: baseline.knows_its_files() && candidate.knows_its_files(),
+            baseline,
+            candidate,
             obstacles: RefCell::default(),
             slas: RefCell::default(),
         }
@@ -121,11 +132,10 @@ impl<'a> Judge<'a> {
         if self.options.across.names_kind() {
             return Err(NotAcross::Kind);
         }
-        let slas: Vec<Fields> = [&self.baseline, &self.candidate]
-            .into_iter()
-            .filter_map(|side| side.run.cells.first())
-            .map(|cell| sla_fields(&cell.sla))
-            .collect();
+        let ladders = [&self.baseline, &self.candidate].into_iter().flat_map(|side| &side.ladders);
+        let slas: FxHashMap<_, _> =
+            ladders.flat_map(|ladder| &ladder.record.slas).map(|sla| (bits(sla), sla)).collect();
+        let slas: Vec<Fields> = slas.into_values().map(sla_fields).collect();
         let mut all: Vec<&Fields> = slas.iter().collect();
         for side in [&self.baseline, &self.candidate] {
             all.extend(side.engines.iter().flat_map(|engine| [&engine.asked, &engine.found]));
@@ -136,7 +146,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The fields in which the first ladders of both runs differ.
-    fn differing_fields(&self) -> Vec<String> {
+    pub fn differing_fields(&self) -> Vec<String> {
         let (Some(before), Some(after)) = (self.baseline.ladders.first(), self.candidate.ladders.first()) else {
             return Vec::new();
         };
@@ -179,32 +189,21 @@ impl<'a> Judge<'a> {
         if before.record.key == after.record.key {
             return all;
         }
-        let own = differences(before.fields(), after.fields());
         let same_engine = engines.is_some_and(|(before, after)| before.key == after.key);
-        if own.is_empty() && same_engine {
-            all.push(other_content("the files of the prompts"));
-        }
-        all.extend(own.into_iter().filter(|difference| !across.covers(&difference.field)));
+        let (before, after) = ((before.record, before.fields()), (after.record, after.fields()));
+        all.extend(between_ladders(before, after, same_engine, across));
         all
     }
 
     /// Digests of all that must not differ between cells that are compared: of the ladder, and of the SLA.
     fn identity(&self, side: &Side<'_>, cell: &CellRecord) -> (Option<Key>, Key) {
         let ladder = side.ladder_index(cell).map(|index| &side.ladders[index]);
-        (ladder.map(|ladder| ladder.identity(&side.engines, &self.options.across)), self.sla(&cell.sla))
+        (ladder.map(|ladder| ladder.identity(&side.engines, &self.options.across, self.by_files)), self.sla(&cell.sla))
     }
 
     /// Digest of what must not differ of an SLA.
     fn sla(&self, sla: &Sla) -> Key {
-        let bits = |value: Option<f64>| value.map_or(u64::MAX, f64::to_bits);
-        let limits = [
-            sla.tpot.map(Seconds::get),
-            sla.e2e.map(Seconds::get),
-            sla.min_tokens_per_second.map(TokensPerSecond::get),
-        ];
-        let [tpot, e2e, rate] = limits.map(bits);
-        let bits = [sla.ok_rate.get().to_bits(), sla.ttft.get().to_bits(), tpot, e2e, rate];
-        *self.slas.borrow_mut().entry(bits).or_insert_with(|| digest(&sla_fields(sla), &self.options.across))
+        *self.slas.borrow_mut().entry(bits(sla)).or_insert_with(|| digest(&sla_fields(sla), &self.options.across))
     }
 
     /// Digest of a cell's place: what a person takes for the same row of the two tables.
@@ -218,6 +217,15 @@ impl<'a> Judge<'a> {
             .collect();
         Key::of_keys(&[Key::of_owned(Value::Object(axes)), self.sla(&cell.sla)])
     }
+}
+
+/// What tells SLAs apart.
+fn bits(sla: &Sla) -> [u64; 5] {
+    let bits = |value: Option<f64>| value.map_or(u64::MAX, f64::to_bits);
+    let limits =
+        [sla.tpot.map(Seconds::get), sla.e2e.map(Seconds::get), sla.min_tokens_per_second.map(TokensPerSecond::get)];
+    let [tpot, e2e, rate] = limits.map(bits);
+    [sla.ok_rate.get().to_bits(), sla.ttft.get().to_bits(), tpot, e2e, rate]
 }
 
 /// For each cell of the candidate, the cell of the baseline that answers the same question.
@@ -236,7 +244,8 @@ pub(super) fn pair(judge: &Judge<'_>) -> Vec<Option<usize>> {
         return pairs.partners;
     }
     let (baseline, candidate, across) = (&judge.baseline, &judge.candidate, &judge.options.across);
-    rayon::join(|| baseline.identify(across), || candidate.identify(across));
+    let by_files = judge.by_files;
+    rayon::join(|| baseline.identify(across, by_files), || candidate.identify(across, by_files));
     pairs.by(|cell| judge.identity(&judge.baseline, cell), |cell| judge.identity(&judge.candidate, cell));
     pairs.by(|cell| judge.place(cell), |cell| judge.place(cell));
     pairs.partners

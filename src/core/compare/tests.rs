@@ -1,12 +1,14 @@
 //! Which cells meet, what keeps them from being compared, and what is said of them.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::testing::{found, run, run_on};
 use super::*;
 use crate::experiment::testing::complete;
-use crate::protocol::Resolved;
+use crate::protocol::{PromptSource, Resolved};
 use crate::record::{EngineVersion, Git, ProbeSummary, UntilSummary};
+use crate::search::Answer;
 use crate::watch::Until;
 
 fn options(across: &[&str]) -> Options {
@@ -150,11 +152,15 @@ fn an_engine_on_the_processor_is_tied_to_its_model_name() {
     assert_eq!(only_reason(&on("EPYC"), &on("Xeon"), &[]), "engine.devices: EPYC -> Xeon");
 }
 
+fn key(text: &str) -> Key {
+    Key::of_bytes(text.as_bytes())
+}
+
 #[test]
-fn files_with_another_content_are_seen_by_the_keys() {
+fn files_with_another_content_are_seen_by_the_keys_where_runs_do_not_say_what_they_are() {
     let base = run(&complete(""), 100, 102);
     let mut other_model = base.clone();
-    let key = |text: &str| Key::of_bytes(text.as_bytes());
+    other_model.engines[0].files = None;
     other_model.engines[0].key = key("engine");
     other_model.ladders[0].key = key("ladder");
     other_model.cells[0].key = key("cell");
@@ -162,6 +168,42 @@ fn files_with_another_content_are_seen_by_the_keys() {
     let mut other_prompts = other_model;
     other_prompts.engines[0].key = base.engines[0].key;
     assert_eq!(only_reason(&base, &other_prompts, &[]), "the files of the prompts differ in content");
+}
+
+/// The same with a model and texts at this place, which are these, and with these lines.
+fn run_with_files(directory: &str, model: &str, texts: &str, lines: &str) -> ComparedRun {
+    let mut run = run(&complete(lines), 100, 102);
+    run.engines[0].args["spec"]["model"] = json!(format!("{directory}/model"));
+    run.engines[0].files = Some(key(model));
+    run.engines[0].key = key(&format!("{model}{lines}"));
+    let ladder = &mut run.ladders[0];
+    ladder.workload.prompt = PromptSource::Corpus(vec![format!("{directory}/a.txt").into()]);
+    ladder.texts = Some(key(texts));
+    ladder.key = key(&format!("{model}{texts}{lines}"));
+    run.cells[0].key = ladder.key;
+    run
+}
+
+#[test]
+fn files_are_compared_by_what_they_are_wherever_they_lie() {
+    let base = run_with_files("a", "llama", "novel", "");
+    let (python, budget) = ("engine.python = \"b/python\"", "search.budget = \"9m\"");
+    let table = [
+        (run_with_files("b", "llama", "novel", ""), ""),
+        (run_with_files("b", "llama", "novel", python), ""),
+        (run_with_files("b", "llama", "novel", budget), ""),
+        (run_with_files("a", "qwen", "novel", ""), "the files of the model differ in content"),
+        (run_with_files("a", "qwen", "novel", python), "the files of the model differ in content"),
+        (run_with_files("b", "qwen", "novel", ""), "model.id: a/model -> b/model"),
+        (run_with_files("a", "llama", "poem", ""), "the files of the prompts differ in content"),
+        (run_with_files("a", "llama", "poem", budget), "the files of the prompts differ in content"),
+        (run_with_files("a", "llama", "poem", python), "the files of the prompts differ in content"),
+    ];
+    for (other, expected) in table {
+        assert_eq!(only_reason(&base, &other, &[]), expected);
+    }
+    let others = run_with_files("b", "qwen", "poem", "");
+    assert_eq!(only_reason(&base, &others, &["model.id", "workload.prompt"]), "");
 }
 
 #[test]
@@ -173,6 +215,28 @@ fn a_field_that_no_cell_has_is_an_error_that_names_the_candidates() {
         error.to_string(),
         "--across engine.max_num_sqs: no cell has such a field; the two runs differ in engine.max_num_seqs"
     );
+}
+
+#[test]
+fn a_field_of_any_cell_may_differ() {
+    let grid = |tpot: &str| {
+        complete("").replace("sla.ttft = \"1s\"", "")
+            + &format!("[matrix]\nsla = [{{ ttft = \"1s\" }}, {{ ttft = \"3s\", tpot = \"{tpot}\" }}]")
+    };
+    let (before, after) = (run(&grid("50ms"), 100, 102), run(&grid("55ms"), 100, 102));
+    assert_eq!(verdicts(&before, &after, &["sla.tpot"]), [Verdict::Unchanged; 2]);
+}
+
+#[test]
+fn runs_without_a_common_cell_say_what_they_differ_in() {
+    let tokens = |lines: &str| run(&complete(&format!("engine.max_num_seqs = 64\n{lines}")), 100, 102);
+    let one = tokens("[matrix]\n\"workload.input_tokens\" = [100, 500]");
+    let other = run(&complete("engine.max_num_seqs = 256\nengine.dtype = \"float16\""), 100, 102);
+    let apart = |across: &[&str]| compare(&one, &other, &options(across)).unwrap().apart;
+    assert_eq!(apart(&[]), ["workload.input_tokens", "engine.dtype", "engine.max_num_seqs"]);
+    assert_eq!(apart(&["engine.dtype"]), ["workload.input_tokens", "engine.max_num_seqs"]);
+    assert!(apart(&["engine", "workload"]).is_empty());
+    assert!(compare(&one, &one, &options(&[])).unwrap().apart.is_empty());
 }
 
 #[test]
@@ -310,6 +374,56 @@ fn steps_are_marked_along_the_history() {
     assert_eq!(steps, expected);
     assert!(history(&runs, |_| false, &options(&[])).unwrap().is_empty());
     assert!(history(&[], |_| true, &options(&[])).unwrap().is_empty());
+}
+
+#[test]
+fn a_step_is_seen_across_runs_that_say_nothing_of_it() {
+    let text = complete("");
+    let on = |device: &str, pass: u32| {
+        let resolved = Resolved { devices: vec![device.into()], ..Resolved::default() };
+        run_on(&text, &resolved, |_, _| vec![found(pass, pass + 2)])
+    };
+    let undecided = || {
+        let answer = Answer { status: Status::Undecided, lowest_fail: None, ..found(90, 92) };
+        run_on(&text, &Resolved { devices: vec!["H100".into()], ..Resolved::default() }, |_, _| vec![answer])
+    };
+    let verdicts = |runs: &[ComparedRun]| {
+        let traces = history(runs, |_| true, &options(&[])).unwrap();
+        traces[0].points.iter().map(|point| point.verdict).collect::<Vec<_>>()
+    };
+    let (regressed, open) = (Some(Verdict::Regressed), Some(Verdict::Undecided));
+    assert_eq!(verdicts(&[on("H100", 100), undecided(), on("H100", 50)]), [None, open, regressed]);
+    let other = Some(Verdict::Incomparable);
+    assert_eq!(verdicts(&[on("H100", 100), on("H200", 140), on("H100", 50)]), [None, other, regressed]);
+    assert_eq!(verdicts(&[undecided(), undecided(), on("H100", 50)]), [None, open, open]);
+}
+
+#[test]
+fn small_changes_add_up_to_a_step() {
+    let text = complete("");
+    let runs: Vec<ComparedRun> = [1000, 970, 940, 910, 880].map(|pass| run(&text, pass, pass + 1)).into();
+    let traces = history(&runs, |_| true, &options(&[])).unwrap();
+    let told: Vec<_> = traces[0].points.iter().map(|point| point.verdict).collect();
+    let (same, less) = (Some(Verdict::Unchanged), Some(Verdict::Regressed));
+    assert_eq!(told, [None, same, less, same, less]);
+    let change = traces[0].points[2].change.unwrap();
+    assert!((change + 0.06).abs() < 1e-9, "{change}: since the last step");
+}
+
+#[test]
+fn what_the_newest_run_was_asked_to_leave_out_is_followed_as_far_as_it_goes() {
+    let text = complete("[matrix]\n\"workload.input_tokens\" = [100, 500]");
+    let whole = run(&text, 100, 102);
+    let mut part = run(&text, 80, 82);
+    part.cells.retain(|cell| cell.id.contains("100"));
+    let tokens = |runs: &[ComparedRun]| {
+        let traces = history(runs, |_| true, &options(&[])).unwrap();
+        traces.iter().map(|trace| (trace.id.to_owned(), trace.points.len())).collect::<Vec<_>>()
+    };
+    let id = |tokens: u32| format!("input_tokens={tokens}");
+    assert_eq!(tokens(&[whole.clone(), part.clone()]), [(id(100), 2)], "the experiment has it no more");
+    part.left_out = 1;
+    assert_eq!(tokens(&[whole, part]), [(id(100), 2), (id(500), 1)]);
 }
 
 proptest! {

@@ -151,7 +151,9 @@ impl CommandLine {
 }
 
 /// Collects the axes of a file, and takes the lists that make axes out of its tables.
-pub(super) fn collect(root: &mut Table, command_line: &CommandLine, found: &mut Found) -> Axes {
+///
+/// `layers` are the sources of the files that the tables are laid over one another from, the uppermost first.
+pub(super) fn collect(root: &mut Table, command_line: &CommandLine, layers: &[u32], found: &mut Found) -> Axes {
     let fixed = &command_line.fixed;
     let before = found.count();
     let matrix = root.get("matrix").and_then(|node| node.as_table().cloned()).unwrap_or_default();
@@ -162,6 +164,9 @@ pub(super) fn collect(root: &mut Table, command_line: &CommandLine, found: &mut 
         .collect();
     for table in ["workload", "sla"] {
         axes.extend(list_axes(root, table, &axes, fixed, found));
+    }
+    for axis in &axes {
+        unheard(axis, root, fixed, layers).into_iter().for_each(|fault| found.push(fault));
     }
     let mut columns = Columns::default();
     let mut owners: Vec<(usize, Vec<String>)> = Vec::new();
@@ -197,6 +202,28 @@ fn matrix_axis(dotted: &str, key_at: Span, node: &Node, fixed: &[Setting], found
         None => axis_nodes(dotted, node, fixed, &path, found)?,
     };
     axis(section, path, key_at, node.at, nodes, false, found)
+}
+
+/// A value that an axis hides, though it was said later than the axis: on the command line, or in a file that extends the one with the axis.
+/// Beside an axis of the same file a value is a default.
+fn unheard(axis: &Axis, root: &Table, fixed: &[Setting], layers: &[u32]) -> Option<Fault> {
+    let name = axis.path.join(".");
+    let hides = |path: &[String]| path.len() > 1 && path.len() < axis.path.len() && axis.path.starts_with(path);
+    if let Some(setting) = fixed.iter().find(|setting| hides(&setting.path)) {
+        let message = format!("`{}` would be hidden by the axis `{name}`", setting.path.join("."));
+        let fault = Fault::new(setting.key_at, message, "set here").related(axis.key_at, "the axis");
+        return Some(fault.help(format!("set `{name}`: that fixes the axis")));
+    }
+    let layer = |at: Span| layers.iter().position(|source| *source == at.source);
+    let of_axis = layer(axis.key_at)?;
+    let is_later = |node: &&Node| layer(node.at).is_some_and(|layer| layer < of_axis);
+    let parts = (2..=axis.path.len()).map(|parts| &axis.path[..parts]);
+    let values = parts.filter_map(|path| Some((path, root.at_path(path)?)));
+    let is_hidden = |(path, node): &(&[String], &Node)| path.len() == axis.path.len() || node.as_table().is_none();
+    let (path, node) = values.filter(is_hidden).find(|(_, node)| is_later(node))?;
+    let message = format!("`{}` would be hidden by the axis `{name}` of a file that this one extends", path.join("."));
+    let fault = Fault::new(node.at, message, "set here").related(axis.key_at, "the axis");
+    Some(fault.help(format!("lay an axis of one value over it, under [matrix]: \"{name}\" = [the value]")))
 }
 
 /// Whether a list there makes an axis.

@@ -117,6 +117,13 @@ impl Found {
         }
     }
 
+    /// Gives the newest fault a way out.
+    pub fn help_last(&mut self, help: String) {
+        if let Some(fault) = self.faults.pop() {
+            self.faults.push(fault.help(help));
+        }
+    }
+
     pub fn count(&self) -> usize {
         self.faults.len()
     }

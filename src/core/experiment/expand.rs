@@ -10,11 +10,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::axes::{Axes, Axis, Section, Setting};
 use super::error::{Fault, Found, Span};
 use super::grid::{ABSENT, AxisColumn, AxisTable, Distinct, Grid, Point};
-use super::resolve::{FromTables, Resolver, Tokens};
+use super::resolve::{FromTables, Resolved, Resolver, Tokens};
 use super::rules::Rule;
 use super::tree::Table;
 use super::{Engine, SearchSettings, Workload};
 use crate::key::Key;
+use crate::load::Load;
 use crate::sla::Sla;
 
 /// More cells than this are a mistake: at a minute each they would take seven years.
@@ -87,6 +88,8 @@ struct Expansion<'a, 'r> {
     fitted: Vec<bool>,
     origins: FxHashMap<Point, Origin>,
     too_long: FxHashSet<(u32, u32)>,
+    /// SLAs and workloads of which it was said that no request could miss the limit.
+    never_missed: FxHashSet<(u32, u32)>,
     /// Whether there is any point, legal or not.
     is_any_left: bool,
 }
@@ -124,6 +127,7 @@ struct Pool<T> {
     by_key: FxHashMap<Key, u32>,
     distinct: Vec<Distinct<T>>,
     tokens: Vec<Option<Tokens>>,
+    limits_at: Vec<Option<Span>>,
 }
 
 impl<T: FromTables> Pool<T> {
@@ -141,6 +145,7 @@ impl<T: FromTables> Pool<T> {
             by_key: FxHashMap::default(),
             distinct: Vec::new(),
             tokens: Vec::new(),
+            limits_at: Vec::new(),
         }
     }
 
@@ -182,8 +187,10 @@ impl<T: FromTables> Pool<T> {
         let next = self.distinct.len() as u32;
         let index = *self.by_key.entry(resolved.key).or_insert(next);
         if index == next {
-            self.distinct.push(Distinct { value: Arc::new(resolved.value), key: resolved.key });
-            self.tokens.push(resolved.tokens);
+            let Resolved { value, key, files, tokens, limit_at } = resolved;
+            self.distinct.push(Distinct { value: Arc::new(value), key, files });
+            self.tokens.push(tokens);
+            self.limits_at.push(limit_at);
         }
         Some(index)
     }
@@ -217,6 +224,7 @@ impl<'a, 'r> Expansion<'a, 'r> {
             fitted: vec![false; axes.includes.len()],
             origins: FxHashMap::default(),
             too_long: FxHashSet::default(),
+            never_missed: FxHashSet::default(),
             is_any_left: false,
         }
     }
@@ -330,6 +338,7 @@ impl<'a, 'r> Expansion<'a, 'r> {
         let (Some(engine), Some(workload), Some(search), Some(sla)) = (engine, workload, search, sla) else { return };
         let point = Point { engine, workload, search, sla };
         self.check_length(point, found);
+        self.check_limit(point, found);
         if let Some(first) = self.origins.get(&point) {
             if axes.is_sound {
                 let fault = self.same_cell(*first, origin);
@@ -351,6 +360,19 @@ impl<'a, 'r> Expansion<'a, 'r> {
             let message = format!("{} is {}, and `{}` is {}", needed.said_by, needed.count, limit.said_by, limit.count);
             let fault = Fault::new(needed.at, message, "no such request fits").related(limit.at, "the most that fits");
             let help = format!("raise `{}`, or leave these cells out by [[matrix.exclude]]", limit.said_by);
+            found.push(fault.help(help));
+        }
+    }
+
+    /// A limit on what follows the first token must be one that a request may miss.
+    fn check_limit(&mut self, point: Point, found: &mut Found) {
+        let Some(at) = self.pools.slas.limits_at[point.sla as usize] else { return };
+        let workload = &self.pools.workloads.distinct[point.workload as usize].value;
+        let sla = &self.pools.slas.distinct[point.sla as usize].value;
+        let Some(help) = never_missed(sla, workload) else { return };
+        if self.never_missed.insert((point.sla, point.workload)) {
+            let fault =
+                Fault::new(at, "no request could ever miss this limit", "it would be met whatever the engine does");
             found.push(fault.help(help));
         }
     }
@@ -391,6 +413,20 @@ impl<'a, 'r> Expansion<'a, 'r> {
             found.push(Fault::new(rule.at, "this exclusion matches no cell", "no point of the axes is like this"));
         }
     }
+}
+
+/// What to do where requests of this workload show nothing of what an SLA limits after the first token.
+fn never_missed(sla: &Sla, workload: &Workload) -> Option<String> {
+    let limit = sla.tpot_limit()?;
+    let or_else = "leave these cells out by [[matrix.exclude]], or take the limit out";
+    if workload.output_tokens < 2 {
+        return Some(format!("no token follows the first: let requests have 2 `output_tokens` or more, {or_else}"));
+    }
+    let is_held = workload.load == Load::Burst && !sla.judges_the_end();
+    let hold = workload.hold.laid_down();
+    (is_held && hold.get() <= limit).then(|| {
+        format!("requests are held for {hold}, no longer than one token may take: raise `workload.hold`, {or_else}")
+    })
 }
 
 impl Rule {

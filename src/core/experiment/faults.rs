@@ -98,7 +98,7 @@ snapshots! {
     an_empty_axis: said(&complete("[matrix]\n\"engine.dtype\" = []")),
     an_axis_that_is_no_list: said(&complete("[matrix]\n\"engine.dtype\" = \"float32\"")),
     a_value_twice_on_an_axis: said(&complete("[matrix]\n\"engine.dtype\" = [\"float32\", \"auto\", \"float32\"]")),
-    a_value_twice_in_meaning: said(&complete("sla.tpot = [\"60s\", \"1m\"]")),
+    a_value_twice_in_meaning: said(&complete("sla.e2e = [\"60s\", \"1m\"]")),
     a_value_twice_in_a_list: said(&complete("sla.ok_rate = [0.9, 0.90]")),
     an_axis_that_names_nothing: said(&complete("[matrix]\n\"workload.inptu_tokens\" = [1, 2]")),
     an_axis_of_no_table: said(&complete("[matrix]\n\"enigne.dtype\" = [\"a\", \"b\"]")),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use super::axes::Section;
 use super::error::{Fault, Found, Span, nearest};
 use super::tree::{Node, Table, Value};
 
@@ -119,15 +120,28 @@ impl<T: FromNode> Key for Need<T> {
             }
             return Self(None);
         };
-        Self(T::from_node(node, found).map(|value| Given { at: node.at, value }))
+        Self(given(scope, key, node, found))
     }
 }
 
 impl<T: FromNode> Key for Maybe<T> {
     fn read(scope: Scope<'_>, key: &str, found: &mut Found) -> Self {
-        let given = |node: &Node| T::from_node(node, found).map(|value| Given { at: node.at, value });
-        Self(scope.get(key).and_then(given))
+        Self(scope.get(key).and_then(|node| given(scope, key, node, found)))
     }
+}
+
+/// What a key gives. A list where one value belongs was meant for an axis, where there may be one.
+fn given<T: FromNode>(scope: Scope<'_>, key: &str, node: &Node, found: &mut Found) -> Option<Given<T>> {
+    let before = found.count();
+    let value = T::from_node(node, found);
+    let may_be_axis = Section::of_table(scope.name).is_some();
+    if value.is_none() && may_be_axis && matches!(node.value, Value::Array(_)) && found.count() > before {
+        found.help_last(format!(
+            "for several values, make it an axis: under [matrix], \"{}.{key}\" = [...]",
+            scope.name
+        ));
+    }
+    value.map(|value| Given { at: node.at, value })
 }
 
 /// A table within a table, read elsewhere.

@@ -35,6 +35,8 @@ pub struct Distinct<T> {
     pub value: Arc<T>,
     /// Digest of what it means, wherever the files that it names lie.
     pub key: Key,
+    /// Digest of these files alone.
+    pub files: Option<Key>,
 }
 
 /// One cell: indices into the lists of its [`Grid`].

@@ -114,17 +114,26 @@ impl<'a> Locator<'a> {
                 return None;
             }
         };
-        let digest = |path: &PathBuf| match self.files.read(path) {
-            Ok(bytes) => Some(Json::from(Key::of_bytes(&bytes).as_str())),
-            Err(_) => None,
+        let digest = |path: &PathBuf| {
+            let unread = |why: &dyn std::fmt::Display| format!("cannot read {}: {why}", path.display());
+            let bytes = self.files.read(path).map_err(|error| unread(&error))?;
+            std::str::from_utf8(&bytes).map_err(|error| unread(&format!("it is no text in UTF-8 ({error})")))?;
+            Ok((Key::of_bytes(&bytes), bytes.is_empty()))
         };
-        let identity: Vec<_> = paths.iter().map(digest).collect();
-        if let Some(unread) = identity.iter().position(Option::is_none) {
-            let message = format!("cannot read {}", paths[unread].display());
-            found.push(Fault::new(glob.at, message, "expected a pattern for text files that can be read"));
+        let texts = match paths.iter().map(digest).collect::<Result<Vec<_>, String>>() {
+            Ok(texts) => texts,
+            Err(message) => {
+                found.push(Fault::new(glob.at, message, "expected a pattern for text files that can be read"));
+                return None;
+            }
+        };
+        if texts.iter().all(|(_, is_empty)| *is_empty) {
+            let label = "expected texts to make prompts of";
+            found.push(Fault::new(glob.at, format!("all files that match \"{}\" are empty", glob.value), label));
             return None;
         }
-        Some(Located { reach: paths, identity: identity.into_iter().flatten().collect() })
+        let identity = texts.iter().map(|(digest, _)| Json::from(digest.as_str())).collect();
+        Some(Located { reach: paths, identity })
     }
 }
 

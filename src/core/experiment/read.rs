@@ -82,6 +82,8 @@ struct Chain {
     table: Table,
     /// The files that it extends, however far.
     bases: Vec<PathBuf>,
+    /// The sources of its files: its own first, then each that the one before extends.
+    layers: Vec<u32>,
 }
 
 impl Reader<'_> {
@@ -211,7 +213,8 @@ impl Reader<'_> {
             table.remove(key);
         }
         table.merge(&own.table);
-        Some(Chain { home: Span { source: own.source, start: 0, end: 0 }, table, bases })
+        let layers = files.iter().map(|file| file.source).collect();
+        Some(Chain { home: Span { source: own.source, start: 0, end: 0 }, table, bases, layers })
     }
 
     fn experiment(
@@ -221,7 +224,7 @@ impl Reader<'_> {
         settings: &[Setting],
         defaults: &Table,
     ) -> Option<(Experiment, Span)> {
-        let Chain { home, mut table, .. } = chain;
+        let Chain { home, mut table, layers, .. } = chain;
         for setting in settings {
             table.put_at(&setting.path, &setting.outer_at, setting.key_at, &setting.node);
         }
@@ -237,7 +240,7 @@ impl Reader<'_> {
         let fields = Fields::of(&table, home);
         let mut resolver = Resolver::new(&self.sources, self.files, defaults, home);
         let execution = resolver.execution(&table, found);
-        let axes = axes::collect(&mut table, &CommandLine::new(settings), found);
+        let axes = axes::collect(&mut table, &CommandLine::new(settings), &layers, found);
         let grid = expand::expand(&table, axes, &mut resolver, found);
         if found.count() > before {
             return None;

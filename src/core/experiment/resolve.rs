@@ -15,6 +15,7 @@ use super::{Engine, Execution, SearchSettings, VllmEngine, Workload};
 use crate::key::Key;
 use crate::load::Hold;
 use crate::protocol::{EngineSpec, PromptSource};
+use crate::secret;
 use crate::sim::SimEngine;
 use crate::sla::Sla;
 use crate::units::Concurrency;
@@ -24,8 +25,19 @@ use crate::units::Concurrency;
 pub(super) struct Resolved<T> {
     pub value: T,
     pub key: Key,
+    /// Digest of the files that it names, wherever they lie; of ids on the hub, where it names those.
+    pub files: Option<Key>,
     /// Tokens of a request that it asks for (a workload) or allows (an engine).
     pub tokens: Option<Tokens>,
+    /// Where it limits what follows the first token (an SLA).
+    pub limit_at: Option<Span>,
+}
+
+impl<T> Resolved<T> {
+    /// One that names no files, and that no other section need be compared with.
+    fn new(value: T, key: Key) -> Self {
+        Self { value, key, files: None, tokens: None, limit_at: None }
+    }
 }
 
 /// Tokens of a request.
@@ -124,10 +136,14 @@ impl<'a> Resolver<'a> {
         let python = table.python.take();
         let env = table.env.take();
         let (model, args, Choice(layer), python, env) = (model?, args?, layer?, python?, env?);
+        let tokenizer = model.tokenizer.as_ref().map(|tokenizer| &tokenizer.identity);
+        let files = Key::of(&json!({ "model": model.id.identity, "tokenizer": tokenizer }));
+        // Another token of the same person is the same engine.
+        let mut asked = secret::hide(json!({ "env": env.0, "spec": { "args": args } }));
         let key = Key::of(&json!({
-            "kind": "vllm", "layer": layer, "python": python.0, "env": env.0, "args": args,
-            "model": model.id.identity, "revision": model.revision,
-            "tokenizer": model.tokenizer.as_ref().map(|tokenizer| &tokenizer.identity),
+            "kind": "vllm", "layer": layer, "python": python.0, "env": asked["env"].take(),
+            "args": asked["spec"]["args"].take(), "model": model.id.identity, "revision": model.revision,
+            "tokenizer": tokenizer,
         }));
         let spec = EngineSpec {
             layer,
@@ -137,7 +153,7 @@ impl<'a> Resolver<'a> {
             args,
         };
         let engine = VllmEngine { python: python.0.into(), env: env.0, spec };
-        Some(Resolved { value: Engine::Vllm(engine), key, tokens })
+        Some(Resolved { files: Some(files), tokens, ..Resolved::new(Engine::Vllm(engine), key) })
     }
 
     fn sim(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<Engine>> {
@@ -149,7 +165,7 @@ impl<'a> Resolver<'a> {
         let said_by = "kv_cache_tokens";
         let at = scope.table.and_then(|table| table.get(said_by)).map_or(scope.at, |node| node.at);
         let tokens = Some(Tokens { count: engine.kv_cache_tokens, said_by, at });
-        Some(Resolved { value: Engine::Sim(engine), key, tokens })
+        Some(Resolved { tokens, ..Resolved::new(Engine::Sim(engine), key) })
     }
 
     /// The defaults of one kind of engine, the kind included.
@@ -205,7 +221,8 @@ impl<'a> Resolver<'a> {
             said_by: "`input_tokens` + `output_tokens`",
             at,
         });
-        Some(Resolved { value: workload, key, tokens })
+        let files = (workload.prompt != PromptSource::Random).then(|| Key::of(&prompt_identity));
+        Some(Resolved { files, tokens, ..Resolved::new(workload, key) })
     }
 
     fn prompt(&mut self, prompt: Prompt, found: &mut Found) -> Option<(PromptSource, Json)> {
@@ -230,6 +247,8 @@ impl<'a> Resolver<'a> {
             found.push(Fault::new(rate.at, "an ok rate of 0 passes whatever happens", "expected more than 0"));
             return None;
         }
+        let tpot_at = table.tpot.given().map(|limit| limit.at);
+        let limit_at = tpot_at.or(table.min_tokens_per_second.given().map(|limit| limit.at));
         let (ok_rate, ttft) = (table.ok_rate.take()?.0.0, table.ttft.take()?.0.0);
         let sla = Sla {
             ok_rate,
@@ -238,7 +257,7 @@ impl<'a> Resolver<'a> {
             e2e: table.e2e.take().map(|limit| limit.0.0),
             min_tokens_per_second: table.min_tokens_per_second.take().map(|limit| limit.0),
         };
-        Some(Resolved { value: sla, key: Key::of(&json!(sla)), tokens: None })
+        Some(Resolved { limit_at, ..Resolved::new(sla, Key::of(&json!(sla))) })
     }
 
     fn search(&mut self, root: &Table, found: &mut Found) -> Option<Resolved<SearchSettings>> {
@@ -258,7 +277,7 @@ impl<'a> Resolver<'a> {
             strategy: table.strategy.take()?.0,
             budget: table.budget.take()?.0,
         };
-        Some(Resolved { value: settings, key: Key::of(&json!(settings)), tokens: None })
+        Some(Resolved::new(settings, Key::of(&json!(settings))))
     }
 
     pub fn execution(&self, root: &Table, found: &mut Found) -> Option<Execution> {

@@ -39,6 +39,7 @@ impl Groups {
             self.groups.push(EngineGroup {
                 key: engine.key,
                 label: String::new(),
+                files: engine.files,
                 engine: Arc::clone(&engine.value),
                 execution: Arc::clone(&experiment.execution),
                 ladders: Vec::new(),
@@ -49,6 +50,7 @@ impl Groups {
             id: String::new(),
             key,
             group,
+            texts: workload.files,
             workload: Arc::clone(&workload.value),
             search: *search.value,
             cells: Vec::new(),

@@ -71,6 +71,9 @@ pub struct EngineGroup {
     pub key: Key,
     /// A short name that is unique in the plan, for people and for file names: letters, digits, `.`, `_`, `=`, `,`, `-`.
     pub label: String,
+    /// Digest of the model and the tokenizer that it names, wherever they lie; absent where it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Key>,
     /// The engine configuration.
     pub engine: Arc<Engine>,
     /// How to carry it out; from the first experiment that asks for it.
@@ -88,6 +91,9 @@ pub struct Ladder {
     pub key: Key,
     /// The group: index into [`Plan::groups`].
     pub group: usize,
+    /// Digest of the texts that its prompts are made of, wherever they lie; absent where they are made up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<Key>,
     /// What the requests are like.
     pub workload: Arc<Workload>,
     /// How the ceilings are looked for.

@@ -113,6 +113,9 @@ pub struct EngineRecord {
     pub key: Key,
     /// Its short name in this run.
     pub label: String,
+    /// Digest of the model and the tokenizer that it names, wherever they lie; absent where it names none, and in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Key>,
     /// The configuration, as the experiment gives it.
     pub args: Value,
     /// What the engine made of it.
@@ -135,6 +138,9 @@ pub struct LadderRecord<P = ProbeRecord> {
     pub key: Key,
     /// Label of the engine group.
     pub engine: String,
+    /// Digest of the texts that its prompts are made of, wherever they lie; absent where they are made up, and in runs of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<Key>,
     /// What the requests are like.
     pub workload: Workload,
     /// How the ceilings were looked for.

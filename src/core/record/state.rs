@@ -212,6 +212,7 @@ impl State {
         EngineRecord {
             key: group.key,
             label: group.label.clone(),
+            files: group.files,
             args: secret::hide(serde_json::to_value(&*group.engine).unwrap_or_default()),
             resolved: state.resolved,
             load_seconds: state.load_seconds,
@@ -227,6 +228,7 @@ impl State {
             id: ladder.id.clone(),
             key: ladder.key,
             engine: plan.groups[ladder.group].label.clone(),
+            texts: ladder.texts,
             workload: (*ladder.workload).clone(),
             search: ladder.search,
             slas: ladder.cells.iter().map(|&cell| plan.cells[cell].sla).collect(),

@@ -321,6 +321,7 @@ impl Case {
             groups: vec![EngineGroup {
                 key,
                 label: self.name.clone(),
+                files: None,
                 engine: Arc::new(Engine::Sim(self.engine)),
                 execution: Arc::new(Execution {
                     gpus: Gpus::None,
@@ -338,6 +339,7 @@ impl Case {
                 id: self.name.clone(),
                 key,
                 group: 0,
+                texts: None,
                 workload: Arc::new(self.workload.clone()),
                 search,
                 cells: (0..self.slas.len()).collect(),

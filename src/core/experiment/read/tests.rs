@@ -169,6 +169,107 @@ fn a_file_lies_over_all_that_it_extends() {
 }
 
 #[test]
+fn a_value_that_an_axis_of_the_base_would_hide_is_refused() {
+    let base = complete("engine.b = { c = 1 }\n[matrix]\n\"engine.a\" = [1, 2]\n\"engine.b.c\" = [1, 2]");
+    let told = |own: &str, sets: &[&str]| {
+        let files = Memory::default()
+            .with("base.toml", &base)
+            .with("e.toml", &format!("name = \"e\"\nextends = \"base.toml\"\nschema = 1\n{own}"));
+        let sets: Vec<Override> = sets.iter().copied().map(Override::new).collect();
+        match read(&["e.toml".into()], &sets, &files) {
+            Ok(all) => format!("{} engines", all[0].grid.engines.len()),
+            Err(faults) => faults.render(false),
+        }
+    };
+    let table = [
+        ("", vec![], "4 engines"),
+        ("engine.a = 3", vec![], "`engine.a` would be hidden by the axis `engine.a` of a file"),
+        ("engine.b = 3", vec![], "`engine.b` would be hidden by the axis `engine.b.c` of a file"),
+        ("engine.b = { d = 3 }", vec![], "4 engines"),
+        ("[matrix]\n\"engine.a\" = [3]", vec![], "2 engines"),
+        // Beside an axis of its own, a value is a default.
+        ("engine.a = 3\n[matrix]\n\"engine.a\" = [4, 5, 6]", vec![], "6 engines"),
+        ("", vec!["engine.a=3"], "2 engines"),
+        ("", vec!["engine.b=3"], "`engine.b` would be hidden by the axis `engine.b.c`"),
+        ("", vec!["engine.b.c=3", "engine.b.d=4"], "2 engines"),
+    ];
+    for (own, sets, expected) in table {
+        let told = told(own, &sets);
+        assert!(told.contains(expected), "{own} {sets:?}: {told}");
+    }
+}
+
+#[test]
+fn a_limit_that_no_request_could_miss_is_refused() {
+    let told = |lines: &str| match read_text(&complete(lines)) {
+        Ok(_) => "read".to_owned(),
+        Err(faults) => faults.render(false),
+    };
+    let (tpot, rate) = ("sla.tpot = \"50ms\"", "sla.min_tokens_per_second = 20");
+    let sustained = "workload.load = \"sustained\"";
+    let table = [
+        ("workload.output_tokens = 256", vec![tpot], "read"),
+        ("workload.output_tokens = 1", vec![], "read"),
+        ("workload.output_tokens = 1", vec![tpot], "let requests have 2 `output_tokens` or more"),
+        ("workload.output_tokens = 1", vec![rate], "let requests have 2 `output_tokens` or more"),
+        ("workload.output_tokens = 1", vec![tpot, sustained], "let requests have 2 `output_tokens` or more"),
+        ("workload.hold = \"50ms\"", vec![tpot], "requests are held for 50ms, no longer than one token may take"),
+        ("workload.hold = \"0s\"", vec![rate], "requests are held for 0s"),
+        ("workload.hold = \"51ms\"", vec![tpot], "read"),
+        // These are let finish.
+        ("workload.hold = \"0s\"", vec![tpot, sustained], "read"),
+        ("workload.hold = \"0s\"", vec![tpot, "sla.e2e = \"9s\""], "read"),
+    ];
+    for (workload, more, expected) in table {
+        let told = told(&format!("{workload}\n{}", more.join("\n")));
+        assert!(told.contains(expected), "{workload} {more:?}: {told}");
+    }
+}
+
+#[test]
+fn texts_that_no_prompt_can_be_made_of_are_refused_before_an_engine_is_loaded() {
+    let told = |texts: &[(&str, &[u8])]| {
+        let mut files = Memory::default().with("e.toml", &complete("workload.prompt = { corpus = \"*.txt\" }"));
+        files.0.extend(texts.iter().map(|(path, text)| (PathBuf::from(path), text.to_vec())));
+        match read(&["e.toml".into()], &[], &files) {
+            Ok(_) => "read".to_owned(),
+            Err(faults) => faults.render(false),
+        }
+    };
+    let table: [(&[(&str, &[u8])], &str); 4] = [
+        (&[("a.txt", b"text"), ("b.txt", b"")], "read"),
+        (&[("a.txt", b"text"), ("b.txt", b"caf\xe9 ")], "cannot read b.txt: it is no text in UTF-8"),
+        (&[("a.txt", b""), ("b.txt", b"")], "all files that match \"*.txt\" are empty"),
+        (&[("a.md", b"text")], "no file matches \"*.txt\""),
+    ];
+    for (texts, expected) in table {
+        assert!(told(texts).contains(expected), "{}", told(texts));
+    }
+}
+
+#[test]
+fn a_list_where_one_value_belongs_names_the_axis_that_was_meant() {
+    let sim = "engine = { kind = \"sim\", prefill_tokens_per_second = 9, decode_step = \"8ms\", kv_cache_tokens = 9, max_num_seqs = [1, 2] }";
+    let table = [
+        (sim, "under [matrix], \"engine.max_num_seqs\" = [...]"),
+        ("search.budget = [\"1m\", \"2m\"]", "under [matrix], \"search.budget\" = [...]"),
+    ];
+    for (line, expected) in table {
+        let told = read_text(&complete(line)).unwrap_err().render(false);
+        assert!(told.contains(expected), "{told}");
+    }
+    let told = read_text(&complete("execution.retries = [1, 2]")).unwrap_err().render(false);
+    assert!(!told.contains("[matrix]"), "{told}");
+}
+
+#[test]
+fn a_secret_is_no_part_of_what_an_engine_is() {
+    let key = |env: &str| read_text(&complete(&format!("engine.env = {{ {env} }}"))).unwrap().grid.engines[0].key;
+    assert_eq!(key("HF_TOKEN = \"one\""), key("HF_TOKEN = \"two\""));
+    assert_ne!(key("HF_HOME = \"one\""), key("HF_HOME = \"two\""));
+}
+
+#[test]
 fn a_base_without_a_name_is_no_experiment() {
     let files = Memory::default()
         .with("x/base.toml", "schema = 1\nmodel.id = \"org/model\"\nsla.ttft = \"1s\"")

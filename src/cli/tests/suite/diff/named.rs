@@ -85,6 +85,40 @@ fn a_run_recorded_at_the_revision_itself_comes_first() {
 }
 
 #[test]
+fn a_run_that_left_cells_out_does_not_stand_for_its_commit_beside_a_whole_one() {
+    let repository = Repository::new(&[40_000]);
+    let whole = repository.measure(40_000);
+    let part = repository
+        .place
+        .path("results/sim")
+        .join(whole.file_name().unwrap().to_str().unwrap().replace("T00000", "T00001"));
+    std::fs::create_dir_all(&part).unwrap();
+    std::fs::copy(whole.join("run.json"), part.join("run.json")).unwrap();
+    let id = |run: &Path| run.file_name().unwrap().to_str().unwrap().to_owned();
+    edit(&part, |run| {
+        run["run_id"] = json!(id(&part));
+        run["left_out"] = json!(1);
+        run["status"] = json!("partial");
+        run["cells"].as_array_mut().unwrap().pop();
+    });
+    let found = || json_of(&repository.place.run(&["report", "HEAD", "--format", "json"]))["run_id"].clone();
+    assert_eq!(found(), id(&whole));
+    // As a baseline that is named itself, it leaves open whether the others are lower.
+    let gate = |baseline: &Path| {
+        let baseline = baseline.display().to_string();
+        repository.diff(&[&baseline, &whole.display().to_string(), "--fail-on", "regression"])
+    };
+    let open = gate(&part);
+    assert_eq!(code(&open), 3, "{}", stdout(&open));
+    assert!(stderr(&open).contains("1 cells of the candidate are not in the baseline"), "{}", stderr(&open));
+    edit(&part, |run| run["left_out"] = json!(0));
+    assert_eq!(code(&gate(&part)), 0, "a cell that is new is none that was lost");
+    edit(&part, |run| run["left_out"] = json!(1));
+    std::fs::remove_dir_all(&whole).unwrap();
+    assert_eq!(found(), id(&part), "there is no other");
+}
+
+#[test]
 fn a_name_that_means_several_runs_lists_them() {
     let repository = Repository::new(&[40_000]);
     let run = repository.runs().remove(0);
