@@ -1,6 +1,6 @@
 //! `journal.jsonl`: what happened in a run, one JSON value a line.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
@@ -42,7 +42,15 @@ pub struct JournalHead {
     pub ceiling: String,
 }
 
-/// The entries of a journal one after the other, each with the digest of its line, up to the first line that cannot be
+/// A line, by which it is known again in a copy: events that are alike are the same bytes, and each of them counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LineId {
+    digest: Key,
+    /// Lines of the same bytes before it in its journal.
+    before: u32,
+}
+
+/// The entries of a journal one after the other, each with what its line is known by, up to the first line that cannot be
 /// read: a journal may be larger than memory.
 pub fn entries(path: &Path) -> Result<Lines> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -56,7 +64,7 @@ pub fn entries(path: &Path) -> Result<Lines> {
     }
     let head = serde_json::from_value(value).with_context(no_journal)?;
     let (path, whole_bytes) = (path.to_owned(), line.len() as u64);
-    Ok(Lines { head, path, reader, ahead: VecDeque::new(), whole_bytes, damaged: false, line })
+    Ok(Lines { head, path, reader, ahead: VecDeque::new(), came: HashMap::new(), whole_bytes, damaged: false, line })
 }
 
 /// Whether a journal holds more than its first line, as that of a run does which has measured something.
@@ -75,6 +83,8 @@ pub struct Lines {
     reader: BufReader<File>,
     /// Lines that were read already.
     ahead: VecDeque<Line>,
+    /// How often each line came, by its digest.
+    came: HashMap<Key, u32>,
     /// The newest line.
     line: Vec<u8>,
     whole_bytes: u64,
@@ -133,14 +143,18 @@ impl Lines {
         Ok(())
     }
 
-    fn read_entry(&mut self) -> Result<Option<(Key, Entry)>> {
+    fn read_entry(&mut self) -> Result<Option<(LineId, Entry)>> {
         let Some(line) = self.next_line()? else { return Ok(None) };
         self.line = line.bytes;
-        match &line.entry {
-            Some(_) => self.whole_bytes += self.line.len() as u64,
-            None => self.damaged = true,
-        }
-        Ok(line.entry)
+        let Some((digest, entry)) = line.entry else {
+            self.damaged = true;
+            return Ok(None);
+        };
+        self.whole_bytes += self.line.len() as u64;
+        let came = self.came.entry(digest).or_default();
+        let id = LineId { digest, before: *came };
+        *came += 1;
+        Ok(Some((id, entry)))
     }
 }
 
@@ -159,7 +173,7 @@ impl Line {
 }
 
 impl Iterator for Lines {
-    type Item = Result<(Key, Entry)>;
+    type Item = Result<(LineId, Entry)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.damaged { None } else { self.read_entry().transpose() }

@@ -13,7 +13,7 @@ use ceiling_core::record::{Entry, Heading, Provenance, Run, State};
 use jiff::{SignedDuration, Timestamp};
 
 use super::atomic::{replace, replace_by};
-use super::journal::{Journal, Sync};
+use super::journal::{Journal, LineId, Sync};
 use super::lock::Lock;
 use super::requests;
 use super::run_dir::{RunDir, run_ids, time_of};
@@ -50,8 +50,8 @@ const REST: u32 = 20;
 pub(super) struct Book {
     pub(super) directory: RunDir,
     pub(super) journal: Journal,
-    /// Digests of the lines that it began with, and of those that it took in from elsewhere.
-    pub(super) lines: HashSet<Key>,
+    /// The lines that it began with, and those that it took in from elsewhere.
+    pub(super) lines: HashSet<LineId>,
     #[expect(dead_code, reason = "held for as long as the books are open")]
     pub(super) lock: Lock,
 }

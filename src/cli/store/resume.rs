@@ -12,7 +12,7 @@ use ceiling_core::record::{Entry, Heading, Provenance, Replay};
 use serde::Deserialize;
 
 use super::find::read_part;
-use super::journal::{self, Journal, Sync};
+use super::journal::{self, Journal, LineId, Sync};
 use super::ledger::{Book, Ledger, owners, rfc3339, sync};
 use super::lock::Lock;
 use super::run_dir::{RunDir, is_lost, time_of};
@@ -76,8 +76,8 @@ struct Opened {
 /// A journal that was read to its end, and is open again.
 struct Reopened {
     book: Book,
-    /// Each entry, by the digest of its line, with what it is about.
-    lines: Vec<(Key, Key)>,
+    /// Each line, with what it is about.
+    lines: Vec<(LineId, Key)>,
 }
 
 /// Opens them. What was published and is lost is made of the journal again, where there is a provenance to stand in for what is not in it.
@@ -113,7 +113,7 @@ fn open(plan: &Plan, results: &Path, run_id: &str, stand_in: Option<&Provenance>
         }
         let mut left_out: HashSet<Key> = HashSet::new();
         replay.begin_journal();
-        let take = |line: Key, entry: Entry| {
+        let take = |line: LineId, entry: Entry| {
             if let Entry::Answered { cells, .. } = &entry {
                 left_out.extend(cells.iter().filter(|cell| !planned.contains(cell)));
             }
@@ -164,7 +164,7 @@ fn reopen(
     lock: Lock,
     run_id: &str,
     sync: Sync,
-    mut take: impl FnMut(Key, Entry),
+    mut take: impl FnMut(LineId, Entry),
     notes: &mut Vec<String>,
 ) -> Result<Reopened> {
     let path = directory.file("journal.jsonl");
@@ -187,8 +187,8 @@ fn reopen(
         });
     }
     let journal = Journal::reopen(&path, whole_bytes, sync)?;
-    let digests = lines.iter().map(|(line, _)| *line).collect();
-    Ok(Reopened { book: Book { directory, journal, lines: digests, lock }, lines })
+    let known = lines.iter().map(|(line, _)| *line).collect();
+    Ok(Reopened { book: Book { directory, journal, lines: known, lock }, lines })
 }
 
 /// For an experiment that the run had not, or that nothing was published of before it was killed.
@@ -204,12 +204,12 @@ fn complete(plan: &Plan, books: &mut [Reopened]) -> Result<()> {
     let owners = owners(plan);
     for from in 0..books.len() {
         let source = &books[from];
-        let lacking = |about: &Key, line: &Key| -> Vec<usize> {
+        let lacking = |about: &Key, line: &LineId| -> Vec<usize> {
             let owners = owners.get(about).into_iter().flatten().copied();
             owners.filter(|&to| !books[to].book.lines.contains(line)).collect()
         };
         let missing = source.lines.iter().map(|(line, about)| (*line, lacking(about, line)));
-        let missing: HashMap<Key, Vec<usize>> = missing.filter(|(_, to)| !to.is_empty()).collect();
+        let missing: HashMap<LineId, Vec<usize>> = missing.filter(|(_, to)| !to.is_empty()).collect();
         if missing.is_empty() {
             continue;
         }

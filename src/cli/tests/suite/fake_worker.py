@@ -118,7 +118,7 @@ def misbehave(input_tokens, probes):
             if starts() > 1:
                 os.kill(os.getpid(), signal.SIGKILL)
             die("RuntimeError: the cat sat on the cable")
-        case ["silent", "at", tokens] if input_tokens == int(tokens):
+        case ["silent", "at", tokens] | ["newer,", "silent", "at", tokens] if input_tokens == int(tokens):
             time.sleep(600)
         case ["refuses", tokens] if input_tokens == int(tokens):
             say("probe-refused", kind="arguments", message=f"{tokens} are more than max_model_len")

@@ -12,6 +12,7 @@ mod faults;
 mod gpus;
 mod handed;
 mod reports;
+mod requeued;
 mod resumed;
 mod safety;
 mod stand_in;

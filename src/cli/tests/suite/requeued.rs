@@ -1,0 +1,75 @@
+//! Elements of a job array that end early, and are put back into the queue to go on elsewhere.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::executor::{behave, levels, run_with, statuses, workplace};
+use crate::support::{Workplace, send, stderr, wait_for, wait_until};
+
+const SHARED: &str = "results/fake/20260101T000000Z-nogit/batch/1";
+const LONG: Duration = Duration::from_secs(60);
+
+/// Two ladders, of which a worker that is `silent at 1024` measures the first.
+const LENGTHS: [&str; 2] = ["--set", "matrix.'workload.input_tokens'=[512, 1024]"];
+
+/// The element of the only group.
+fn element(place: &Workplace) -> Command {
+    let plan = place.run(&["plan", "fake.toml", "--format", "json"]);
+    let plan: Value = serde_json::from_slice(&plan.stdout).unwrap();
+    let group = plan["engines"][0]["label"].as_str().unwrap();
+    let arguments = ["run", "fake.toml", "--shared", SHARED, "--group", group];
+    let mut command = place.ceiling(&[&arguments[..], &LENGTHS].concat());
+    command.env("CEILING_WORKER", place.path("libceiling_worker.so"));
+    command
+}
+
+/// Preempts the element once the engine that is the `loads`-th has answered the first ladder.
+fn preempt(place: &Workplace, loads: usize) {
+    let mut child = element(place).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_until("the first ladder is answered", LONG, || {
+        let Some(journal) = attempts(place, "journal.jsonl").pop() else { return false };
+        let text = std::fs::read_to_string(journal).unwrap();
+        let is = |line: &str, entry: &str| line.starts_with(&format!("{{\"entry\":\"{entry}\""));
+        text.lines().filter(|line| is(line, "loaded")).count() == loads
+            && text.lines().last().is_some_and(|line| is(line, "answered"))
+    });
+    send(Signal::SIGTERM, child.id().into());
+    assert_eq!(wait_for(&mut child, LONG).code(), Some(130));
+}
+
+/// A file of each attempt, the newest last.
+fn attempts(place: &Workplace, name: &str) -> Vec<PathBuf> {
+    glob::glob(&place.path(SHARED).join("attempts/*/*/fake/*").join(name).display().to_string())
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+}
+
+/// The run, once the element has ended well and what it published is merged.
+fn ended(place: &Workplace) -> Value {
+    let output = element(place).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report = place.run(&["report", "latest"]);
+    assert_eq!(stderr(&report), "");
+    place.run_json()
+}
+
+#[test]
+fn an_element_that_finds_another_engine_each_time_publishes_what_the_last_one_gave() {
+    let place = workplace("", "");
+    for (loads, behaviour) in (1..).zip(["silent at 1024", "newer, silent at 1024", "silent at 1024"]) {
+        behave(&place, behaviour);
+        preempt(&place, loads);
+    }
+    behave(&place, "newer");
+    let run = ended(&place);
+    let alone = workplace("newer", "");
+    run_with(&alone, &LENGTHS);
+    assert_eq!(statuses(&run), ["found"; 4]);
+    assert_eq!(levels(&run), levels(&alone.run_json()));
+    assert_eq!(run["provenance"]["engine"]["version"], "0.1-fake");
+}
