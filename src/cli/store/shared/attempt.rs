@@ -99,12 +99,14 @@ fn new_ledger(shared: &Shared, part: &Arc<Plan>, results: &Path) -> Result<Ledge
     ledger.with_context(|| format!("there is a run {} under {} already", shared.run_id(), results.display()))
 }
 
-/// The attempt with the most entries, among those in a directory.
+/// The attempt with the most entries, among those in a directory; one without any has nothing to go on with, and may have been killed
+/// before it published where it ran.
 fn furthest(attempts: &Path) -> Result<Option<PathBuf>> {
     let mut counted = Vec::new();
     for attempt in children(attempts)? {
         counted.push((entries(&attempt)?, attempt));
     }
+    counted.retain(|(entries, _)| *entries > 0);
     Ok(counted.into_iter().max().map(|(_, attempt)| attempt))
 }
 
@@ -181,9 +183,11 @@ mod tests {
     fn the_next_attempt_goes_on_where_the_best_one_ended() {
         let attempts = tempfile::tempdir().unwrap();
         assert_eq!(furthest(attempts.path()).unwrap(), None);
+        // It was killed before it measured anything, and may have published nothing.
+        journal(attempts.path(), 3, 1);
+        assert_eq!(furthest(attempts.path()).unwrap(), None);
         journal(attempts.path(), 1, 3);
         journal(attempts.path(), 2, 5);
-        journal(attempts.path(), 3, 1);
         assert_eq!(furthest(attempts.path()).unwrap(), Some(attempts.path().join("2")));
         assert_eq!(new_directory(attempts.path()).unwrap(), attempts.path().join("4"));
     }

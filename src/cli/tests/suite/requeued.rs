@@ -1,6 +1,6 @@
 //! Elements of a job array that end early, and are put back into the queue to go on elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -72,4 +72,24 @@ fn an_element_that_finds_another_engine_each_time_publishes_what_the_last_one_ga
     assert_eq!(statuses(&run), ["found"; 4]);
     assert_eq!(levels(&run), levels(&alone.run_json()));
     assert_eq!(run["provenance"]["engine"]["version"], "0.1-fake");
+}
+
+#[test]
+fn an_element_that_was_killed_before_it_had_measured_anything_costs_nothing() {
+    let place = workplace("well", "");
+    assert_eq!(element(&place).output().unwrap().status.code(), Some(0));
+    let group =
+        glob::glob(&place.path(SHARED).join("groups/*").display().to_string()).unwrap().next().unwrap().unwrap();
+    let attempt = place.path(SHARED).join("attempts").join(group.file_name().unwrap()).join("1");
+    std::fs::create_dir_all(attempt.parent().unwrap()).unwrap();
+    std::fs::rename(&group, &attempt).unwrap();
+    let journal = attempts(&place, "journal.jsonl").pop().unwrap();
+    keep_the_head(&journal);
+    std::fs::remove_file(journal.with_file_name("run.json")).unwrap();
+    assert_eq!(statuses(&ended(&place)), ["found"; 4]);
+}
+
+fn keep_the_head(journal: &Path) {
+    let text = std::fs::read_to_string(journal).unwrap();
+    std::fs::write(journal, text.split_inclusive('\n').next().unwrap()).unwrap();
 }
