@@ -65,10 +65,13 @@ pub fn carry_out_as(
             (ledger, LadderTask::of(Replay::new(&plan)))
         }
         Start::Again(run_id) => {
-            let Resumed { ledger, replay, notes } = store::resume(plan.clone(), results, &run_id, &provenance)?;
+            let Resumed { mut ledger, replay, notes } = store::resume(plan.clone(), results, &run_id, &provenance)?;
             let tasks = LadderTask::of(replay);
             tell!("going on with {run_id}: {} of {} ladders are left", tasks.len(), plan.ladders.len());
             notes.iter().for_each(|note| tell!("note: {note}"));
+            if !tasks.is_empty() {
+                ledger.goes_on_at(&provenance);
+            }
             (ledger, tasks)
         }
     };

@@ -66,12 +66,21 @@ impl Ledger {
             .by_ref()
             .map(|journal| provenance_of(journal.parent().unwrap_or(Path::new(""))))
             .collect::<Result<_>>()?;
-        let Some(first) = machines.first().cloned() else { return Ok(()) };
+        self.measured_on(&machines, replaces);
+        Ok(())
+    }
+
+    /// States that what is left is measured on this machine.
+    pub fn goes_on_at(&mut self, here: &Provenance) {
+        self.measured_on(std::slice::from_ref(here), self.is_empty());
+    }
+
+    fn measured_on(&mut self, machines: &[Provenance], replaces: bool) {
+        let Some(first) = machines.first().cloned() else { return };
         let own = self.heading.provenance.clone();
         // The commit and the version are those of whoever asked.
         let begin = if replaces { Provenance { ceiling: own.ceiling, git: own.git, ..first } } else { own };
         self.heading.provenance = machines.iter().fold(begin, Provenance::agreed);
-        Ok(())
     }
 
     /// The journals of this run's experiments under a results directory.

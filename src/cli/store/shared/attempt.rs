@@ -41,9 +41,7 @@ impl<'a> Attempt<'a> {
         let results = new_directory(&shared.attempts(&group))?;
         let mut ledger = new_ledger(shared, part, &results)?;
         if let Some(earlier) = earlier {
-            let earlier_only = std::slice::from_ref(&earlier);
-            ledger.measured_where(earlier_only, false)?;
-            ledger.absorb(earlier_only)?;
+            take_in(&mut ledger, &earlier)?;
             copy_logs(&earlier, &results)?;
         }
         let known = probes(&results)?;
@@ -55,9 +53,7 @@ impl<'a> Attempt<'a> {
     pub fn seed(shared: &Shared, part: &Arc<Plan>, group: Key) -> Result<()> {
         let results = new_directory(&shared.attempts(&group))?;
         let mut ledger = new_ledger(shared, part, &results)?;
-        let results = [shared.results().to_owned()];
-        ledger.measured_where(&results, true)?;
-        ledger.absorb(&results)
+        take_in(&mut ledger, shared.results())
     }
 
     /// Its results directory.
@@ -97,6 +93,15 @@ fn new_ledger(shared: &Shared, part: &Arc<Plan>, results: &Path) -> Result<Ledge
     let (provenance, now) = (store::provenance(shared.results()), Timestamp::now());
     let ledger = Ledger::create_as(shared.run_id(), part.clone(), results, provenance, now)?;
     ledger.with_context(|| format!("there is a run {} under {} already", shared.run_id(), results.display()))
+}
+
+/// Takes what another results directory holds of it into the empty books of an attempt, as measured where that says.
+fn take_in(ledger: &mut Ledger, earlier: &Path) -> Result<()> {
+    let earlier = [earlier.to_owned()];
+    ledger.measured_where(&earlier, true)?;
+    // First: what the next attempt finds in the journal was measured where this says, also if this one is killed now.
+    ledger.publish_all()?;
+    ledger.absorb(&earlier)
 }
 
 /// The attempt with the most entries, among those in a directory; one without any has nothing to go on with, and may have been killed

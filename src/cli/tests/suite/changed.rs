@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::executor::{behave, levels, run, run_two_ladders, run_with, starts, statuses, workplace};
-use crate::support::{read_requests, stderr};
+use crate::support::{read_requests, rewrite_json, stderr};
 
 #[test]
 fn an_engine_that_changed_is_measured_again() {
@@ -111,4 +111,23 @@ fn an_engine_that_is_another_each_time_and_dies_is_given_up() {
     assert_eq!(run_two_ladders(&place).status.code(), Some(1));
     assert_eq!(statuses(&place.run_json()), ["failed"; 4]);
     assert_eq!(starts(&place).len(), 4);
+}
+
+#[test]
+fn a_run_that_went_on_on_another_machine_says_what_both_agree_on() {
+    let place = workplace("dies", "retries = 0");
+    run(&place);
+    let here = place.run_json()["provenance"].clone();
+    let measured_there =
+        || rewrite_json(&place.run_directory().join("run.json"), |run| run["provenance"]["cpu"] = "Another CPU".into());
+    measured_there();
+    behave(&place, "well");
+    let said = stderr(&run_with(&place, &["--resume"]));
+    assert!(said.contains("CPU was Another CPU, is "), "{said}");
+    let run = place.run_json();
+    assert_eq!((&run["provenance"]["cpu"], &run["provenance"]["cpus"]), (&Value::Null, &here["cpus"]));
+    // Where nothing is left to measure, all of it was measured there.
+    measured_there();
+    run_with(&place, &["--resume", run["run_id"].as_str().unwrap()]);
+    assert_eq!(place.run_json()["provenance"]["cpu"], "Another CPU");
 }

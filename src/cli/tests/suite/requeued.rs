@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::executor::{behave, levels, run_with, statuses, workplace};
-use crate::support::{Workplace, send, stderr, wait_for, wait_until};
+use crate::support::{Workplace, rewrite_json, send, stderr, wait_for, wait_until};
 
 const SHARED: &str = "results/fake/20260101T000000Z-nogit/batch/1";
 const LONG: Duration = Duration::from_secs(60);
@@ -72,6 +72,18 @@ fn an_element_that_finds_another_engine_each_time_publishes_what_the_last_one_ga
     assert_eq!(statuses(&run), ["found"; 4]);
     assert_eq!(levels(&run), levels(&alone.run_json()));
     assert_eq!(run["provenance"]["engine"]["version"], "0.1-fake");
+}
+
+#[test]
+fn what_two_machines_measured_says_what_they_agree_on() {
+    let place = workplace("silent at 1024", "");
+    preempt(&place, 1);
+    let published = attempts(&place, "run.json").pop().unwrap();
+    rewrite_json(&published, |run| run["provenance"]["cpu"] = "Another CPU".into());
+    let here = place.run_json()["provenance"].clone();
+    behave(&place, "well");
+    let run = ended(&place);
+    assert_eq!((&run["provenance"]["cpu"], &run["provenance"]["cpus"]), (&Value::Null, &here["cpus"]));
 }
 
 #[test]

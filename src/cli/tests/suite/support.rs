@@ -58,6 +58,13 @@ impl Workplace {
     }
 }
 
+/// Changes a JSON file.
+pub fn rewrite_json(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
 /// Standard error as text.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
