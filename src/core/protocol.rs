@@ -173,10 +173,21 @@ pub struct Resolved {
     pub dtype: Option<String>,
     /// Names of the devices that the engine uses, as the engine's platform names them.
     pub devices: Vec<String>,
+    /// Model name of the processor, where that is what the engine runs on: engines call every processor the same. Absent where it is not
+    /// known, or where a version wrote it that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
     /// Commit hash of the model on the hub, where it came from there.
     pub model_commit: Option<String>,
     /// Time from the load command to an engine that answers.
     pub load_seconds: Option<Seconds>,
+}
+
+impl Resolved {
+    /// Whether the engine runs on the processor, and on nothing else.
+    pub fn is_on_the_processor(&self) -> bool {
+        !self.devices.is_empty() && self.devices.iter().all(|name| name == "cpu")
+    }
 }
 
 /// One level of load to measure.

@@ -152,6 +152,7 @@ async fn execute(
         logs_name,
         library,
         gpus,
+        processor: store::machine().cpu,
         secrets,
         deadline,
         known: &known,

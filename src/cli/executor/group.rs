@@ -111,10 +111,13 @@ async fn attempt_group(
         Ok(session) => session,
         Err(error) => return Ok(Ended::NotLoaded(failure(error))),
     };
-    let Loaded { resolved, seconds } = match session.load(group.execution.engine_timeout).await {
+    let Loaded { mut resolved, seconds } = match session.load(group.execution.engine_timeout).await {
         Ok(loaded) => loaded,
         Err(error) => return Ok(Ended::NotLoaded(failure(error))),
     };
+    if resolved.is_on_the_processor() {
+        resolved.cpu.clone_from(&around.processor);
+    }
     (around.show)(Happening::EngineLoaded { group, resolved: &resolved, seconds });
     let changes = (around.known)(&group.key).map_or_else(Vec::new, |before| changes(&before, &resolved));
     if !changes.is_empty() {

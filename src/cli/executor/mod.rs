@@ -63,6 +63,8 @@ pub struct Surroundings<'a> {
     pub library: Option<&'a WorkerLibrary>,
     /// The driver of the GPUs that engines run on.
     pub gpus: Arc<dyn Gpus>,
+    /// Model name of the processor.
+    pub processor: Option<String>,
     /// What must not be written.
     pub secrets: &'a Secrets,
     /// When the run is to be over, where that was asked for.

@@ -29,6 +29,10 @@ pub fn changes(before: &Resolved, now: &Resolved) -> Vec<String> {
     compare("max_model_len", number(before.max_model_len), number(now.max_model_len));
     compare("dtype", before.dtype.clone(), now.dtype.clone());
     compare("devices", Some(before.devices.join(", ")), Some(now.devices.join(", ")));
+    // Not known is no change: it was not noted always.
+    if before.cpu.is_some() && now.cpu.is_some() {
+        compare("processor", before.cpu.clone(), now.cpu.clone());
+    }
     compare("model_commit", before.model_commit.clone(), now.model_commit.clone());
     if !is_same_size(before.kv_cache_tokens, now.kv_cache_tokens) {
         let text = |tokens: Option<u64>| tokens.map(|tokens| tokens.to_string());
@@ -68,6 +72,19 @@ mod tests {
         ];
         for (now, expected) in table {
             assert_eq!(changes(&engine, &now), expected);
+        }
+    }
+
+    #[test]
+    fn another_processor_is_another_engine_where_both_are_known() {
+        let on = |cpu: Option<&str>| Resolved {
+            devices: vec!["cpu".into()],
+            cpu: cpu.map(str::to_owned),
+            ..Resolved::default()
+        };
+        assert_eq!(changes(&on(Some("EPYC")), &on(Some("Xeon"))), ["processor was EPYC, is Xeon"]);
+        for (before, now) in [(None, Some("Xeon")), (Some("EPYC"), None), (Some("Xeon"), Some("Xeon"))] {
+            assert!(changes(&on(before), &on(now)).is_empty());
         }
     }
 }

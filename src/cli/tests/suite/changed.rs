@@ -114,6 +114,43 @@ fn an_engine_that_is_another_each_time_and_dies_is_given_up() {
 }
 
 #[test]
+fn an_engine_on_another_processor_is_measured_again() {
+    // The second is of a version that did not say what processor it was.
+    for before in [Some("Another CPU"), None] {
+        let place = workplace("dies", "retries = 0");
+        let on_the_processor = |more: &[&str]| {
+            let mut command = place.ceiling(&[&["run", "fake.toml"], more].concat());
+            command.env("CEILING_WORKER", place.path("libceiling_worker.so")).env("FAKE_DEVICES", "cpu");
+            command.output().unwrap()
+        };
+        on_the_processor(&[]);
+        if place.run_json()["provenance"]["cpu"].is_null() {
+            // Not every kernel names its processor.
+            return;
+        }
+        let journal = place.run_directory().join("journal.jsonl");
+        let text = std::fs::read_to_string(&journal).unwrap();
+        let measured_there = |line: &str| {
+            let mut entry: Value = serde_json::from_str(line).unwrap();
+            if entry["entry"] != "loaded" {
+                return line.to_owned();
+            }
+            entry["resolved"].as_object_mut().unwrap().shift_remove("cpu");
+            before.into_iter().for_each(|cpu| entry["resolved"]["cpu"] = cpu.into());
+            entry.to_string()
+        };
+        let lines: String = text.lines().map(|line| measured_there(line) + "\n").collect();
+        std::fs::write(&journal, lines).unwrap();
+        behave(&place, "well");
+        let output = on_the_processor(&["--resume"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let is_again = before.is_some();
+        assert_eq!(stderr(&output).contains("processor was Another CPU, is "), is_again, "{}", stderr(&output));
+        assert_eq!(place.run_json()["ladders"][0]["probes"][0]["number"], if is_again { 2 } else { 0 });
+    }
+}
+
+#[test]
 fn a_run_that_went_on_on_another_machine_says_what_both_agree_on() {
     let place = workplace("dies", "retries = 0");
     run(&place);

@@ -11,7 +11,8 @@ Where it is `starved N`, each of its first N probes is stopped for a while by so
 CPU; every probe then looks at the clock in short turns, and says by how much it was late.
 Where it `dies at N`, is `silent at N` or `refuses N`, it does so in each probe of N input tokens; where it `dies in each`, once in the
 third probe of each number of input tokens. Where it is `newer`, or `newest`, its engine is of another version. Where it `dies twice`, its second death is a silent one.
-Where FAKE_GPUS is set, the stand-in for the GPUs' driver says what that file has from the load of an engine on.
+Where FAKE_GPUS is set, the stand-in for the GPUs' driver says what that file has from the load of an engine on. The devices of its
+engine are those that FAKE_DEVICES names.
 """
 
 import ctypes
@@ -30,7 +31,7 @@ with open(os.environ["FAKE"]) as file:
 RESOLVED = {
     "version": "0.0-fake",
     "packages": {},
-    "devices": [],
+    "devices": os.environ.get("FAKE_DEVICES", "").split(),
     "kv_cache_tokens": 1000,
     "max_num_seqs": None,
     "max_num_batched_tokens": None,
