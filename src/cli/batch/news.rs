@@ -1,7 +1,7 @@
 //! What elements write into their journals, shown as the news of a local run.
 
-use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom};
+use std::collections::{HashMap, HashSet};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -12,10 +12,12 @@ use crate::executor::Happening;
 use crate::progress::Progress;
 use crate::store::Shared;
 
-/// Follows the journals of groups.
+/// Follows the journals of groups. What cannot be read is no news, and ends nothing: the results are merged all the same.
 #[derive(Default)]
 pub struct News {
     tails: HashMap<Key, Tail>,
+    /// Groups of which it was said that something cannot be read.
+    troubled: HashSet<Key>,
 }
 
 /// How far a group's news have been shown.
@@ -32,13 +34,26 @@ struct Tail {
 
 impl News {
     /// Shows what is new of a group that an element measures.
-    pub fn of_attempt(&mut self, shared: &Shared, plan: &Plan, group: &Key, progress: &Progress) -> Result<()> {
-        shared.newest_attempt(group)?.map_or(Ok(()), |attempt| self.follow(&attempt, shared, plan, group, progress))
+    pub fn of_attempt(&mut self, shared: &Shared, plan: &Plan, group: &Key, progress: &Progress) {
+        let attempt = shared.newest_attempt(group);
+        let shown = attempt
+            .and_then(|attempt| attempt.map_or(Ok(()), |attempt| self.follow(&attempt, shared, plan, group, progress)));
+        self.complain(shown, group, progress);
     }
 
     /// Shows the rest of a group that is published.
-    pub fn of_published(&mut self, shared: &Shared, plan: &Plan, group: &Key, progress: &Progress) -> Result<()> {
-        self.follow(&shared.published(group), shared, plan, group, progress)
+    pub fn of_published(&mut self, shared: &Shared, plan: &Plan, group: &Key, progress: &Progress) {
+        let shown = self.follow(&shared.published(group), shared, plan, group, progress);
+        self.complain(shown, group, progress);
+    }
+
+    /// Says once of each group why there are no news of it.
+    fn complain(&mut self, shown: Result<()>, group: &Key, progress: &Progress) {
+        if let Err(error) = shown
+            && self.troubled.insert(*group)
+        {
+            progress.note(&format!("no news of an engine group: {error:#}; looking again"));
+        }
     }
 
     fn follow(&mut self, results: &Path, shared: &Shared, plan: &Plan, group: &Key, progress: &Progress) -> Result<()> {
@@ -66,7 +81,12 @@ impl News {
 impl Tail {
     /// The whole lines that were added.
     fn read(&mut self) -> std::io::Result<Vec<Vec<u8>>> {
-        let mut file = std::fs::File::open(&self.journal)?;
+        let mut file = match std::fs::File::open(&self.journal) {
+            Ok(file) => file,
+            // Its attempt is being published: it is found there the next time.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
         file.seek(SeekFrom::Start(self.offset))?;
         let mut added = Vec::new();
         file.read_to_end(&mut added)?;

@@ -85,14 +85,14 @@ impl<'a> Watch<'a> {
     fn look(&mut self, ledger: &mut Ledger) -> Result<()> {
         let groups = unmerged(self.shared, &self.plan)?;
         for group in &groups {
-            self.news.of_published(self.shared, &self.plan, group, self.progress)?;
+            self.news.of_published(self.shared, &self.plan, group, self.progress);
         }
         merge(self.shared, &groups, ledger)?;
         ledger.publish_news()?;
         let published: HashSet<String> = self.shared.all_published()?.into_iter().collect();
         self.tracks.retain(|track| !published.contains(track.group.as_str()));
         for track in self.tracks.iter().filter(|track| track.state == JobState::Running) {
-            self.news.of_attempt(self.shared, &self.plan, &track.group, self.progress)?;
+            self.news.of_attempt(self.shared, &self.plan, &track.group, self.progress);
         }
         Ok(())
     }

@@ -1,8 +1,11 @@
 //! Runs that are handed to a batch system that fails at the worst moment, or are taken back from it.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use crate::batch::{GROUPS, SHARED, SIMULATED, element, local, outcome, simulated};
 use crate::stand_in::StandIn;
-use crate::support::stderr;
+use crate::support::{stderr, wait_until};
 
 const ON_SLURM: [&str; 4] = ["run", "sim.toml", "--on", "slurm"];
 const RESUME: [&str; 5] = ["run", "sim.toml", "--on", "slurm", "--resume"];
@@ -109,4 +112,34 @@ fn a_plan_of_another_version_is_refused_with_its_schema() {
     std::fs::write(&path, text.replacen("{\"schema\":1,", "{\"schema\":2,", 1)).unwrap();
     let said = slurm.ends_with(2, &RESUME);
     assert!(said.contains("plan.json has schema 2; this version reads schema 1"), "{said}");
+}
+
+#[test]
+fn what_an_element_writes_may_be_unreadable_for_a_while() {
+    let slurm = StandIn::new(simulated(), &["well"], &["hold"]);
+    let mut watched = slurm.command(&ON_SLURM).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let state = slurm.place.path("slurm/1.state");
+    wait_until("it is handed over", Duration::from_secs(30), || !slurm.calls("squeue").is_empty());
+    let run = slurm.place.run_directory();
+    let group = slurm.submission(1)["arrays"][0]["elements"][0].as_str().unwrap().to_owned();
+    let attempts = run.join("batch/1/attempts").join(group);
+    let attempt = attempts.join("1/sim").join(run.file_name().unwrap());
+    std::fs::create_dir_all(&attempt).unwrap();
+    // A file, of which no byte can be read.
+    std::os::unix::fs::symlink("/proc/self/mem", attempt.join("journal.jsonl")).unwrap();
+    std::fs::write(&state, "RUNNING\n").unwrap();
+    let polls = slurm.calls("squeue").len();
+    wait_until("it is looked at many times", Duration::from_secs(30), || {
+        watched.try_wait().unwrap().is_some() || slurm.calls("squeue").len() > polls + 1
+    });
+    std::fs::remove_dir_all(attempts).unwrap();
+    let shared = run.join("batch/1");
+    let shared = shared.strip_prefix(slurm.place.path("")).unwrap().to_str().unwrap();
+    GROUPS
+        .iter()
+        .for_each(|group| drop(slurm.ends_with(0, &["run", "sim.toml", "--shared", shared, "--group", group])));
+    let watched = watched.wait_with_output().unwrap();
+    assert_eq!(watched.status.code(), Some(0), "{}", stderr(&watched));
+    assert_eq!(stderr(&watched).matches("journal.jsonl").count(), 1, "{}", stderr(&watched));
+    assert!(outcome(&slurm.place.run_json()) == local());
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -98,8 +98,15 @@ impl StandIn {
 
     /// Runs the binary to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// The binary, which finds these commands.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let path = format!("{}:{}", self.place.path("bin").display(), std::env::var("PATH").unwrap());
-        self.place.ceiling(arguments).env("PATH", path).output().unwrap()
+        let mut command = self.place.ceiling(arguments);
+        command.env("PATH", path);
+        command
     }
 
     /// The same, where it must end with this code; what it said.
