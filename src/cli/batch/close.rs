@@ -35,7 +35,7 @@ pub fn give_up(
 }
 
 fn fail(shared: &Shared, attempt: &Attempt<'_>, part: &Arc<Plan>, group: Key, failure: &Failure) -> Result<()> {
-    let provenance = store::provenance(shared.results());
+    let provenance = store::provenance(shared.results(), part);
     let resumed = store::resume(part.clone(), attempt.results(), shared.run_id(), &provenance)?;
     let Resumed { mut ledger, replay, .. } = resumed;
     ledger.record(&Entry::EngineFailed { group, failure: failure.clone() })?;

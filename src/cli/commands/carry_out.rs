@@ -58,7 +58,7 @@ pub fn carry_out_as(
         None => None,
     };
     let library = if real_engines(&plan) == 0 { None } else { Some(WorkerLibrary::find()?) };
-    let provenance = store::provenance(results);
+    let provenance = store::provenance(results, &plan);
     let (ledger, tasks) = match start {
         Start::Anew => {
             let ledger = Ledger::create(plan.clone(), results, provenance, Timestamp::now())?;
@@ -129,6 +129,17 @@ impl Ended {
     }
 }
 
+/// Publishes what happened too soon after the last time, a little later: it may be long until something happens again. Ends where it cannot.
+async fn publish_late(ledger: &RefCell<Ledger>) -> anyhow::Error {
+    const EVERY: Duration = Duration::from_secs(1);
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if let Err(error) = ledger.borrow_mut().publish_news() {
+            return error;
+        }
+    }
+}
+
 async fn execute(
     plan: &Plan,
     tasks: Vec<LadderTask>,
@@ -172,6 +183,7 @@ async fn execute(
             Ok(()) => Ended::Done,
             Err(error) => Ended::CannotGoOn(error),
         },
+        error = publish_late(ledger) => Ended::CannotGoOn(error),
     };
     progress.close();
     ended

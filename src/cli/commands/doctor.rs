@@ -124,7 +124,7 @@ fn gpus(count: u32, visible: Option<&str>, has_driver: bool) -> Finding {
 fn git(results: &Path) -> Finding {
     const SILENT: &str = "runs will not say at which commit they were made";
     let state = Repository::around(Path::new(".")).and_then(|found| match found {
-        Some(repository) => Ok(Some(repository.state(results)?)),
+        Some(repository) => Ok(Some(repository.state(results, &[])?)),
         None => Ok(None),
     });
     match state {

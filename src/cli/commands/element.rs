@@ -53,7 +53,7 @@ fn kept_plan(args: &RunArgs, shared: &Shared) -> Result<Option<Arc<Plan>>> {
     }
     let Some(planned) = planned(args)? else { return Ok(None) };
     let plan = Arc::new(planned.plan);
-    let provenance = store::provenance(shared.results());
+    let provenance = store::provenance(shared.results(), &plan);
     // Where there is one already, another element was first.
     drop(Ledger::create_as(shared.run_id(), plan.clone(), shared.results(), provenance, Timestamp::now())?);
     shared.keep_plan(&plan)?;

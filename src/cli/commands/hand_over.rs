@@ -35,7 +35,7 @@ pub fn hand_over(args: &RunArgs, plan: Plan) -> Result<Exit> {
         if let Some(run_id) = run_id {
             bail!("--dry-run prints the scripts of a new run; those of {run_id} lie in its directory, under batch/");
         }
-        let run_id = store::run_id(&store::provenance(results), Timestamp::now());
+        let run_id = store::run_id(&store::provenance(results, &plan), Timestamp::now());
         let shared = Shared::first(&results.join(plan.experiments[0].name.as_str()).join(run_id))?;
         let command = command(args, &shared, Plans::InFiles)?;
         for array in &planned {
@@ -55,7 +55,7 @@ pub fn hand_over(args: &RunArgs, plan: Plan) -> Result<Exit> {
 /// Hands over all groups of a new run.
 fn anew(args: &RunArgs, plan: &Arc<Plan>, groups: &[usize]) -> Result<Exit> {
     let results = &args.results.results;
-    let ledger = Ledger::create(plan.clone(), results, store::provenance(results), Timestamp::now())?;
+    let ledger = Ledger::create(plan.clone(), results, store::provenance(results, plan), Timestamp::now())?;
     let first = ledger.directories().next().map(Path::to_owned).context("a plan has an experiment")?;
     let shared = Shared::first(&first)?;
     match hand(args, plan, groups, &shared) {
@@ -184,7 +184,7 @@ fn is_same(plan: &Plan, kept: &Plan) -> bool {
 
 /// Hands over the groups that are not measured yet, with all that is known of them.
 fn rest(args: &RunArgs, plan: &Arc<Plan>, shared: &Shared) -> Result<Exit> {
-    let provenance = store::provenance(shared.results());
+    let provenance = store::provenance(shared.results(), plan);
     let Resumed { mut ledger, replay, notes } =
         store::resume(plan.clone(), shared.results(), shared.run_id(), &provenance)?;
     ledger.publish_all()?;

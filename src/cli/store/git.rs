@@ -67,12 +67,13 @@ impl Repository {
 
     /// Its state; `None` before its first commit.
     ///
-    /// Files under `results` do not make a tree dirty: a run would otherwise spoil the provenance of the next.
-    pub fn state(&self, results: &Path) -> Result<Option<Git>> {
+    /// Files under `results` do not make a tree dirty: a run would otherwise spoil the provenance of the next. Files that git does not know do
+    /// where they are among `files`, which say what is measured.
+    pub fn state(&self, results: &Path, files: &[&Path]) -> Result<Option<Git>> {
         let Some(head) = self.head()? else { return Ok(None) };
         let commit = head.peel_to_commit().map_err(|error| said(&error))?.id().to_string();
         let branch = head.is_branch().then(|| head.shorthand().map(str::to_owned)).flatten();
-        Ok(Some(Git { commit, branch, dirty: self.is_dirty(results)? }))
+        Ok(Some(Git { commit, branch, dirty: self.is_dirty(results)? || self.lacks_any(files) }))
     }
 
     /// What is checked out; `None` before the first commit.
@@ -100,6 +101,12 @@ impl Repository {
             entry.status() != Status::CURRENT && !is_result
         };
         Ok(statuses.iter().any(|entry| counts(&entry)))
+    }
+
+    /// Whether any of these files lies in the working tree and is in no commit.
+    fn lacks_any(&self, files: &[&Path]) -> bool {
+        let status = |file: &&Path| self.0.status_file(&self.inside(file).ok()?).ok();
+        files.iter().filter_map(status).any(|status| status.intersects(Status::WT_NEW | Status::IGNORED))
     }
 
     /// What a revision names: a commit, or a file in one.

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use ceiling_core::plan::Plan;
 use ceiling_core::record::{Git, Provenance};
 
 use super::git::Repository;
 
-/// What is known of this machine and this working tree before any engine is up.
-pub fn provenance(results: &Path) -> Provenance {
-    Provenance { git: git_state(results), ..machine() }
+/// What is known of this machine and this working tree, from which a plan was read, before any engine is up.
+pub fn provenance(results: &Path, plan: &Plan) -> Provenance {
+    Provenance { git: git_state(results, plan), ..machine() }
 }
 
 /// What is known of this machine.
@@ -36,9 +37,11 @@ pub fn machine() -> Provenance {
 }
 
 /// The state of the repository around the working directory, if there is one. A run goes on without it.
-fn git_state(results: &Path) -> Option<Git> {
+fn git_state(results: &Path, plan: &Plan) -> Option<Git> {
+    let files = plan.experiments.iter().map(|experiment| Path::new(&experiment.source));
+    let files: Vec<&Path> = files.collect();
     let state = Repository::around(Path::new(".")).and_then(|found| match found {
-        Some(repository) => repository.state(results),
+        Some(repository) => repository.state(results, &files),
         None => Ok(None),
     });
     state.unwrap_or_else(|error| {

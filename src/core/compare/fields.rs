@@ -175,8 +175,7 @@ fn put_spec(fields: &mut Fields, spec: &Map<String, Value>) {
 fn found(run: &ComparedRun, record: &EngineRecord) -> Fields {
     let mut fields = Fields::new();
     let Some(resolved) = &record.resolved else { return fields };
-    let on_the_processor = !resolved.devices.is_empty() && resolved.devices.iter().all(|name| name == "cpu");
-    match (&run.provenance.cpu, on_the_processor) {
+    match (resolved.cpu.as_ref().or(run.provenance.cpu.as_ref()), resolved.is_on_the_processor()) {
         // The engine calls every processor the same.
         (Some(cpu), true) => put(&mut fields, DEVICES.to_owned(), json!(cpu)),
         _ if resolved.devices.is_empty() => {}

@@ -186,7 +186,7 @@ def configure(layer, args):
     return config
 
 
-def configure(engine_args, args):
+def as_served(engine_args, args):
     """The configuration that `vllm serve` makes of these: defaults of the batch depend on who asks for them."""
     server = find("vllm.usage.usage_lib", "UsageContext.OPENAI_API_SERVER")
     return engine_args(**args).create_engine_config(usage_context=server)
@@ -194,7 +194,7 @@ def configure(engine_args, args):
 
 def create(engine_args, args):
     try:
-        return configure(engine_args, args)
+        return as_served(engine_args, args)
     except OSError as error:
         if args["model"] in str(error):
             raise
@@ -208,7 +208,7 @@ def create(engine_args, args):
 
 def is_taken(engine_args, args, without):
     try:
-        configure(engine_args, {name: value for name, value in args.items() if name != without})
+        as_served(engine_args, {name: value for name, value in args.items() if name != without})
     except Exception:
         return False
     return True

@@ -90,7 +90,7 @@ impl<'a> Attempt<'a> {
 
 /// The books of an attempt, in a directory that it has for itself.
 fn new_ledger(shared: &Shared, part: &Arc<Plan>, results: &Path) -> Result<Ledger> {
-    let (provenance, now) = (store::provenance(shared.results()), Timestamp::now());
+    let (provenance, now) = (store::provenance(shared.results(), part), Timestamp::now());
     let ledger = Ledger::create_as(shared.run_id(), part.clone(), results, provenance, now)?;
     ledger.with_context(|| format!("there is a run {} under {} already", shared.run_id(), results.display()))
 }

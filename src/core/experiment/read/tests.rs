@@ -236,14 +236,14 @@ fn texts_that_no_prompt_can_be_made_of_are_refused_before_an_engine_is_loaded() 
             Err(faults) => faults.render(false),
         }
     };
-    let table: [(&[(&str, &[u8])], &str); 4] = [
-        (&[("a.txt", b"text"), ("b.txt", b"")], "read"),
-        (&[("a.txt", b"text"), ("b.txt", b"caf\xe9 ")], "cannot read b.txt: it is no text in UTF-8"),
-        (&[("a.txt", b""), ("b.txt", b"")], "all files that match \"*.txt\" are empty"),
-        (&[("a.md", b"text")], "no file matches \"*.txt\""),
+    let table = [
+        (vec![("a.txt", &b"text"[..]), ("b.txt", b"")], "read"),
+        (vec![("a.txt", b"text"), ("b.txt", b"caf\xe9 ")], "cannot read b.txt: it is no text in UTF-8"),
+        (vec![("a.txt", b""), ("b.txt", b"")], "all files that match \"*.txt\" are empty"),
+        (vec![("a.md", b"text")], "no file matches \"*.txt\""),
     ];
     for (texts, expected) in table {
-        assert!(told(texts).contains(expected), "{}", told(texts));
+        assert!(told(&texts).contains(expected), "{}", told(&texts));
     }
 }
 

@@ -291,6 +291,16 @@ fn results_and_other_directories_do_not_make_a_tree_dirty() {
     };
     edit(&repository.runs()[0], |run| run["started"] = json!("2020-01-01T00:00:00Z"));
     assert!(!dirty(".", "results"), "a changed result that is checked in");
+    let other = place.path("other.toml");
+    std::fs::copy(place.path("sim.toml"), &other).unwrap();
+    assert!(!dirty(".", "results"), "a file that says nothing of what is measured");
+    repository.git(&["mv", "sim.toml", "kept.toml"]);
+    repository.git(&["commit", "--quiet", "--message", "Rename"]);
+    std::fs::rename(&other, place.path("sim.toml")).unwrap();
+    assert!(dirty(".", "results"), "what is measured is in no commit");
+    std::fs::remove_file(place.path("sim.toml")).unwrap();
+    repository.git(&["mv", "kept.toml", "sim.toml"]);
+    repository.git(&["commit", "--quiet", "--message", "Rename back"]);
     std::fs::create_dir(place.path("below")).unwrap();
     assert!(!dirty("below", "../results"), "the same from below");
     assert!(dirty("below", "elsewhere"), "the changed result counts where it is not one");
