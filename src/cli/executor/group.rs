@@ -17,13 +17,23 @@ use super::slots::Lease;
 use super::worker_process::{Launch, WorkerProcess};
 use super::{Happening, Surroundings, apart};
 
+/// What went wrong since it last went well: each is made good for by itself, so that an engine that is slow to come back does not use
+/// up what a ladder has left.
+#[derive(Default)]
+struct Setbacks {
+    /// Loads in a row that failed.
+    loads: u32,
+    /// Engines that were lost in the ladder that is to be gone on with.
+    losses: u32,
+}
+
 /// How one engine load ended.
 enum Ended {
     /// Nothing is left to do.
     Done,
     /// With a ladder that was given up for this reason; those after it need another engine.
     WithLadder(Failure),
-    /// The engine never answered: no ladder of the group can do better.
+    /// The engine never answered: where it never will, no ladder of the group can do better.
     NotLoaded(Failure),
     /// It was lost in the midst of the first ladder that is left.
     Lost(Failure),
@@ -39,36 +49,37 @@ pub async fn run_group(
     around: &Surroundings<'_>,
 ) -> Result<()> {
     let group = &plan.groups[index];
-    // Loads that failed, or were lost in the ladder that is to be gone on with.
-    let mut attempt = 0;
+    let retries = group.execution.retries;
+    let mut setbacks = Setbacks::default();
     // An engine that is another each time it comes up has all its ladders begun anew, and would have them for ever.
-    let most_loads = (group.execution.retries as usize + 1).saturating_mul(group.ladders.len());
-    let mut loads = 0;
+    let most_loads = (retries as usize + 1).saturating_mul(group.ladders.len());
+    let mut loaded = 0;
     while !tasks.is_empty() {
         let ladders = tasks.iter().map(|task| task.ladder);
         if let Some(reason) = around.deadline.and_then(|deadline| deadline.forbids_load(index, ladders)) {
             return tasks.iter().try_for_each(|task| leave(plan, task, &reason, around));
         }
         let held = await_memory(group, lease, memory, around).await.err();
-        let ended = attempt_group(plan, group, &mut attempt, &mut tasks, lease, around).await?;
-        loads += 1;
-        let may_load = loads < most_loads;
-        let (mut failure, costs) = match ended {
+        let ended = attempt_group(plan, group, &mut setbacks, &mut tasks, lease, around).await?;
+        loaded += usize::from(!matches!(ended, Ended::NotLoaded(_)));
+        let may_load = loaded < most_loads;
+        let (mut failure, setback, costs) = match ended {
             Ended::Done => return Ok(()),
             Ended::WithLadder(_) if may_load || tasks.is_empty() => continue,
-            Ended::Lost(failure) if may_load => (failure, 1),
-            Ended::WithLadder(failure) | Ended::NotLoaded(failure) | Ended::Lost(failure) => (failure, tasks.len()),
+            Ended::NotLoaded(failure) => (failure, &mut setbacks.loads, tasks.len()),
+            Ended::Lost(failure) if may_load => (failure, &mut setbacks.losses, 1),
+            Ended::WithLadder(failure) | Ended::Lost(failure) => (failure, &mut setbacks.losses, tasks.len()),
         };
         if let Some(held) = held {
             failure.reason = format!("{}; {held}", failure.reason);
         }
-        let tries_again = may_load && attempt < group.execution.retries && failure.kind.is_worth_another_try();
+        let tries_again = may_load && *setback < retries && failure.kind.is_worth_another_try();
+        *setback += 1;
         (around.record)(Entry::EngineFailed { group: group.key, failure: failure.clone() })?;
         (around.show)(Happening::EngineFailed { group, failure: &failure, tries_again });
-        attempt += 1;
         if !tries_again {
             tasks.drain(..costs).try_for_each(|task| give_up(plan, &task, &failure, around))?;
-            attempt = 0;
+            setbacks = Setbacks::default();
         }
     }
     Ok(())
@@ -90,12 +101,12 @@ async fn await_memory(
     result
 }
 
-/// One engine load and all the ladders it can serve, which leave `tasks` as they end. Whatever comes after one that ended is a first
-/// `attempt` again.
+/// One engine load and all the ladders it can serve, which leave `tasks` as they end. Setbacks are forgotten as what they were in goes
+/// well, or is given up.
 async fn attempt_group(
     plan: &Plan,
     group: &EngineGroup,
-    attempt: &mut u32,
+    setbacks: &mut Setbacks,
     tasks: &mut Vec<LadderTask>,
     lease: &Lease,
     around: &Surroundings<'_>,
@@ -106,7 +117,7 @@ async fn attempt_group(
     let log = is_real.then(|| format!("{}/{log_name}", around.logs_name));
     let failure = |error: SessionError| error.into_failure(log.clone(), around.secrets);
 
-    (around.show)(Happening::EngineLoading { group, attempt: *attempt });
+    (around.show)(Happening::EngineLoading { group, attempt: setbacks.loads + setbacks.losses });
     let mut session = match start(group, &around.logs.join(&log_name), lease, around) {
         Ok(session) => session,
         Err(error) => return Ok(Ended::NotLoaded(failure(error))),
@@ -118,6 +129,7 @@ async fn attempt_group(
     if resolved.is_on_the_processor() {
         resolved.cpu.clone_from(&around.processor);
     }
+    setbacks.loads = 0;
     (around.show)(Happening::EngineLoaded { group, resolved: &resolved, seconds });
     let changes = (around.known)(&group.key).map_or_else(Vec::new, |before| changes(&before, &resolved));
     if !changes.is_empty() {
@@ -141,14 +153,14 @@ async fn attempt_group(
                 give_up(plan, task, &failure, around)?;
                 if !lives {
                     tasks.remove(0);
-                    *attempt = 0;
+                    setbacks.losses = 0;
                     return Ok(Ended::WithLadder(failure));
                 }
             }
             End::EngineLost(error) => return Ok(Ended::Lost(failure(error))),
         }
         tasks.remove(0);
-        *attempt = 0;
+        setbacks.losses = 0;
     }
     engine.session.shut_down().await;
     Ok(Ended::Done)

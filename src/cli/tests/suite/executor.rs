@@ -233,6 +233,42 @@ fn each_ladder_has_retries_of_its_own() {
 }
 
 #[test]
+fn an_engine_that_does_not_come_back_at_once_costs_no_ladder() {
+    let place = workplace("dies, and loads from 3", "retries = 1");
+    let output = run_two_ladders(&place);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(statuses(&place.run_json()), ["found"; 4]);
+    assert_eq!(starts(&place).len(), 3);
+    assert!(stderr(&output).contains("the hub said 502; trying again"), "{}", stderr(&output));
+    assert_nothing_is_left(&place);
+}
+
+#[test]
+fn an_engine_that_never_comes_back_is_given_up() {
+    let place = workplace("dies, and loads from 9", "retries = 2");
+    let output = run_two_ladders(&place);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let run = place.run_json();
+    assert_eq!(statuses(&run), ["failed"; 4]);
+    assert!(reason(&run).contains("the hub said 502"), "{}", reason(&run));
+    assert_eq!(starts(&place).len(), 4, "the one that died, and as many in a row as an engine is loaded at most");
+    assert_nothing_is_left(&place);
+}
+
+#[test]
+fn an_engine_that_dies_whenever_it_comes_up_is_given_up() {
+    let place = workplace("dies, and loads in turns", "retries = 1");
+    let output = run_two_ladders(&place);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let run = place.run_json();
+    assert_eq!(statuses(&run), ["failed"; 4]);
+    assert!(reason(&run).contains("the cat sat on the cable"), "{}", reason(&run));
+    assert_eq!(run["engines"][0]["loads"], 4, "two for each ladder");
+    assert_eq!(starts(&place).len(), 7);
+    assert_nothing_is_left(&place);
+}
+
+#[test]
 fn what_an_earlier_engine_died_of_is_no_reason_for_another() {
     let place = workplace("dies twice", "retries = 1");
     assert_eq!(run(&place).status.code(), Some(1));

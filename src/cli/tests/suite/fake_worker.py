@@ -11,6 +11,8 @@ Where it is `starved N`, each of its first N probes is stopped for a while by so
 CPU; every probe then looks at the clock in short turns, and says by how much it was late.
 Where it `dies at N`, is `silent at N` or `refuses N`, it does so in each probe of N input tokens; where it `dies in each`, once in the
 third probe of each number of input tokens. Where it is `newer`, or `newest`, its engine is of another version. Where it `dies twice`, its second death is a silent one.
+Where it `dies, and loads from N`, the first one dies in its third probe, and those between it and the N-th do not load; where it
+`dies, and loads in turns`, each dies in its first probe and every other one does not load.
 Where FAKE_GPUS is set, the stand-in for the GPUs' driver says what that file has from the load of an engine on. The devices of its
 engine are those that FAKE_DEVICES names.
 """
@@ -101,6 +103,15 @@ def die(*last_words):
     os._exit(7)
 
 
+def hub_is_down():
+    match BEHAVIOUR.split():
+        case ["dies,", "and", "loads", "from", start]:
+            return 1 < starts() < int(start)
+        case ["dies,", "and", "loads", "in", "turns"]:
+            return starts() % 2 == 0
+    return False
+
+
 def misbehave(input_tokens, probes):
     """What it does instead of a probe, if anything; whether it was refused."""
     match BEHAVIOUR.split():
@@ -108,6 +119,10 @@ def misbehave(input_tokens, probes):
             die(f"RuntimeError: {tokens} are too many for the cat")
         case ["newer,", "dies", "at", *tokens] if str(input_tokens) in tokens:
             die(f"RuntimeError: {input_tokens} are too many for the cat")
+        case ["dies,", "and", "loads", "from", _] if starts() == 1 and len(probes) == 3:
+            die("RuntimeError: the cat sat on the cable")
+        case ["dies,", "and", "loads", "in", "turns"]:
+            die("RuntimeError: the cat sat on the cable")
         case ["newer", "dies"] | ["never", "the", "same"]:
             die("RuntimeError: new cables, old cat")
         case ["dies", "in", "each"] if probes.count(input_tokens) == 3:
@@ -210,6 +225,9 @@ def main():
                 complaint = os.environ.get("FAKE_COMPLAINT", "the weights are upside down")
                 print(f"ValueError: {complaint}", file=sys.stderr, flush=True)
                 say("load-failed", kind="engine", message="Engine core initialization failed.")
+                return
+            case "load" if hub_is_down():
+                say("load-failed", kind="engine", message="the hub said 502")
                 return
             case "load" if BEHAVIOUR == "load-hangs":
                 time.sleep(600)
