@@ -107,9 +107,12 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct ResultsArgs {
     /// Directory of all results
-    #[arg(long, value_name = "DIR", default_value = "results")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RESULTS)]
     pub results: PathBuf,
 }
+
+/// Where results are kept unless somebody says so; the first run makes it.
+pub const DEFAULT_RESULTS: &str = "results";
 
 /// `ceiling run`
 #[derive(Debug, Args)]

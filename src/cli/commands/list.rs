@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use ceiling_core::record::{Brief, RunSummary};
 
-use crate::args::ListArgs;
+use crate::args::{DEFAULT_RESULTS, ListArgs};
 use crate::batch::refresh_or_warn;
 use crate::exit::Exit;
 use crate::report::{markdown, show, table};
@@ -16,6 +16,9 @@ use crate::store::{Owner, owner_of, read_summary, runs};
 pub fn list(args: &ListArgs) -> Result<Exit> {
     let results = &args.results.results;
     let mut directories = runs(results)?;
+    // Nobody names a place that they know to be empty.
+    let is_there = results.is_dir() || results == Path::new(DEFAULT_RESULTS);
+    ensure!(is_there, "there is no directory {}: name that of the runs with --results", results.display());
     directories.reverse();
     let rows = rows(&directories);
     if rows.is_empty() {

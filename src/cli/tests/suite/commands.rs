@@ -203,6 +203,9 @@ fn results_that_cannot_be_looked_into_are_not_taken_for_none() {
         assert!(said.contains(says), "{said}");
     };
     listed(0, "no runs under results");
+    let elsewhere = place.run(&["list", "--results", "reslts"]);
+    assert_eq!(elsewhere.status.code(), Some(2), "{}", stdout(&elsewhere));
+    assert!(stderr(&elsewhere).contains("there is no directory reslts"), "{}", stderr(&elsewhere));
     place.write("results", "not a directory");
     listed(2, "cannot look for runs in results");
     let output = place.run(&["plan", "sim.toml"]);
