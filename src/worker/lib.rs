@@ -20,6 +20,7 @@ mod probe;
 mod prompts;
 mod session;
 mod stock;
+mod teller;
 mod vllm;
 
 use pyo3::prelude::*;

@@ -17,6 +17,7 @@ use ceiling_core::workload::PromptMaker;
 use crate::clock;
 use crate::heard::{Heard, Output, RequestId, Seen, Step};
 use crate::stock::Stock;
+use crate::teller::Teller;
 use crate::vllm::Vllm;
 
 /// Why a probe has no result.
@@ -32,9 +33,6 @@ pub enum Interrupted {
 /// Longest pause between two questions whether the engine is idle.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
 
-/// The executor is told at least so often that a probe goes on.
-const ALIVE_EVERY: f64 = 10.0;
-
 /// Pause between two pieces of a request that is made before it is due: whoever waits for Python's lock gets it.
 const REST: Duration = Duration::from_micros(100);
 
@@ -46,23 +44,22 @@ pub fn run(
     vllm: &Vllm,
     heard: &Receiver<Heard>,
     tell: &Sender<Heard>,
-    report: &mut dyn FnMut(&Event),
+    mut teller: Teller<'_>,
 ) -> Result<Measured, Interrupted> {
     let mut driver = LoadDriver::new(ask.load);
     let acts = driver.begin();
     // The clock starts when every prompt of the first moment is ready to be sent.
-    let stock = Stock::new(ask, run, maker, vllm, acts.len() as u32)?;
+    let stock = Stock::new(ask, run, maker, vllm, acts.len() as u32, &mut teller)?;
     let (began, cpu) = (clock::monotonic(), clock::cpu());
     let mut probe = Probe {
         ask,
         run,
         vllm,
-        report,
+        teller,
         driver,
         stock,
         began,
         heard_last: began,
-        told_last: began,
         requests: Vec::new(),
         over: false,
         load_ended: None,
@@ -85,15 +82,13 @@ struct Probe<'a> {
     ask: &'a ProbeAsk,
     run: u32,
     vllm: &'a Vllm,
-    report: &'a mut dyn FnMut(&Event),
+    teller: Teller<'a>,
     driver: LoadDriver,
     stock: Stock<'a>,
     /// Moment on the monotonic clock; every other moment here is in seconds since then.
     began: f64,
     /// When the engine last said anything, on the monotonic clock.
     heard_last: f64,
-    /// When the executor was last told anything, on the monotonic clock.
-    told_last: f64,
     requests: Vec<Request>,
     over: bool,
     load_ended: Option<f64>,
@@ -125,21 +120,9 @@ impl Probe<'_> {
         self.perform(first, 0.0)?;
         while !self.over {
             self.listen(heard)?;
-            if clock::monotonic() >= self.alive_at() {
-                self.report(&Event::Alive);
-            }
+            self.teller.tell_alive();
         }
         Ok(())
-    }
-
-    fn report(&mut self, event: &Event) {
-        (self.report)(event);
-        self.told_last = clock::monotonic();
-    }
-
-    /// When the executor is to hear that the probe goes on, if it hears nothing else.
-    fn alive_at(&self) -> f64 {
-        self.told_last + ALIVE_EVERY.min(self.ask.silence.get() / 2.0)
     }
 
     /// Waits for the next thing to happen, and deals with it.
@@ -147,7 +130,7 @@ impl Probe<'_> {
         let silent_at = self.heard_last + self.ask.silence.get();
         let due_at = self.driver.next_due().map_or(f64::INFINITY, |due| self.began + due.get());
         let now = clock::monotonic();
-        let wake_at = silent_at.min(due_at).min(self.alive_at());
+        let wake_at = silent_at.min(due_at).min(self.teller.alive_at());
         let patience = Seconds::new((wake_at - now).max(0.0)).unwrap_or(Seconds::ZERO);
         // Until when all is known that came: what came after a step may be in the queue, and nobody is overdue whose token is there.
         let known = match self.hear(heard, patience.to_std()) {
@@ -202,7 +185,7 @@ impl Probe<'_> {
                 }
                 Act::CloseWindow(judged) => {
                     let at_s = seconds(clock::monotonic() - self.began);
-                    self.report(&Event::WindowClosed { judged, at_s });
+                    self.teller.tell(&Event::WindowClosed { judged, at_s });
                 }
                 Act::End => self.over = true,
             }
@@ -262,7 +245,7 @@ impl Probe<'_> {
             let (judged, submitted) = (request.judged, request.submitted.unwrap_or(request.planned));
             self.driver.first_token(index, seconds(at));
             if judged {
-                self.report(&Event::First { index, ttft_s: seconds(at - submitted) });
+                self.teller.tell(&Event::First { index, ttft_s: seconds(at - submitted) });
             }
         }
         let Some(finish) = output.finish else { return Ok(()) };
@@ -283,7 +266,7 @@ impl Probe<'_> {
         }
         request.end = Some((at, end.clone()));
         let record = request.record(index, at, end);
-        self.report(&Event::Ended(record));
+        self.teller.tell(&Event::Ended(record));
         self.driver.ended(index, seconds(at))
     }
 

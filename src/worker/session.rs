@@ -20,6 +20,7 @@ use crate::heard::Heard;
 use crate::lifeline;
 use crate::probe::{self, Interrupted};
 use crate::prompts::Prompts;
+use crate::teller::Teller;
 use crate::vllm::{Shim, Vllm};
 
 /// Exit status where the executor wanted no more.
@@ -130,8 +131,10 @@ impl Session {
         let mut engine = Engine { vllm, prompts, max_model_len, warm: HashSet::new() };
         // Prompts of some length, a few at once, answered with several tokens: what an engine does for the first time
         // in its life (kernels, allocations, connections) it has then done before anybody measures.
-        let ask = warm_up(4, PromptSource::Random, (max_model_len / 2).clamp(1, 512), 8.min(max_model_len / 4).max(1));
-        self.silently(&mut engine, &ask).map_err(|interrupted| match interrupted {
+        let (input_tokens, output_tokens) = ((max_model_len / 2).clamp(1, 512), 8.min(max_model_len / 4).max(1));
+        let ask = warm_up(4, PromptSource::Random, input_tokens, output_tokens, an_hour());
+        // The executor limits the whole of a load, and listens to nothing but how it ends.
+        self.measure(&mut engine, &ask, |_| false).map_err(|interrupted| match interrupted {
             Interrupted::Refused(error) | Interrupted::Gone(error) => error,
             Interrupted::Leave => EngineError {
                 kind: EngineErrorKind::Engine,
@@ -149,11 +152,7 @@ impl Session {
             self.events.send(&Event::ProbeFailed(EngineError { kind: EngineErrorKind::Engine, message }));
             return ControlFlow::Continue(());
         };
-        let measured = self.warm(&mut engine, ask).and_then(|()| {
-            self.runs += 1;
-            let events = &mut self.events;
-            engine.run(ask, self.runs, &self.heard, &self.tell, &mut |event| events.send(event))
-        });
+        let measured = self.warm(&mut engine, ask).and_then(|()| self.measure(&mut engine, ask, |_| true));
         self.engine = Some(engine);
         match measured {
             Ok(measured) => self.events.send(&Event::Measured(measured.into())),
@@ -175,7 +174,9 @@ impl Session {
             return Ok(());
         }
         let (source, input_tokens) = shape.clone();
-        let measured = self.silently(engine, &warm_up(2, source, input_tokens, ask.output_tokens.min(4)))?;
+        let warm_up = warm_up(2, source, input_tokens, ask.output_tokens.min(4), ask.silence);
+        // Its requests are none of the probe's; to whoever waits for the probe, it is a part of it.
+        let measured = self.measure(engine, &warm_up, |event| *event == Event::Alive)?;
         if measured.requests.iter().any(|request| request.end == RequestEnd::Stopped) {
             // Meant for the probe, of which the executor does not know that it has not begun. The session holds the
             // receiver, so this cannot fail.
@@ -186,9 +187,22 @@ impl Session {
         Ok(())
     }
 
-    fn silently(&mut self, engine: &mut Engine, ask: &ProbeAsk) -> Result<Measured, Interrupted> {
+    /// Puts a load on the engine; the executor hears of what is `told`.
+    fn measure(
+        &mut self,
+        engine: &mut Engine,
+        ask: &ProbeAsk,
+        told: fn(&Event) -> bool,
+    ) -> Result<Measured, Interrupted> {
         self.runs += 1;
-        engine.run(ask, self.runs, &self.heard, &self.tell, &mut |_| {})
+        let events = &mut self.events;
+        let report = |event: &Event| {
+            if told(event) {
+                events.send(event);
+            }
+        };
+        let teller = Teller::new(ask.silence, report);
+        engine.run(ask, self.runs, &self.heard, &self.tell, teller)
     }
 }
 
@@ -199,7 +213,7 @@ impl Engine {
         run: u32,
         heard: &Receiver<Heard>,
         tell: &Sender<Heard>,
-        report: &mut dyn FnMut(&Event),
+        mut teller: Teller<'_>,
     ) -> Result<Measured, Interrupted> {
         // A request that is too long would be rejected one by one by one layer, and end the engine in the other.
         let length = ask.prompts.input_tokens.saturating_add(ask.output_tokens);
@@ -212,19 +226,29 @@ impl Engine {
                 ),
             }));
         }
-        let maker = self.prompts.maker(&ask.prompts, ask.load.concurrency).map_err(Interrupted::Refused)?;
-        probe::run(ask, run, &maker, &self.vllm, heard, tell, report)
+        // Making a long text into tokens takes minutes.
+        let maker = teller.during(|| self.prompts.maker(&ask.prompts, ask.load.concurrency));
+        probe::run(ask, run, &maker.map_err(Interrupted::Refused)?, &self.vllm, heard, tell, teller)
     }
 }
 
-/// A burst that is waited for however long it takes: the executor limits loads and probes.
-fn warm_up(concurrency: u32, source: PromptSource, input_tokens: u32, output_tokens: u32) -> ProbeAsk {
-    let hour = Seconds::from(std::time::Duration::from_secs(3600));
+/// A burst of which each request is waited for, as long as the engine is not silent for longer than it may be.
+fn warm_up(
+    concurrency: u32,
+    source: PromptSource,
+    input_tokens: u32,
+    output_tokens: u32,
+    silence: Seconds,
+) -> ProbeAsk {
     let concurrency = Concurrency::new(concurrency).unwrap_or(Concurrency::ONE);
     ProbeAsk {
-        load: LoadPlan { load: Load::Burst, concurrency, hold: Hold::UntilFinished, patience: hour },
+        load: LoadPlan { load: Load::Burst, concurrency, hold: Hold::UntilFinished, patience: an_hour() },
         prompts: PromptAsk { source, input_tokens, shared_prefix: 0, stream: 0, probe: WARM_UP },
         output_tokens,
-        silence: hour,
+        silence,
     }
+}
+
+fn an_hour() -> Seconds {
+    Seconds::from(std::time::Duration::from_secs(3600))
 }

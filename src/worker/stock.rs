@@ -9,6 +9,7 @@ use ceiling_core::workload::PromptMaker;
 use crate::heard::RequestId;
 use crate::probe::Interrupted;
 use crate::prompts;
+use crate::teller::Teller;
 use crate::vllm::{Draft, Prepared, Vllm};
 
 /// Requests that are made and not yet sent.
@@ -39,6 +40,7 @@ impl<'a> Stock<'a> {
         maker: &'a PromptMaker,
         vllm: &'a Vllm,
         count: u32,
+        teller: &mut Teller<'_>,
     ) -> Result<Self, Interrupted> {
         let sampling = vllm.sampling(ask.output_tokens).map_err(Interrupted::Refused)?;
         let most = if ask.load.load == Load::Sustained { count as usize } else { 0 };
@@ -47,6 +49,7 @@ impl<'a> Stock<'a> {
         for _ in 0..count {
             let one = stock.make().map_err(Interrupted::Refused)?;
             stock.ready.push_back(one);
+            teller.tell_alive();
         }
         Ok(stock)
     }

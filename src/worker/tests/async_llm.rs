@@ -49,6 +49,11 @@ fn a_long_probe_says_that_it_goes_on() {
 }
 
 #[test]
+fn a_probe_whose_prompts_take_long_says_that_it_goes_on() {
+    behaviour::a_probe_whose_prompts_take_long_says_that_it_goes_on(&mut worker());
+}
+
+#[test]
 fn a_load_is_sustained() {
     behaviour::a_load_is_sustained(&mut worker());
 }

@@ -4,8 +4,10 @@
 mod support;
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use ceiling_core::protocol::{Layer, Resolved};
+use ceiling_core::protocol::{Command, Event, Layer, PromptSource, Resolved};
+use ceiling_core::request::RequestEnd;
 use serde_json::json;
 use support::{Worker, behaviour, burst};
 
@@ -58,6 +60,11 @@ fn a_long_probe_says_that_it_goes_on() {
 }
 
 #[test]
+fn a_probe_whose_prompts_take_long_says_that_it_goes_on() {
+    behaviour::a_probe_whose_prompts_take_long_says_that_it_goes_on(&mut worker());
+}
+
+#[test]
 fn a_load_is_sustained() {
     behaviour::a_load_is_sustained(&mut worker());
 }
@@ -85,6 +92,26 @@ fn a_text_that_was_just_sent_can_be_stopped() {
 #[test]
 fn a_text_that_runs_out_ends_the_probe() {
     behaviour::a_text_that_runs_out_ends_the_probe(&mut worker());
+}
+
+/// This layer makes each text into tokens before the first is sent.
+#[test]
+fn a_probe_of_many_prompts_says_that_it_goes_on_while_they_are_made() {
+    let mut ask = burst(4000, 500, 1);
+    ask.prompts.source = PromptSource::Characters(vec![support::root().join("experiments/tiny-llama/corpus.txt")]);
+    // It is told twice in that time.
+    ask.silence = support::seconds(4.0);
+    let (began, mut is_stopped) = (Instant::now(), false);
+    let probed = worker().probe_with(ask, |worker, event| {
+        if !is_stopped {
+            assert_eq!(*event, Event::Alive);
+            worker.send(&Command::Stop);
+            is_stopped = true;
+        }
+    });
+    let requests = probed.unwrap().measured.requests;
+    println!("{} prompts made and stopped within {:.1?}", requests.len(), began.elapsed());
+    assert!(requests.iter().all(|record| record.end == RequestEnd::Stopped), "none was waited for");
 }
 
 /// The goal is 5 us; a debug build of ours costs little more, since most of it is vLLM's decoding.

@@ -11,6 +11,9 @@ use tempfile::NamedTempFile;
 
 use super::{Probed, Worker, burst, root, seconds};
 
+/// Bytes of a text that takes seconds to be made into tokens.
+const LONG_TEXT: usize = 10_000_000;
+
 fn judged_ended(probed: &Probed) -> usize {
     probed.events.iter().filter(|event| matches!(event, Event::Ended(record) if record.judged)).count()
 }
@@ -127,6 +130,24 @@ pub fn a_long_probe_says_that_it_goes_on(worker: &mut Worker) {
         .unwrap();
     assert!(probed.events.contains(&Event::Alive), "{:?}", probed.events);
     assert_eq!(ended, 0, "a request took less than a second: {:?}", probed.measured.requests);
+}
+
+/// Before the first request of a probe is sent there is nothing to tell of it either, however long its prompts take to make.
+pub fn a_probe_whose_prompts_take_long_says_that_it_goes_on(worker: &mut Worker) {
+    let text = std::fs::read_to_string(root().join("experiments/tiny-llama/corpus.txt")).unwrap();
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.repeat(LONG_TEXT / text.len()).as_bytes()).unwrap();
+    let mut ask = burst(1, 64, 1);
+    ask.prompts.source = PromptSource::Corpus(vec![file.path().to_owned()]);
+    // It is told twice in that time.
+    ask.silence = seconds(2.0);
+    let probed = worker.probe(ask);
+    let goes_on = probed.events.iter().take_while(|event| **event == Event::Alive).count();
+    println!("told {goes_on} times that the probe goes on");
+    // Once may be afterwards.
+    assert!(goes_on >= 3, "{:?}", probed.events);
+    // What becomes of the warm-up's requests is not told.
+    assert_eq!(probed.events.len() - goes_on, 2, "{:?}", probed.events);
 }
 
 /// Under a sustained load a request that ends is replaced at once, and the window opens after a turnover.
