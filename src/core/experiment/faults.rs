@@ -66,6 +66,8 @@ snapshots! {
     a_date_for_an_engine_argument: said(&complete("engine.when = 2026-01-01")),
     a_relative_resolution_without_percent: said(&complete("search.resolution = 0.02")),
     a_certain_confidence: said(&complete("search.confidence = 1")),
+    a_drift_of_the_simulator_above_a_hundred_percent: said(&simulated("probe_drift = 1e9", 500)),
+    a_noise_of_the_simulator_above_a_hundred_percent: said(&simulated("step_noise = \"150%\"", 500)),
     a_word_that_is_misspelt: said(&complete("engine.layer = \"engine_core\"")),
     a_word_that_nothing_resembles: said(&complete("search.strategy = \"telepathy\"")),
     a_prompt_of_no_kind: said(&complete("workload.prompt = \"poems\"")),

@@ -3,7 +3,7 @@
 use super::field::{Axis, Maybe, Need, Sub, table};
 use super::kind::{
     BigCount, Choice, Count, EngineKind, Environment, InFlight, Length, Natural, Part, Positive, PositiveLength,
-    Prompt, Ratio, SchemaNumber, Seed, Text,
+    Prompt, SchemaNumber, Seed, Spread, Text,
 };
 use super::slurm::SlurmTable;
 use super::{ExperimentName, Gpus, On, Resolution, Strategy};
@@ -105,9 +105,9 @@ table! {
         /// Time to load, in virtual time.
         load_time: Need<Length>,
         /// Relative standard deviation of a step's time.
-        step_noise: Need<Ratio>,
+        step_noise: Need<Spread>,
         /// Relative standard deviation of a factor on all times, drawn once per probe.
-        probe_drift: Need<Ratio>,
+        probe_drift: Need<Spread>,
         /// Share of requests that the engine fails.
         error_rate: Need<Part>,
         /// Share of probes in which one step, at random, takes `stall` longer.

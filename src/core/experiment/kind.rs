@@ -237,16 +237,24 @@ impl FromNode for Part {
     }
 }
 
-/// A number that is not negative, or a percentage.
+/// A relative spread: a number from 0 to 1, or a percentage.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ratio(pub f64);
-schema!(Ratio, "Ratio", { "anyOf": [{ "type": "number", "minimum": 0 }, { "type": "string", "pattern": PERCENT_PATTERN }] });
+pub(super) struct Spread(pub f64);
+schema!(Spread, "Spread", {
+    "anyOf": [{ "type": "number", "minimum": 0, "maximum": 1 }, { "type": "string", "pattern": PERCENT_PATTERN }]
+});
 
-impl FromNode for Ratio {
+impl FromNode for Spread {
     fn from_node(node: &Node, found: &mut Found) -> Option<Self> {
         match fraction(node).filter(|value| value.is_finite() && *value >= 0.0) {
-            Some(value) => Some(Self(value + 0.0)),
-            None => wrong_type(node, "a number from 0 on, or a percentage such as \"5%\"", found),
+            Some(value @ ..=1.0) => Some(Self(value + 0.0)),
+            Some(_) => {
+                let message = format!("{} is too large a spread", node.describe());
+                let fault = Fault::new(node.at, message, "expected at most 1, or \"100%\"");
+                found.push(fault.help("a spread is a part of what it is a spread of, such as 0.05 or \"5%\""));
+                None
+            }
+            None => wrong_type(node, "a number from 0 to 1, or a percentage such as \"5%\"", found),
         }
     }
 }
