@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Experiment;
 use super::axes::{self, CommandLine, Setting};
-use super::error::{Fault, Faults, Found, Sources, Span};
+use super::error::{Fault, Faults, Found, Sources, Span, nearest};
 use super::expand;
 use super::field::{Key as _, Maybe, Need, Scope};
 use super::fields::Fields;
@@ -19,7 +19,7 @@ use super::kind::{SchemaNumber, Text};
 use super::locate::join;
 use super::overrides::{self, Override};
 use super::resolve::Resolver;
-use super::tree::{self, Table};
+use super::tree::{self, Entry, Node, Table, Value};
 
 /// What a file means where it says nothing.
 pub(super) const DEFAULTS: &str = include_str!("defaults.toml");
@@ -233,6 +233,7 @@ impl Reader<'_> {
         let scope = Scope { table: Some(&table), name: "", at: home, defaults: None, is_broken: false };
         scope.refuse_unknown(FileTable::KEYS, found);
         let file = FileTable::read(scope, found);
+        stand_in(&mut table);
         if table.get("name").is_none() {
             let fault = Fault::new(home, "`name` is missing", "expected a name for the experiment");
             found.push(fault.help("a file that others extend needs no name: name one of those instead"));
@@ -255,6 +256,26 @@ impl Reader<'_> {
             fields,
         };
         Some((experiment, name.at))
+    }
+}
+
+/// Stands in for the tables that a file lacks only because of what has been reported: what they would say is not missing, but unknown.
+fn stand_in(table: &mut Table) {
+    let misspelt = table.iter().filter(|entry| !FileTable::KEYS.contains(&&*entry.key));
+    let meant = |entry: &Entry| Some((nearest(&entry.key, FileTable::KEYS.iter().copied())?, entry.key_at));
+    for (key, at) in misspelt.filter_map(meant).collect::<Vec<_>>() {
+        put_unknown(table, key, at);
+    }
+    // Whether there must be a model is the engine's to say.
+    let engine = table.entry("engine").filter(|engine| engine.node.as_table().is_none());
+    if let Some(at) = engine.map(|engine| engine.key_at) {
+        put_unknown(table, "model", at);
+    }
+}
+
+fn put_unknown(table: &mut Table, key: &str, at: Span) {
+    if table.get(key).is_none() {
+        table.push(Entry { key: key.to_owned(), key_at: at, node: Node { at, value: Value::Invalid } });
     }
 }
 
