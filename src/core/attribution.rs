@@ -21,7 +21,7 @@ use crate::experiment::Workload;
 use crate::protocol::{Measured, Resolved};
 use crate::request::{RequestEnd, RequestRecord};
 use crate::sla::{Outcome, Sla, Tally, Verdict};
-use crate::units::Share;
+use crate::units::{Concurrency, Share};
 
 /// Use of the KV cache from which it counts as full, where its size in tokens is not known.
 const FULL: f64 = 0.9;
@@ -132,6 +132,7 @@ pub fn attribute_to_errors(answered: Answered, ok_rate: Share) -> Option<Limited
 /// it would not fail if they were half of what they are.
 pub fn attribute(
     measured: &Measured,
+    concurrency: Concurrency,
     audit: Audit,
     sla: &Sla,
     workload: &Workload,
@@ -146,7 +147,8 @@ pub fn attribute(
     } else if audit.is_harness_bound_for(sla) {
         Limit::Harness
     } else if first_tokens_are_late(&judged, &missed) {
-        let needed = sla.ok_rate.least_of(tally.total());
+        // Under a sustained load more are judged, one after the other, than are ever in flight.
+        let needed = sla.ok_rate.least_of(tally.total().min(concurrency.get()));
         why_first_tokens_are_late(measured, needed, workload, engine)
     } else if scheduler.preemptions > 0 {
         Limit::KvCache
@@ -245,6 +247,11 @@ pub(crate) mod testing {
         }
     }
 
+    /// As many as were in flight in a burst.
+    pub fn all(measured: &Measured) -> Concurrency {
+        Concurrency::new(measured.requests.len() as u32).unwrap()
+    }
+
     /// All first tokens within 1 s.
     pub fn sla() -> Sla {
         Sla {
@@ -272,7 +279,7 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{measured, sla, workload};
+    use super::testing::{all, measured, sla, workload};
     use super::*;
     use crate::protocol::SchedulerSeen;
     use crate::units::Seconds;
@@ -306,9 +313,19 @@ mod tests {
         ];
         for (what, scheduler, engine, limit) in table {
             let probe = Measured { scheduler, ..measured(&LATE) };
-            let found = attribute(&probe, Audit::Clean, &sla(), &workload(), &engine).unwrap();
+            let found = attribute(&probe, all(&probe), Audit::Clean, &sla(), &workload(), &engine).unwrap();
             assert_eq!(found.limit, limit, "{what}");
         }
+    }
+
+    #[test]
+    fn where_one_replaces_another_as_many_need_run_at_once_as_are_in_flight() {
+        let probe = Measured { scheduler: saw(2, 0.5, 0), ..measured(&LATE) };
+        let of = |concurrency: u32| {
+            let concurrency = Concurrency::new(concurrency).unwrap();
+            attribute(&probe, concurrency, Audit::Clean, &sla(), &workload(), &engine(2)).unwrap().limit
+        };
+        assert_eq!((of(4), of(2)), (Limit::MaxNumSeqs, Limit::Prefill));
     }
 
     #[test]
@@ -316,7 +333,7 @@ mod tests {
         let slow = Sla { tpot: Seconds::new(0.05), ttft: Seconds::new(9.0).unwrap(), ..sla() };
         let of = |scheduler| {
             let probe = Measured { scheduler, ..measured(&LATE) };
-            attribute(&probe, Audit::Clean, &slow, &workload(), &engine(8)).unwrap().limit
+            attribute(&probe, all(&probe), Audit::Clean, &slow, &workload(), &engine(8)).unwrap().limit
         };
         assert_eq!(of(saw(4, 0.5, 0)), Limit::Decode);
         assert_eq!(of(saw(4, 0.5, 2)), Limit::KvCache);
@@ -326,15 +343,15 @@ mod tests {
     fn errors_and_a_late_harness_come_first() {
         let mut probe = measured(&LATE);
         let late = Audit::HarnessBound { delay_s: Seconds::new(0.1).unwrap() };
-        let found = attribute(&probe, late, &sla(), &workload(), &engine(8)).unwrap();
+        let found = attribute(&probe, all(&probe), late, &sla(), &workload(), &engine(8)).unwrap();
         assert_eq!(found.limit, Limit::Harness);
         let lax = Sla { ttft: Seconds::new(10.0).unwrap(), e2e: Seconds::new(1.5), ..sla() };
-        let found = attribute(&probe, late, &lax, &workload(), &engine(8)).unwrap();
+        let found = attribute(&probe, all(&probe), late, &lax, &workload(), &engine(8)).unwrap();
         assert_ne!(found.limit, Limit::Harness, "0.1 s of 10 s");
         for request in &mut probe.requests {
             request.end = RequestEnd::Failed { reason: "no".into() };
         }
-        let found = attribute(&probe, late, &sla(), &workload(), &engine(8)).unwrap();
+        let found = attribute(&probe, all(&probe), late, &sla(), &workload(), &engine(8)).unwrap();
         assert_eq!((found.limit, found.answered, found.errors), (Limit::EngineError, Some(4), 4));
     }
 
@@ -356,7 +373,7 @@ mod tests {
         probe.requests[1].end = RequestEnd::Failed { reason: "no".into() };
         assert_eq!(Answered::of(&probe.requests), Answered { requests: 3, errors: 1 });
         probe.requests[1].judged = false;
-        let found = attribute(&probe, Audit::Clean, &sla(), &workload(), &engine(8)).unwrap();
+        let found = attribute(&probe, all(&probe), Audit::Clean, &sla(), &workload(), &engine(8)).unwrap();
         assert_eq!((found.answered, found.errors), (Some(2), 0), "of those that belong to the measurement");
     }
 
@@ -364,7 +381,7 @@ mod tests {
     fn a_probe_that_passes_says_what_it_would_fail_by_first() {
         let of = |first_tokens: &[f64], sla: &Sla| {
             let probe = Measured { scheduler: saw(2, 0.5, 0), ..measured(first_tokens) };
-            attribute(&probe, Audit::Clean, sla, &workload(), &engine(2)).map(|by| by.limit)
+            attribute(&probe, all(&probe), Audit::Clean, sla, &workload(), &engine(2)).map(|by| by.limit)
         };
         let all_sorts = [0.2, 0.5, 0.6, 0.9];
         assert_eq!(of(&all_sorts, &sla()), Some(Limit::MaxNumSeqs));
@@ -374,7 +391,9 @@ mod tests {
         assert_eq!(of(&all_sorts, &slow), Some(Limit::Decode));
         // One in four may be late: the others are in time even if they had to come sooner by a third.
         let lax = Sla { ok_rate: Share::new(0.75).unwrap(), ..sla() };
-        let found = attribute(&measured(&all_sorts), Audit::Clean, &lax, &workload(), &engine(8)).unwrap();
+        let found =
+            attribute(&measured(&all_sorts), all(&measured(&all_sorts)), Audit::Clean, &lax, &workload(), &engine(8))
+                .unwrap();
         assert_eq!((found.limit, found.answered), (Limit::Prefill, Some(4)));
         let (missed, tally) = first_missed(&lax, &measured(&all_sorts).requests).unwrap();
         assert_eq!((tally.failed, missed.ttft), (2, Seconds::new(0.55).unwrap()));
@@ -385,7 +404,7 @@ mod tests {
         let mut probe = measured(&LATE);
         probe.requests[0].queued_s = Seconds::new(0.25);
         probe.requests[1].queued_s = Seconds::new(0.0);
-        let found = attribute(&probe, Audit::Clean, &sla(), &workload(), &engine(8)).unwrap();
+        let found = attribute(&probe, all(&probe), Audit::Clean, &sla(), &workload(), &engine(8)).unwrap();
         let share = found.queued_share.unwrap();
         assert!((share - 0.25).abs() < 1e-12, "{share}");
     }

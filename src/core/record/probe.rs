@@ -49,6 +49,7 @@ impl Probe {
         telemetry: Option<Telemetry>,
     ) -> Self {
         let audit = audit(&measured, telemetry.as_ref(), &ladder.workload, slas, &taken.until);
+        let limit = |sla: &Sla| attribute(&measured, taken.concurrency, audit, sla, &ladder.workload, engine);
         Self {
             ladder: ladder.key,
             number: taken.number,
@@ -57,7 +58,7 @@ impl Probe {
             audit,
             counts: true,
             tallies: slas.iter().map(|sla| Tally::of(sla, &measured.requests)).collect(),
-            limits: slas.iter().map(|sla| attribute(&measured, audit, sla, &ladder.workload, engine)).collect(),
+            limits: slas.iter().map(limit).collect(),
             telemetry,
             measured,
         }

@@ -285,7 +285,7 @@ pub struct Heading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attribution::testing::{measured, sla, workload};
+    use crate::attribution::testing::{all, measured, sla, workload};
     use crate::attribution::{Answered, Limit, attribute};
     use crate::audit::Audit;
     use crate::protocol::Measured;
@@ -310,7 +310,7 @@ mod tests {
             audit: Audit::Clean,
             counts,
             tallies: vec![Tally::of(&sla(), &measured.requests)],
-            limits: vec![attribute(&measured, Audit::Clean, &sla(), &workload(), &engine)],
+            limits: vec![attribute(&measured, all(&measured), Audit::Clean, &sla(), &workload(), &engine)],
             telemetry: None,
             measured,
         })

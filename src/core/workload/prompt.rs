@@ -97,6 +97,23 @@ impl PromptMaker {
         }
     }
 
+    /// What all prompts of the stream begin with, alone.
+    pub fn prefix(&self) -> Prompt {
+        match &self.source {
+            Source::Random(vocabulary) => {
+                let mut tokens = Vec::with_capacity(self.shared_prefix as usize);
+                draw(vocabulary, &mut self.prefix_generator(), self.shared_prefix, &mut tokens);
+                Prompt::Tokens(tokens)
+            }
+            Source::Corpus(corpus) => {
+                Prompt::Tokens(corpus.reel().cut(self.prefix_origin(), 0, self.shared_prefix as usize).collect())
+            }
+            Source::Characters(text) => {
+                Prompt::Text(text.reel().cut(self.prefix_origin(), 0, Characters::count(self.shared_prefix)).collect())
+            }
+        }
+    }
+
     fn random(&self, vocabulary: &Vocabulary, request: u32) -> Vec<u32> {
         let mut tokens = Vec::with_capacity((self.shared_prefix + self.own) as usize);
         draw(vocabulary, &mut self.prefix_generator(), self.shared_prefix, &mut tokens);
@@ -263,6 +280,7 @@ mod tests {
             assert_eq!(one.len(), 100);
             assert_eq!(one[..32], other[..32]);
             assert_eq!(one[..32], later[..32]);
+            assert_eq!(maker(0).prefix(), Prompt::Tokens(one[..32].to_vec()));
             assert_ne!(one[32..48], other[32..48]);
             assert_ne!(other[32..], later[32..]);
         }

@@ -50,6 +50,8 @@ fn arguments_are_checked_one_configuration_after_the_other() {
     assert!(error.message.starts_with("max_num_seqs = \"many\": "), "{}", error.message);
     let error = worker.check(with(json!({"disable_log_stats": true}))).unwrap_err();
     assert_eq!(error.kind, EngineErrorKind::Arguments);
+    let error = worker.check(with(json!({"max_num_queued_reqs": 64}))).unwrap_err();
+    assert!(error.message.starts_with("max_num_queued_reqs: only the frontend heeds it"), "{}", error.message);
     let error = worker.check(with(json!({"data_parallel_size": 2}))).unwrap_err();
     assert!(error.message.contains("engine-core") && error.message.contains("async-llm"), "{}", error.message);
 

@@ -17,6 +17,9 @@ import sys
 import threading
 import time
 
+# As `vllm serve` has it: a fork of this process would take its threads' locks along, and vLLM binds what it spawns only to a NUMA node.
+os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+
 # Every public name of vLLM that is relied on, by module. "async-llm" adds to what both layers need.
 NAMES = {
     "vllm": ["__version__", "SamplingParams"],
@@ -61,6 +64,8 @@ LAYER_NAMES = {
         "vllm.v1.metrics.loggers": ["StatLoggerBase"],
     },
 }
+# Arguments that vLLM's engine core takes and never looks at.
+FRONTEND_ONLY = ("max_num_queued_reqs", "max_num_queued_tokens", "stream_interval")
 # Needed only where there is no tokenizer.json, or where text is sent to the engine core.
 TOKENIZER_NAME = ("vllm.tokenizers", "cached_tokenizer_from_config")
 
@@ -176,6 +181,11 @@ def configure(layer, args):
         path = args.get(name) or ""
         if path.startswith(("/", ".", "~")) and not os.path.exists(path):
             raise Refused("arguments", f"{name} {path}: there is no such directory")
+    if layer == "engine-core" and (vain := [name for name in FRONTEND_ONLY if args.get(name) is not None]):
+        raise Refused(
+            "arguments",
+            f'{", ".join(vain)}: only the frontend heeds it; use layer = "async-llm", or leave it out',
+        )
     config = create(engine_args, args)
     ranks = config.parallel_config.data_parallel_size
     if layer == "engine-core" and ranks > 1:
@@ -333,14 +343,14 @@ def usable_ids(config):
     return sorted(set(range(model_size(config))) & set(own.get_vocab().values()) - added)
 
 
-def sampling(output_tokens, **more):
-    """Exactly so many tokens at the least cost: greedy, nothing stops it, no text is made.
+def sampling(output_tokens, detokenize=False, **more):
+    """Exactly so many tokens at the least cost: greedy, nothing stops it, no text is made unless it is asked for.
 
     ignore_eos takes every stop token of the model's away; min_tokens would say the same again, and make vLLM mask
     those tokens in each step.
     """
     params = find("vllm", "SamplingParams")
-    return params(max_tokens=output_tokens, ignore_eos=True, temperature=0.0, detokenize=False, **more)
+    return params(max_tokens=output_tokens, ignore_eos=True, temperature=0.0, detokenize=detokenize, **more)
 
 
 class EngineCore:
@@ -397,11 +407,14 @@ class AsyncEngine:
         self.tasks = set()
         # Those of which nothing has come, by request id.
         self.unheard = {}
-        self.loop = asyncio.new_event_loop()
+        # That of `vllm serve`.
+        self.loop = find("uvloop", "new_event_loop")()
         threading.Thread(target=self.loop.run_forever, name="ceiling-loop", daemon=True).start()
 
     def sampling(self, output_tokens):
-        return sampling(output_tokens, output_kind=find("vllm.sampling_params", "RequestOutputKind").DELTA)
+        # What this layer costs is asked about: the text that a server streams is made too.
+        delta = find("vllm.sampling_params", "RequestOutputKind").DELTA
+        return sampling(output_tokens, detokenize=True, output_kind=delta)
 
     def submit(self, requests):
         """Starts a list of (request id, prompt, sampling params)."""

@@ -168,6 +168,23 @@ fn an_engine_that_does_not_load_costs_its_cells_and_says_why() {
 }
 
 #[test]
+fn what_failed_is_published_while_the_next_engine_loads() {
+    let place = workplace("one-fails", "retries = 0");
+    let run = place.ceiling(&["run", "fake.toml", "--set", "matrix.'engine.max_num_seqs'=[1, 2]"]);
+    let mut child =
+        { run }.env("CEILING_WORKER", place.path("libceiling_worker.so")).stdin(Stdio::null()).spawn().unwrap();
+    let table = || glob::glob(&format!("{}/*/*/cells.csv", place.path("results").display())).unwrap().next();
+    let failed = || {
+        let table = table().map(|table| std::fs::read_to_string(table.unwrap()).unwrap()).unwrap_or_default();
+        table.matches("the hub said 502").count()
+    };
+    wait_until("both cells say why", Duration::from_secs(20), || failed() == 2);
+    send(Signal::SIGTERM, child.id().into());
+    assert_eq!(wait_for(&mut child, Duration::from_secs(15)).code(), Some(130));
+    assert_nothing_is_left(&place);
+}
+
+#[test]
 fn a_wrong_argument_is_not_tried_again() {
     let place = workplace("bad-argument", "retries = 3");
     assert_eq!(run(&place).status.code(), Some(1));

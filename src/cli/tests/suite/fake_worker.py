@@ -13,6 +13,7 @@ Where it `dies at N`, is `silent at N` or `refuses N`, it does so in each probe 
 third probe of each number of input tokens. Where it is `newer`, or `newest`, its engine is of another version. Where it `dies twice`, its second death is a silent one.
 Where it `dies, and loads from N`, the first one dies in its third probe, and those between it and the N-th do not load; where it
 `dies, and loads in turns`, each dies in its first probe and every other one does not load.
+Where `one-fails`, the engine with `max_num_seqs = 1` does not load, and others take for ever to.
 Where FAKE_GPUS is set, the stand-in for the GPUs' driver says what that file has from the load of an engine on. The devices of its
 engine are those that FAKE_DEVICES names.
 """
@@ -229,7 +230,10 @@ def main():
             case "load" if hub_is_down():
                 say("load-failed", kind="engine", message="the hub said 502")
                 return
-            case "load" if BEHAVIOUR == "load-hangs":
+            case "load" if BEHAVIOUR == "one-fails" and command["args"].get("max_num_seqs") == 1:
+                say("load-failed", kind="engine", message="the hub said 502")
+                return
+            case "load" if BEHAVIOUR in ("load-hangs", "one-fails"):
                 time.sleep(600)
             case "load" if BEHAVIOUR == "bad-argument":
                 say("load-failed", kind="arguments", message="max_num_sqs is not an engine argument")

@@ -70,6 +70,8 @@ impl Repository {
         repository.place.write(".gitignore", "/results/**/logs/\n/results/**/requests.*\n/results/**/journal.jsonl\n");
         repository.commit("Begin");
         repository.place.write("README", "A repository.");
+        // A file that git does not know would make the first run one with changes.
+        repository.place.write("sim.toml", &experiment(paces.first().copied().unwrap_or(40_000)));
         repository.commit("Say what it is");
         for pace in paces {
             repository.measure(*pace);
