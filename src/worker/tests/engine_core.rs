@@ -97,10 +97,10 @@ fn a_text_that_runs_out_ends_the_probe() {
 /// This layer makes each text into tokens before the first is sent.
 #[test]
 fn a_probe_of_many_prompts_says_that_it_goes_on_while_they_are_made() {
-    let mut ask = burst(6000, 500, 1);
+    let mut ask = burst(4000, 500, 1);
     ask.prompts.source = PromptSource::Characters(vec![support::root().join("experiments/tiny-llama/corpus.txt")]);
     // It is told twice in that time.
-    ask.silence = support::seconds(3.0);
+    ask.silence = support::seconds(2.0);
     let (began, mut is_stopped) = (Instant::now(), false);
     let probed = worker().probe_with(ask, |worker, event| {
         if !is_stopped {
