@@ -11,10 +11,12 @@
 //!
 //! The session runs on Python's main thread without holding Python's lock, and takes it to speak to vLLM.
 
+mod beside;
 mod clock;
 mod commands;
 mod events;
 mod heard;
+mod idle;
 mod lifeline;
 mod probe;
 mod prompts;

@@ -12,14 +12,16 @@ use ceiling_core::protocol::{
 };
 use ceiling_core::request::{RequestEnd, RequestRecord};
 use ceiling_core::units::{Seconds, Share};
-use ceiling_core::workload::{Prompt, PromptMaker};
+use ceiling_core::workload::PromptMaker;
 
+use crate::beside::{self, Told};
 use crate::clock;
 use crate::heard::{Heard, Output, RequestId, Seen, Step};
+use crate::idle;
 use crate::prompts;
 use crate::stock::Stock;
 use crate::teller::Teller;
-use crate::vllm::{Draft, Vllm};
+use crate::vllm::Vllm;
 
 /// Why a probe has no result.
 pub enum Interrupted {
@@ -31,14 +33,8 @@ pub enum Interrupted {
     Leave,
 }
 
-/// Longest pause between two questions whether the engine is idle.
-const IDLE_PAUSE: Duration = Duration::from_millis(50);
-
 /// Pause between two pieces of a request that is made before it is due: whoever waits for Python's lock gets it.
 const REST: Duration = Duration::from_micros(100);
-
-/// Number of a request that is none of the load's.
-const BESIDE: u32 = u32::MAX;
 
 /// Runs one probe to its end: returns when the engine is idle and its prefix cache empty. A prefix that its prompts share is in the cache from
 /// the beginning, as it is where others went before.
@@ -51,7 +47,7 @@ pub fn run(
     tell: &Sender<Heard>,
     mut teller: Teller<'_>,
 ) -> Result<Measured, Interrupted> {
-    if ask.prompts.shared_prefix > 0 && one_beside(maker.prefix(), run, ask.silence, vllm, heard)? == Told::Stop {
+    if ask.prompts.shared_prefix > 0 && beside::answer(maker.prefix(), run, ask.silence, vllm, heard)? == Told::Stop {
         // Meant for the load, which has not begun. The session holds the receiver, so this cannot fail.
         let _ = tell.send(Heard::Asked(Command::Stop));
     }
@@ -84,8 +80,8 @@ pub fn run(
         probe.load_ended = Some(probe.stop_the_rest()?);
         // An engine that schedules ahead takes aborts, and answers a reset, while it computes a step still; the next comes after it.
         let first = maker.prompt(0).map_err(|error| Interrupted::Refused(prompts::refuse(error)))?;
-        one_beside(shortest(first), run, ask.silence, vllm, heard)?;
-        wait_until_idle(ask.silence, vllm, heard, tell)?;
+        beside::answer(beside::shortest(first), run, ask.silence, vllm, heard)?;
+        idle::wait(ask.silence, vllm, heard, tell)?;
     }
     driven.map(|()| probe.measured(cpu))
 }
@@ -226,7 +222,7 @@ impl Probe<'_> {
         self.lag = self.lag.max(step.lag.unwrap_or(0.0));
         for (id, seen) in step.seen {
             // The tail of an earlier probe, or of what went before the load.
-            if id.run != self.run || id.index == BESIDE {
+            if id.run != self.run || id.index == beside::INDEX {
                 continue;
             }
             match seen {
@@ -395,94 +391,8 @@ impl Request {
     }
 }
 
-/// The least that is a prompt of the same kind.
-fn shortest(prompt: Prompt) -> Prompt {
-    match prompt {
-        Prompt::Tokens(tokens) => Prompt::Tokens(tokens.into_iter().take(1).collect()),
-        Prompt::Text(_) => Prompt::Text("a".to_owned()),
-    }
-}
-
-/// What the executor said meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    Nothing,
-    Stop,
-}
-
-/// Lets the engine answer a request beside the load with one token.
-fn one_beside(
-    prompt: Prompt,
-    run: u32,
-    limit: Seconds,
-    vllm: &Vllm,
-    heard: &Receiver<Heard>,
-) -> Result<Told, Interrupted> {
-    let id = RequestId { run, index: BESIDE };
-    let sampling = vllm.sampling(1).map_err(Interrupted::Refused)?;
-    let request = vllm.prepare(Draft::new(id, prompt), &sampling).map_err(Interrupted::Refused)?;
-    vllm.submit(vec![request]).map_err(Interrupted::Gone)?;
-    its_end(id, limit, heard)
-}
-
-/// Waits until a request has ended, in whatever way.
-fn its_end(id: RequestId, limit: Seconds, heard: &Receiver<Heard>) -> Result<Told, Interrupted> {
-    let until = clock::monotonic() + limit.get();
-    let ends = |seen: &Seen| match seen {
-        Seen::Submitted { .. } => false,
-        Seen::Output(output) => output.finish.is_some(),
-        Seen::Rejected { .. } => true,
-    };
-    let mut told = Told::Nothing;
-    loop {
-        let left = Seconds::new(until - clock::monotonic())
-            .ok_or_else(|| Interrupted::Gone(silent(limit, "did not answer one request beside the load")))?;
-        match heard.recv_timeout(left.to_std()) {
-            Ok(Heard::Step(step)) if step.seen.iter().any(|(of, seen)| *of == id && ends(seen)) => return Ok(told),
-            Ok(Heard::Asked(Command::Stop)) => told = Told::Stop,
-            Ok(other) => end_or_ignore(other)?,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(Interrupted::Leave),
-        }
-    }
-}
-
-/// Resetting the prefix cache fails as long as any block is in use: it empties the cache and shows that the engine is
-/// idle, in one.
-fn wait_until_idle(
-    limit: Seconds,
-    vllm: &Vllm,
-    heard: &Receiver<Heard>,
-    tell: &Sender<Heard>,
-) -> Result<(), Interrupted> {
-    let until = clock::monotonic() + limit.get();
-    let mut pause = Duration::from_millis(1);
-    loop {
-        vllm.reset_prefix_cache(tell.clone());
-        if answer(until, limit, heard)? {
-            return Ok(());
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(IDLE_PAUSE);
-    }
-}
-
-/// The engine's answer to a reset.
-fn answer(until: f64, limit: Seconds, heard: &Receiver<Heard>) -> Result<bool, Interrupted> {
-    loop {
-        let left = Seconds::new(until - clock::monotonic())
-            .ok_or_else(|| Interrupted::Gone(silent(limit, "was not idle, with every request ended or aborted,")))?;
-        match heard.recv_timeout(left.to_std()) {
-            Ok(Heard::Reset(reset)) => return reset.map_err(Interrupted::Gone),
-            Ok(Heard::Step(_) | Heard::Asked(Command::Stop)) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(other) => end_or_ignore(other)?,
-            Err(RecvTimeoutError::Disconnected) => return Err(Interrupted::Leave),
-        }
-    }
-}
-
 /// What ends a probe, or means nothing to it.
-fn end_or_ignore(heard: Heard) -> Result<(), Interrupted> {
+pub fn end_or_ignore(heard: Heard) -> Result<(), Interrupted> {
     let garbled = |message| Interrupted::Gone(EngineError { kind: EngineErrorKind::Engine, message });
     match heard {
         Heard::Gone(error) => Err(Interrupted::Gone(error)),
@@ -493,51 +403,11 @@ fn end_or_ignore(heard: Heard) -> Result<(), Interrupted> {
     }
 }
 
-fn silent(limit: Seconds, what: &str) -> EngineError {
+pub fn silent(limit: Seconds, what: &str) -> EngineError {
     EngineError { kind: EngineErrorKind::Engine, message: format!("the engine {what} for {limit}") }
 }
 
 /// Clocks of two processes are read a moment apart: what would lie before the beginning lies at it.
 fn seconds(value: f64) -> Seconds {
     Seconds::new(value.max(0.0)).unwrap_or(Seconds::ZERO)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use super::*;
-
-    #[test]
-    fn a_request_beside_the_load_is_waited_for_whatever_else_is_heard() {
-        let (mine, limit) = (RequestId { run: 3, index: BESIDE }, Seconds::from(Duration::from_secs(60)));
-        let output = |finish: Option<&str>| {
-            Seen::Output(Output { tokens: 1, finish: finish.map(str::to_owned), ..Output::default() })
-        };
-        let step = |id, seen| Heard::Step(Step { seen: vec![(id, seen)], ..Step::default() });
-        let others = || {
-            vec![
-                step(RequestId { run: 3, index: 0 }, output(Some("abort"))),
-                step(RequestId { run: 2, index: BESIDE }, output(Some("length"))),
-                step(mine, Seen::Submitted { at: 0.0 }),
-                step(mine, output(None)),
-            ]
-        };
-        let told = |last: Vec<Heard>| {
-            let (tell, heard) = channel();
-            others().into_iter().chain(last).for_each(|one| tell.send(one).unwrap());
-            drop(tell);
-            its_end(mine, limit, &heard)
-        };
-        let rejected = || Seen::Rejected { at: 0.0, reason: "too many".to_owned() };
-        assert!(matches!(told(vec![step(mine, output(Some("length")))]), Ok(Told::Nothing)));
-        assert!(matches!(told(vec![step(mine, rejected())]), Ok(Told::Nothing)));
-        let stop = vec![Heard::Asked(Command::Stop), step(mine, output(Some("length")))];
-        assert!(matches!(told(stop), Ok(Told::Stop)));
-        assert!(matches!(told(vec![]), Err(Interrupted::Leave)), "nothing of these was its end");
-        let dead = EngineError { kind: EngineErrorKind::Engine, message: "dead".to_owned() };
-        assert!(matches!(told(vec![Heard::Gone(dead)]), Err(Interrupted::Gone(_))));
-        let (_tell, heard) = channel();
-        assert!(matches!(its_end(mine, Seconds::ZERO, &heard), Err(Interrupted::Gone(_))), "silent");
-    }
 }

@@ -124,3 +124,16 @@ fn median(values: impl Iterator<Item = f64>, of: Option<usize>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     quantile(&values, of.unwrap_or(values.len()), 0.5)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_most_probes_were_stopped_before_has_no_median() {
+        let times = [0.9, 1.0];
+        assert_eq!(median(times.into_iter(), Some(3)), Some(1.0));
+        assert_eq!(median(times.into_iter(), Some(5)), None);
+        assert_eq!(median(times.into_iter(), None), Some(0.95));
+    }
+}

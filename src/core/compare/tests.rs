@@ -225,6 +225,7 @@ fn a_field_of_any_cell_may_differ() {
     };
     let (before, after) = (run(&grid("50ms"), 100, 102), run(&grid("55ms"), 100, 102));
     assert_eq!(verdicts(&before, &after, &["sla.tpot"]), [Verdict::Unchanged; 2]);
+    assert_eq!(verdicts(&before, &after, &[" sla.tpot "]), [Verdict::Unchanged; 2], "after a comma");
 }
 
 #[test]

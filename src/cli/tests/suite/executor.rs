@@ -261,28 +261,24 @@ fn an_engine_that_does_not_come_back_at_once_costs_no_ladder() {
 }
 
 #[test]
-fn an_engine_that_never_comes_back_is_given_up() {
-    let place = workplace("dies, and loads from 9", "retries = 2");
-    let output = run_two_ladders(&place);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let run = place.run_json();
-    assert_eq!(statuses(&run), ["failed"; 4]);
-    assert!(reason(&run).contains("the hub said 502"), "{}", reason(&run));
-    assert_eq!(starts(&place).len(), 4, "the one that died, and as many in a row as an engine is loaded at most");
-    assert_nothing_is_left(&place);
-}
-
-#[test]
-fn an_engine_that_dies_whenever_it_comes_up_is_given_up() {
-    let place = workplace("dies, and loads in turns", "retries = 1");
-    let output = run_two_ladders(&place);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let run = place.run_json();
-    assert_eq!(statuses(&run), ["failed"; 4]);
-    assert!(reason(&run).contains("the cat sat on the cable"), "{}", reason(&run));
-    assert_eq!(run["engines"][0]["loads"], 4, "two for each ladder");
-    assert_eq!(starts(&place).len(), 7);
-    assert_nothing_is_left(&place);
+fn an_engine_that_does_not_stay_up_is_given_up() {
+    let table = [
+        // The one that died, and as many in a row as an engine is loaded at most.
+        ("dies, and loads from 9", "retries = 2", "the hub said 502", 1, 4),
+        // Two loads for each ladder.
+        ("dies, and loads in turns", "retries = 1", "the cat sat on the cable", 4, 7),
+    ];
+    for (behaviour, execution, why, loads, starts_expected) in table {
+        let place = workplace(behaviour, execution);
+        let output = run_two_ladders(&place);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let run = place.run_json();
+        assert_eq!(statuses(&run), ["failed"; 4], "{behaviour}");
+        assert!(reason(&run).contains(why), "{}", reason(&run));
+        assert_eq!(run["engines"][0]["loads"], loads, "{behaviour}");
+        assert_eq!(starts(&place).len(), starts_expected, "{behaviour}");
+        assert_nothing_is_left(&place);
+    }
 }
 
 #[test]
