@@ -5,8 +5,11 @@
 //! level that matters: R(N) is followed to where it falls below the rate, and where it may do so at lower levels too, each of
 //! them is looked at as often as it takes to be sure.
 
+mod dips;
+
 use rayon::prelude::*;
 
+use self::dips::below_dips;
 use super::{SimEngine, SimSession, Trial};
 use crate::experiment::Workload;
 use crate::load::Load;
@@ -18,9 +21,6 @@ use crate::watch::Until;
 /// Repetitions for a first look and for the answer.
 const ROUGH: u32 = 64;
 const FINE: u32 = 2000;
-/// Repetitions after which a level may be told from the rate, if it is off by more than this many standard errors.
-const GLANCES: [u32; 2] = [16, 128];
-const SURE: f64 = 4.0;
 /// Probes whose luck is no search's luck.
 const STREAM: u64 = 0x7275_7468;
 
@@ -43,10 +43,12 @@ pub fn true_ceilings(
     cap: Concurrency,
 ) -> Vec<Option<Concurrency>> {
     let truth = Truth { session: SimSession::new(engine, 0), workload, slas };
-    let ceilings: Vec<u32> = if engine.has_chance() {
-        (0..slas.len()).into_par_iter().map(|sla| truth.by_repetition(sla, cap.get())).collect()
-    } else {
-        truth.level_by_level(cap.get())
+    let ceilings = match engine.has_chance() {
+        true => {
+            let edges = (0..slas.len()).into_par_iter().map(|sla| truth.edge(sla, cap.get())).collect();
+            if truth.falls_only() { edges } else { below_dips(&truth, engine, edges) }
+        }
+        false => truth.level_by_level(cap.get()),
     };
     ceilings.into_iter().map(Concurrency::new).collect()
 }
@@ -74,7 +76,8 @@ impl Truth<'_> {
         ceilings.into_iter().map(|ceiling| ceiling.unwrap_or(cap)).collect()
     }
 
-    fn by_repetition(&self, sla: usize, cap: u32) -> u32 {
+    /// A level that passes beside one that fails, or the cap: the ceiling, unless one below it fails.
+    fn edge(&self, sla: usize, cap: u32) -> u32 {
         // A first look over the whole range, doubling so that no level is much larger than it must be.
         let (mut pass, mut fail) = (0, 1);
         while fail <= cap && self.passes(sla, fail, ROUGH) {
@@ -99,38 +102,13 @@ impl Truth<'_> {
             let level = pass + (fail - pass) / 2;
             if self.passes(sla, level, FINE) { pass = level } else { fail = level }
         }
-        if self.falls_only() {
-            return pass;
-        }
-        let dip = (1..pass).into_par_iter().find_first(|level| !self.holds(sla, *level));
-        dip.map_or(pass, |dip| dip - 1)
+        pass
     }
 
     /// Whether R(N) falls with N wherever it is below 1: in a burst the first tokens of those that were there before come no sooner with one
     /// more, which comes last. Otherwise it hangs on which requests share a step and end together.
     fn falls_only(&self) -> bool {
         self.workload.load == Load::Burst && !self.slas.iter().any(Sla::limits_later)
-    }
-
-    /// The same as [`Self::passes`], with as few repetitions as tell.
-    fn holds(&self, sla: usize, level: u32) -> bool {
-        let Some(concurrency) = Concurrency::new(level) else { return true };
-        let rate = self.slas[sla].ok_rate.get();
-        let only = Truth { slas: &self.slas[sla..=sla], ..*self };
-        let share = |repetition| only.requests(concurrency, repetition)[0].share();
-        let told = GLANCES.iter().find_map(|&repetitions| {
-            let shares: Vec<f64> = (0..repetitions).into_par_iter().map(share).collect();
-            if repetitions == GLANCES[GLANCES.len() - 1] && shares.iter().all(|share| *share >= 1.0) {
-                // More than all are never asked for.
-                return Some(true);
-            }
-            let count = f64::from(repetitions);
-            let mean = shares.iter().sum::<f64>() / count;
-            let variance = shares.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / (count - 1.0);
-            let off = mean - rate;
-            (off.abs() > SURE * (variance / count).sqrt() + 1e-9).then_some(off > 0.0)
-        });
-        told.unwrap_or_else(|| self.passes(sla, level, FINE))
     }
 
     fn passes(&self, sla: usize, level: u32, repetitions: u32) -> bool {
