@@ -177,9 +177,12 @@ fn first_missed(sla: &Sla, requests: &[RequestRecord]) -> Option<(Sla, Tally)> {
     (0..=steps).map(tighter).find(|(sla, tally)| tally.verdict(sla.ok_rate) == Verdict::Fail)
 }
 
-/// Whether most of the requests that failed did so before, or by, their first token.
+/// Whether most of the requests that missed a limit did so before, or by, their first token. Those that the engine failed missed none.
 fn first_tokens_are_late(judged: &[&RequestRecord], sla: &Sla) -> bool {
-    let failed: Vec<_> = judged.iter().filter(|request| sla.judge(request) == Outcome::Failed).collect();
+    let missed = |request: &&&RequestRecord| {
+        !matches!(request.end, RequestEnd::Failed { .. }) && sla.judge(request) == Outcome::Failed
+    };
+    let failed: Vec<_> = judged.iter().filter(missed).collect();
     let late = failed.iter().filter(|request| match request.ttft() {
         None => true,
         // A request that missed its E2E limit did so by its first token where that took most of its time.
@@ -353,6 +356,22 @@ mod tests {
         }
         let found = attribute(&probe, all(&probe), late, &sla(), &workload(), &engine(8)).unwrap();
         assert_eq!((found.limit, found.answered, found.errors), (Limit::EngineError, Some(4), 4));
+    }
+
+    #[test]
+    fn what_the_engine_failed_is_no_late_first_token() {
+        // Of seven that are not ok three were failed, one had a late first token, and three decode too slowly.
+        let mut probe = measured(&[0.1, 0.2, 0.3, 0.4, 1.5, 0.5, 0.6, 0.7]);
+        for request in &mut probe.requests[..3] {
+            request.first_s = None;
+            request.end = RequestEnd::Failed { reason: "no".into() };
+        }
+        for request in &mut probe.requests[5..] {
+            request.last_s = Seconds::new(request.first_s.unwrap().get() + 2.0);
+        }
+        let sla = Sla { tpot: Seconds::new(0.15), ..sla() };
+        let found = attribute(&probe, all(&probe), Audit::Clean, &sla, &workload(), &engine(8)).unwrap();
+        assert_eq!((found.limit, found.errors), (Limit::Decode, 3));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::experiment::{Engine, SearchSettings, Strategy, Workload};
+use crate::metric::quantile;
 use crate::plan::{Ladder, Plan};
 use crate::search::{Answer, Observation, Status, Step, certificate_seconds, search};
 use crate::sim::{SimEngine, SimSession, Trial, true_ceilings};
@@ -186,10 +187,10 @@ impl Runs {
         let share = |of: &dyn Fn(&Answer) -> bool| {
             answers.iter().filter(|answer| of(answer)).count() as f64 / answers.len().max(1) as f64
         };
-        let width = |answer: &&Answer| Some(answer.lowest_fail?.get() - answer.highest_pass?.get());
-        let mut widths: Vec<u32> = answers.iter().filter_map(width).collect();
-        widths.sort_unstable();
-        let median = widths.get(widths.len() / 2).map(|width| f64::from(*width));
+        let width = |answer: &&Answer| Some(f64::from(answer.lowest_fail?.get() - answer.highest_pass?.get()));
+        let mut widths: Vec<f64> = answers.iter().filter_map(width).collect();
+        widths.sort_by(f64::total_cmp);
+        let median = quantile(&widths, widths.len(), 0.5);
         RehearsedCell {
             cell: id.to_owned(),
             true_ceiling: truth,

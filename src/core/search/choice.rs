@@ -72,8 +72,8 @@ impl<'a> Choice<'a> {
         // What is in doubt may cost much and come to nothing: it comes last.
         order.sort_by_key(|sla| (self.sights[*sla].needed.is_in_doubt(), self.sights[*sla].forecast.ceiling));
         for sla in order {
-            let sla = self.lead(sla, &brackets);
-            match self.next_or_dip(sla, &brackets) {
+            let (sla, next) = self.next_of(sla, &mut brackets);
+            match next {
                 Next::Settled => brackets[sla].settled = true,
                 // What is settled is so, whatever more another SLA would need.
                 _ if is_over => {}
@@ -94,6 +94,18 @@ impl<'a> Choice<'a> {
         let passes = |sla: &usize| brackets[*sla].fail != Some(1);
         let more = (0..evidence.slas.len()).filter(passes).find_map(|sla| self.look_for_failures(sla));
         (brackets, more.map_or(Step::Done, first_tokens))
+    }
+
+    /// What to do next for an SLA, or for the one that leads it, as long as there is more to gain of that.
+    fn next_of(&self, sla: usize, brackets: &mut [Bracket]) -> (usize, Next) {
+        let lead = self.lead(sla, brackets);
+        match self.next_or_dip(lead, brackets) {
+            Next::Settled if lead != sla => {
+                brackets[lead].settled = true;
+                (sla, self.next_or_dip(sla, brackets))
+            }
+            next => (lead, next),
+        }
     }
 
     /// The SLA to look at in the place of this one: as long as no burst has shown the curve as far as its limit, the laxest of those with the

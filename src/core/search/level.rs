@@ -227,8 +227,10 @@ impl<'a> Level<'a> {
     fn farthest(&self, machine: &Machine) -> (f64, f64) {
         let views = |belief: &Belief| {
             let views = self.standings.iter().filter_map(|standing| standing.views.get(belief.view).copied());
+            let noise = self.sway.steps.map_or(0.0, |steps| belief.noise_of(steps));
             let off = |view: View| {
-                let pace = view.offset.abs() + FAR * (belief.scale * (view.shared + view.own + view.noise)).sqrt();
+                let variance = view.shared + view.own + view.noise + noise;
+                let pace = view.offset.abs() + FAR * (belief.scale * variance).sqrt();
                 self.sway.stretch * pace + FAR * self.sway.churn
             };
             views.map(off).fold(0.0, f64::max)
@@ -330,7 +332,7 @@ const TAILS: [f64; 26] = [
     0.0, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25,
     0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0,
 ];
-/// Standard errors beyond which nothing is.
+/// Standard errors beyond which nothing is looked for: a normal variable is farther out, to one side, three times in ten million.
 const FAR: f64 = 5.0;
 /// Margins beyond this are all alike.
 pub(super) const MARGIN: f64 = 2.0;
@@ -340,6 +342,7 @@ const SPREAD_PRECISION: f64 = 1.0 / 64.0;
 
 #[cfg(test)]
 mod tests {
+    use super::super::pace::Opening;
     use super::*;
     use crate::sla::Tally;
 
@@ -366,5 +369,38 @@ mod tests {
         let left = || Some(vec![-0.3]);
         assert!(margin(left(), Unknown::Ok) > 0.1 && margin(left(), Unknown::Late) > 0.1);
         assert!(margin(left(), Unknown::Failed) <= -MARGIN);
+    }
+
+    #[test]
+    fn levels_that_need_no_closer_look_have_none_that_would_say_otherwise() {
+        // A machine that hardly drifts, whose openings are long and whose later tokens come in few steps: it is these that differ.
+        let opening =
+            |late: f64| (1..=200).map(|rank| f64::from(rank) * 0.01 * (1.0 + late / f64::from(rank))).collect();
+        let openings: Vec<Vec<f64>> = [0.05, -0.04, 0.02, -0.06, 0.03].map(opening).to_vec();
+        let openings: Vec<Opening> = openings.iter().map(|times| Opening::Steps(times)).collect();
+        let pace = Pace::of(&openings, Some(1.0)).unwrap();
+        let standing = pace.standing(openings[0], 200, Judged::Later);
+        let machine = Machine::new(Some(pace), false, &[]);
+        let (rate, mut looked_closer) = (0.95, 0);
+        for used in (1..100).map(|part| -1e-3 * f64::from(part)) {
+            let under = UnderSla {
+                tally: Tally::default(),
+                used: vec![used; 200],
+                sure: None,
+                halves: None,
+                errors: 0,
+                unknown: 0,
+            };
+            for steps in [None, Some(1.0), Some(8.0), Some(200.0)] {
+                let needed = Needed { strict: rate, likely: rate, lax: rate, hopeless: false };
+                let mut level = Level::new(200, Judged::Later, Sway { steps, ..Sway::PACE }, needed);
+                level.add(&under, &standing);
+                let (passes, _) = level.belief(&machine, rate, rate);
+                let closer = level.posterior(&machine, rate, Unknown::Failed).at_least(0.0);
+                assert!((passes - closer).abs() < 1e-4, "{steps:?} steps, {used}: {passes} and {closer}");
+                looked_closer += usize::from(passes < 1.0);
+            }
+        }
+        assert!(looked_closer > 0);
     }
 }

@@ -82,6 +82,7 @@ impl StandIn {
         let rows = calm(&self.told, seen);
         let Some(mut times) = Times::of(&rows) else { return };
         let failed = likely_errors(seen);
+        let was_exact = self.exact;
         self.exact = failed == 0.0 && self.is_overdetermined(&self.told, seen) && times.explain(&rows);
         if failed == 0.0 && !self.exact && !self.by_chance {
             times = self.look_beyond_holds(times, seen);
@@ -92,7 +93,9 @@ impl StandIn {
         let others_differ = self.workload.load == Load::Sustained || self.slas.iter().any(Sla::limits_later);
         let fails = if others_differ { failed } else { 0.0 };
         let as_many_fail = (fails - self.fails.get()).abs() <= SIMILAR_FAILS * self.fails.get();
-        if self.times.is_some_and(is_near) && as_many_fail && !takes_in_otherwise {
+        // What is exact is simulated on one machine alone.
+        let is_as_before = was_exact == self.exact && as_many_fail && !takes_in_otherwise;
+        if self.times.is_some_and(is_near) && is_as_before {
             return;
         }
         self.times = Some(times);
