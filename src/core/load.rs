@@ -14,6 +14,10 @@
 //! The window of a sustained load opens once every slot has turned over, and stays open for the hold and at least N
 //! submissions.
 //!
+//! All N begin together, which users do not. An engine that computes several prompts in a step would keep them together: they would end
+//! together, be replaced together, and wait for each other ever after. So once all of the first N have their first token, those that are
+//! still there leave one after the other, evenly over the tokens of one request.
+//!
 //! Where the engine answers request after request of a slot with an error and no token, the slot pauses before the next, ever longer, as
 //! clients do. An engine that refuses at once would otherwise be sent thousands in a second, by which it slows what it took, and of
 //! which hardly any would be one that it could have taken.
@@ -26,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::Workload;
 use crate::sla::{Sla, with_overtime};
-use crate::units::{Concurrency, Seconds};
+use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
 /// How requests arrive.
@@ -76,8 +80,10 @@ pub struct LoadPlan {
     pub load: Load,
     /// Requests in flight.
     pub concurrency: Concurrency,
-    /// How long a burst keeps each; for a sustained load, the least time that the window is open.
+    /// How long a burst keeps each; under a sustained load, whether each is watched to its end.
     pub hold: Hold,
+    /// The least time that the window of a sustained load is open; a burst has none.
+    pub window: Seconds,
     /// How long after its submission a request is waited for that has no first token, or, where it is watched to its end, no end (see
     /// [`Sla::patience`]): it cannot turn out ok after that.
     pub patience: Seconds,
@@ -86,24 +92,26 @@ pub struct LoadPlan {
 impl LoadPlan {
     /// The load of a probe at `concurrency` on a ladder with these SLAs.
     ///
-    /// Where a limit on E2E is among them, requests are watched to their end: a shorter hold could not show it. First
-    /// tokens alone are asked for with a burst under either load, since both begin with one.
+    /// Where a limit on E2E is among them, requests are watched to their end: a shorter hold could not show it. Under a sustained load
+    /// none is aborted, and the hold is how long those that come in are judged. First tokens alone are asked for with a burst under either
+    /// load, since both begin with one.
     pub fn new(workload: &Workload, slas: &[Sla], concurrency: Concurrency, until: &Until) -> Self {
         let to_the_end = slas.iter().any(Sla::judges_the_end);
-        let hold = if to_the_end { Hold::UntilFinished } else { workload.hold };
+        let is_sustained = workload.load == Load::Sustained;
         let patience = slas.iter().map(Sla::patience).max().unwrap_or(Seconds::ZERO);
-        match (until, workload.load) {
-            (Until::FirstTokens, Load::Sustained) => {
-                Self { load: Load::Burst, concurrency, hold: Hold::UntilFinished, patience }
-            }
-            (_, load) => Self { load, concurrency, hold, patience },
-        }
+        let hold = if to_the_end { Hold::UntilFinished } else { workload.hold };
+        let (load, hold, window) = match until {
+            Until::FirstTokens if is_sustained => (Load::Burst, Hold::UntilFinished, Seconds::ZERO),
+            _ if is_sustained => (Load::Sustained, hold, workload.hold.laid_down()),
+            _ => (Load::Burst, hold, Seconds::ZERO),
+        };
+        Self { load, concurrency, hold, window, patience }
     }
 
     /// How long it takes where requests wait as long as they may, and are held: all of a burst. Under a sustained load requests that are not
     /// judged go before; how long they take is the engine's.
     pub fn laid_down(&self) -> Seconds {
-        sum(self.patience, self.hold.laid_down())
+        sum(self.patience, self.hold.laid_down().max(self.window))
     }
 }
 
@@ -117,6 +125,13 @@ pub enum Act {
     },
     /// Abort this request: its hold is over.
     Abort(u32),
+    /// Abort this request once it has put out so many more tokens (see [`more_tokens`]), if it has not finished by then.
+    Shorten {
+        /// The request.
+        index: u32,
+        /// This part of the tokens of a whole one.
+        part: Share,
+    },
     /// Tell that the window of a sustained load has closed, with this many requests judged.
     CloseWindow(u32),
     /// End the probe: abort whatever is still in flight.
@@ -176,6 +191,8 @@ pub struct LoadDriver {
     slots: Vec<Slot>,
     /// Moments at which something falls due, earliest first.
     due: BinaryHeap<Reverse<(Seconds, u32, Due)>>,
+    /// Of the first requests of a sustained load, those that have neither a first token nor an end.
+    unopened: u32,
     /// Judged requests that are not settled.
     unsettled: u32,
     window: Window,
@@ -205,6 +222,7 @@ impl LoadDriver {
             plan,
             slots: Vec::new(),
             due,
+            unopened: 0,
             unsettled: 0,
             window: Window::Closed,
             shown: false,
@@ -220,7 +238,7 @@ impl LoadDriver {
         let judged = match self.plan.load {
             Load::Burst => true,
             Load::Sustained => {
-                self.window = Window::Filling(count);
+                (self.window, self.unopened) = (Window::Filling(count), count);
                 false
             }
         };
@@ -235,17 +253,35 @@ impl LoadDriver {
     }
 
     /// A request's first token came.
-    pub fn first_token(&mut self, index: u32, at: Seconds) {
+    #[must_use]
+    pub fn first_token(&mut self, index: u32, at: Seconds) -> Vec<Act> {
         self.shown = true;
         self.longest_wait = self.longest_wait.max(at.get() - self.newest.get());
         self.newest = self.newest.max(at);
         let slot = &mut self.slots[index as usize];
-        if slot.phase == Phase::Waiting {
+        let waited = slot.phase == Phase::Waiting;
+        if waited {
             slot.phase = Phase::Streaming;
         }
         if let (Load::Burst, Hold::For(hold)) = (self.plan.load, self.plan.hold) {
             self.due.push(Reverse((sum(at, hold), index, Due::Hold)));
         }
+        if waited { self.opened(index) } else { Vec::new() }
+    }
+
+    /// One of the first requests has its first token, or its end without one. Once all have, those that are there leave one by one, the first
+    /// of them at once. One alone has nobody to wait for.
+    fn opened(&mut self, index: u32) -> Vec<Act> {
+        if index >= self.plan.concurrency.get() || self.unopened == 0 {
+            return Vec::new();
+        }
+        self.unopened -= 1;
+        if self.unopened > 0 {
+            return Vec::new();
+        }
+        let first = 0..self.plan.concurrency.get();
+        let there: Vec<u32> = first.filter(|index| self.slots[*index as usize].in_flight).collect();
+        parts(there.len()).zip(&there).map(|(part, &index)| Act::Shorten { index, part }).collect()
     }
 
     /// A request ended, by itself or because it was aborted.
@@ -255,21 +291,24 @@ impl LoadDriver {
         if !std::mem::replace(&mut slot.in_flight, false) {
             return Vec::new();
         }
-        slot.fruitless = if slot.phase == Phase::Waiting { slot.fruitless + 1 } else { 0 };
+        let is_fruitless = slot.phase == Phase::Waiting;
+        slot.fruitless = if is_fruitless { slot.fruitless + 1 } else { 0 };
         let pause = pause(slot.fruitless);
         self.shown = true;
         self.settle(index);
         if self.ended {
             return Vec::new();
         }
-        match (self.plan.load, pause) {
+        let mut acts = if is_fruitless { self.opened(index) } else { Vec::new() };
+        acts.extend(match (self.plan.load, pause) {
             (Load::Burst, _) => self.end_if_settled(),
             (Load::Sustained, None) => self.replace(index, at),
             (Load::Sustained, Some(pause)) => {
                 self.due.push(Reverse((sum(at, pause), index, Due::Replacement)));
                 self.end_if_settled()
             }
-        }
+        });
+        acts
     }
 
     /// The next moment at which [`LoadDriver::tick`] has something to do.
@@ -339,7 +378,7 @@ impl LoadDriver {
         let mut acts = Vec::new();
         let judged = match self.window {
             Window::Open(since, judged) => {
-                if judged >= count && at >= sum(since, self.plan.hold.laid_down()) {
+                if judged >= count && at >= sum(since, self.plan.window) {
                     self.window = Window::Closed;
                     acts.push(Act::CloseWindow(judged));
                     false
@@ -362,6 +401,18 @@ impl LoadDriver {
         self.ended |= over;
         if over { vec![Act::End] } else { Vec::new() }
     }
+}
+
+/// After which parts of a request's tokens so many leave one after the other, where there are several.
+pub(crate) fn parts(requests: usize) -> impl Iterator<Item = Share> {
+    (0..requests)
+        .filter(move |_| requests > 1)
+        .map(move |nth| Share::new(nth as f64 / requests as f64).unwrap_or(Share::NONE))
+}
+
+/// How many more tokens a request puts out that is left after this part of the tokens of a whole one: at least one.
+pub fn more_tokens(part: Share, output_tokens: u32) -> u32 {
+    ((part.get() * f64::from(output_tokens)).ceil() as u32).max(1)
 }
 
 fn sum(a: Seconds, b: Seconds) -> Seconds {

@@ -26,7 +26,7 @@ use crate::request::RequestRecord;
 use crate::units::{Seconds, Share};
 
 /// Changes whenever an older peer would misread a message. Both sides must say the same.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// From the executor to the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

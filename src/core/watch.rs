@@ -204,6 +204,7 @@ mod tests {
             load: Load::Burst,
             concurrency: Concurrency::new(concurrency).unwrap(),
             hold: Hold::UntilFinished,
+            window: Seconds::ZERO,
             patience: Seconds::new(10.0).unwrap(),
         }
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
-use ceiling_core::load::{Act, LoadDriver};
+use ceiling_core::load::{Act, LoadDriver, more_tokens};
 use ceiling_core::protocol::{
     Command, EngineError, EngineErrorKind, Event, HarnessSeen, Measured, ProbeAsk, SchedulerSeen,
 };
@@ -120,6 +120,8 @@ struct Request {
     queued: Option<f64>,
     scheduled: Option<f64>,
     preemptions: u32,
+    /// After how many tokens it is aborted, where it is to leave before its end.
+    leaves_after: Option<u32>,
     end: Option<(f64, RequestEnd)>,
 }
 
@@ -191,6 +193,10 @@ impl Probe<'_> {
                     abort.push(RequestId { run: self.run, index });
                     acts.extend(self.end(index, clock::monotonic() - self.began, RequestEnd::Held));
                 }
+                Act::Shorten { index, part } => {
+                    let request = &mut self.requests[index as usize];
+                    request.leaves_after = Some(request.tokens + more_tokens(part, self.ask.output_tokens));
+                }
                 Act::CloseWindow(judged) => {
                     let at_s = seconds(clock::monotonic() - self.began);
                     self.teller.tell(&Event::WindowClosed { judged, at_s });
@@ -251,12 +257,16 @@ impl Probe<'_> {
         }
         if is_first {
             let (judged, submitted) = (request.judged, request.submitted.unwrap_or(request.planned));
-            self.driver.first_token(index, seconds(at));
+            let acts = self.driver.first_token(index, seconds(at));
             if judged {
                 self.teller.tell(&Event::First { index, ttft_s: seconds(at - submitted) });
             }
+            self.perform(acts, at)?;
         }
-        let Some(finish) = output.finish else { return Ok(()) };
+        let Some(finish) = output.finish else {
+            let leaves = self.requests[index as usize].leaves();
+            return if leaves { self.perform(vec![Act::Abort(index)], at) } else { Ok(()) };
+        };
         let end = self.requests[index as usize].finished(&finish, self.ask.output_tokens);
         self.ended(index, at, end)
     }
@@ -338,8 +348,14 @@ impl Request {
             queued: None,
             scheduled: None,
             preemptions: 0,
+            leaves_after: None,
             end: None,
         }
+    }
+
+    /// Whether it has put out as many tokens as it was to.
+    fn leaves(&self) -> bool {
+        self.leaves_after.is_some_and(|tokens| self.tokens >= tokens)
     }
 
     /// Notes an output; says whether it brought the first token.

@@ -242,7 +242,13 @@ fn warm_up(
 ) -> ProbeAsk {
     let concurrency = Concurrency::new(concurrency).unwrap_or(Concurrency::ONE);
     ProbeAsk {
-        load: LoadPlan { load: Load::Burst, concurrency, hold: Hold::UntilFinished, patience: an_hour() },
+        load: LoadPlan {
+            load: Load::Burst,
+            concurrency,
+            hold: Hold::UntilFinished,
+            window: Seconds::ZERO,
+            patience: an_hour(),
+        },
         prompts: PromptAsk { source, input_tokens, shared_prefix: 0, stream: 0, probe: WARM_UP },
         output_tokens,
         silence,

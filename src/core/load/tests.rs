@@ -11,6 +11,7 @@ fn driver(load: Load, concurrency: u32) -> LoadDriver {
         load,
         concurrency: Concurrency::new(concurrency).unwrap(),
         hold: Hold::For(seconds(5.0)),
+        window: seconds(5.0),
         patience: seconds(10.0),
     })
 }
@@ -28,8 +29,8 @@ fn begin(driver: &mut LoadDriver) -> Vec<Act> {
 fn a_burst_holds_each_request_past_its_first_token() {
     let mut burst = driver(Load::Burst, 2);
     assert_eq!(begin(&mut burst), [Act::Submit { judged: true }; 2]);
-    burst.first_token(0, seconds(1.0));
-    burst.first_token(1, seconds(2.0));
+    assert_eq!(burst.first_token(0, seconds(1.0)), []);
+    assert_eq!(burst.first_token(1, seconds(2.0)), []);
     assert_eq!(burst.next_due(), Some(seconds(6.0)));
     assert_eq!(burst.tick(seconds(6.0)), [Act::Abort(0)]);
     assert_eq!(burst.ended(0, seconds(6.0)), []);
@@ -41,7 +42,7 @@ fn a_burst_holds_each_request_past_its_first_token() {
 fn a_burst_does_not_wait_for_what_is_overdue() {
     let mut burst = driver(Load::Burst, 2);
     begin(&mut burst);
-    burst.first_token(0, seconds(1.0));
+    assert_eq!(burst.first_token(0, seconds(1.0)), []);
     assert_eq!(burst.ended(0, seconds(3.0)), []);
     assert_eq!(burst.tick(seconds(9.9)), []);
     assert_eq!(burst.tick(seconds(10.0)), [Act::End]);
@@ -62,7 +63,7 @@ fn a_burst_that_goes_on_is_waited_for_a_little_beyond_the_limit() {
     for (first, until) in [(vec![9.6, 9.9], 11.0), (vec![9.0, 9.6, 9.9], 11.0), (vec![0.2, 0.4, 0.6], 10.0)] {
         let mut burst = driver(Load::Burst, 4);
         begin(&mut burst);
-        (0..).zip(&first).for_each(|(index, at)| burst.first_token(index, seconds(*at)));
+        (0..).zip(&first).for_each(|(index, at)| assert_eq!(burst.first_token(index, seconds(*at)), []));
         (0..).zip(&first).for_each(|(index, _)| assert_eq!(burst.ended(index, seconds(9.95)), []));
         let acts = burst.tick(seconds(10.0));
         assert_eq!(acts.is_empty(), until > 10.0, "{first:?}");
@@ -74,7 +75,7 @@ fn a_burst_that_goes_on_is_waited_for_a_little_beyond_the_limit() {
     let steps = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 8.6];
     let mut burst = driver(Load::Burst, 10);
     begin(&mut burst);
-    (0..).zip(steps).for_each(|(index, at)| burst.first_token(index, seconds(at)));
+    (0..).zip(steps).for_each(|(index, at)| assert_eq!(burst.first_token(index, seconds(at)), []));
     assert!(!burst.tick(seconds(10.0)).contains(&Act::End));
     assert_eq!(burst.next_due(), Some(seconds(10.6)));
 }
@@ -83,7 +84,7 @@ fn a_burst_that_goes_on_is_waited_for_a_little_beyond_the_limit() {
 fn a_request_that_finished_is_not_aborted() {
     let mut burst = driver(Load::Burst, 2);
     begin(&mut burst);
-    burst.first_token(0, seconds(1.0));
+    assert_eq!(burst.first_token(0, seconds(1.0)), []);
     assert_eq!(burst.ended(0, seconds(3.0)), []);
     assert_eq!(burst.tick(seconds(6.0)), []);
 }
@@ -98,7 +99,7 @@ fn a_sustained_load_judges_after_one_turnover_and_is_not_drained() {
         for act in &acts {
             if matches!(act, Act::Submit { .. }) {
                 load.submitted(next, seconds(at));
-                load.first_token(next, seconds(at));
+                assert_eq!(load.first_token(next, seconds(at)), []);
                 next += 1;
             }
         }
@@ -118,6 +119,45 @@ fn a_sustained_load_judges_after_one_turnover_and_is_not_drained() {
 }
 
 #[test]
+fn those_that_began_together_leave_one_by_one_once_all_have_begun() {
+    let mut load = driver(Load::Sustained, 5);
+    begin(&mut load);
+    for index in [0, 1, 3] {
+        assert_eq!(load.first_token(index, seconds(1.0)), []);
+    }
+    // One that has ended is another's beginning: there are four left.
+    assert_eq!(load.ended(1, seconds(1.5)), [Act::Submit { judged: false }]);
+    assert_eq!(load.first_token(2, seconds(2.0)), []);
+    let part = |part| Share::new(part).unwrap();
+    let shorten = [(0, 0.0), (2, 0.25), (3, 0.5), (4, 0.75)].map(|(index, of)| Act::Shorten { index, part: part(of) });
+    assert_eq!(load.first_token(4, seconds(3.0)), shorten);
+    assert_eq!(load.first_token(5, seconds(4.0)), [], "once");
+    let mut alone = driver(Load::Sustained, 1);
+    begin(&mut alone);
+    assert_eq!(alone.first_token(0, seconds(1.0)), []);
+    let table = [(0.25, 100, 25), (0.25, 10, 3), (0.001, 10, 1), (0.0, 10, 1), (0.75, 1, 1)];
+    for (of, output_tokens, more) in table {
+        assert_eq!(more_tokens(part(of), output_tokens), more, "{of} of {output_tokens}");
+    }
+}
+
+#[test]
+fn a_window_is_open_for_the_hold_also_where_requests_are_watched_to_their_end() {
+    let workload = crate::testing::workload(Load::Sustained, 100, 10, 60.0);
+    let sla = Sla {
+        ok_rate: Share::ALL,
+        ttft: seconds(1.0),
+        tpot: None,
+        e2e: Some(seconds(50.0)),
+        min_tokens_per_second: None,
+    };
+    let plan = |until: &Until| LoadPlan::new(&workload, &[sla], Concurrency::ONE, until);
+    let sustained = plan(&Until::Decided(vec![0]));
+    assert_eq!((sustained.hold, sustained.window), (Hold::UntilFinished, seconds(60.0)));
+    assert_eq!(plan(&Until::FirstTokens).window, Seconds::ZERO, "a burst has none");
+}
+
+#[test]
 fn an_engine_that_refuses_everything_at_once_is_asked_ever_less_often() {
     let mut load = driver(Load::Sustained, 2);
     let mut acts = VecDeque::from(load.begin());
@@ -132,7 +172,7 @@ fn an_engine_that_refuses_everything_at_once_is_asked_ever_less_often() {
                 acts.extend(load.ended(index, seconds(now)));
             }
             Some(Act::End) => break,
-            Some(Act::CloseWindow(_) | Act::Abort(_)) => {}
+            Some(Act::CloseWindow(_) | Act::Abort(_) | Act::Shorten { .. }) => {}
             None => {
                 now = load.next_due().unwrap().get();
                 acts.extend(load.tick(seconds(now)));
@@ -162,7 +202,7 @@ fn a_slot_pauses_from_the_second_request_on_that_fails_in_a_row_until_one_has_a_
     for (index, (has_token, pause)) in (0..).zip(fates) {
         load.submitted(index, seconds(now));
         if has_token {
-            load.first_token(index, seconds(now));
+            assert_eq!(load.first_token(index, seconds(now)), []);
         }
         let mut acts = load.ended(index, seconds(now));
         if pause > 0.0 {

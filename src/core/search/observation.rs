@@ -31,8 +31,8 @@ pub struct Observation {
     /// For how many seconds of these times others had to be held, one after the other, before each of them had room: so much of it hangs
     /// on no machine's pace.
     pub held_up: Vec<f64>,
-    /// Of the first request: how many tokens it had put out, and when the last of them came, in seconds. Absent where the engine
-    /// took its place from it for a while.
+    /// Of the first request of a burst, and of the last that a sustained load begins with, which is there for longest: how many tokens it had
+    /// put out, and when the last of them came, in seconds. Absent where the engine took its place from it for a while.
     pub streamed: Option<(u32, f64)>,
     /// What became of its requests, judged or not: what an engine fails it need not fail among those.
     pub answered: Answered,
@@ -102,7 +102,8 @@ impl Observation {
             let alike = slas[..under.len()].iter().position(|other| Sla { ok_rate: sla.ok_rate, ..*other } == *sla);
             under.push(alike.map_or_else(|| under_sla(sla), |alike| under[alike].clone()));
         }
-        let streamed = measured.requests.first().and_then(streamed);
+        let watched = if load == Load::Sustained { concurrency.get() as usize - 1 } else { 0 };
+        let streamed = measured.requests.get(watched).and_then(streamed);
         let answered = Answered::of(&measured.requests);
         let (seconds, waited) = (measured.seconds, measured.waited());
         Self { load, concurrency, first_tokens_only, seconds, waited, opening, held_up, streamed, answered, under }

@@ -461,17 +461,17 @@ mod tests {
     #[test]
     fn failures_make_levels_of_a_sustained_load_differ_by_as_much_as_they_do() {
         let failing = SimEngine { error_rate: share(0.1), ..engine() };
-        let churn = |engine, load| taught(engine, load).sway(40, 0, 0.95).churn;
+        let churn = |engine, load| taught(engine, load).sway(80, 0, 0.95).churn;
         assert_eq!((churn(engine(), Load::Sustained), churn(failing, Load::Burst)), (0.0, 0.0));
         let stand_in = taught(failing, Load::Sustained);
         assert!(stand_in.churns() && !stand_in.is_exact(), "{stand_in:?}");
         let truth =
             StandIn { limits: failing, fails: failing.error_rate, times: None, ..taught(engine(), Load::Sustained) };
         let margins: Vec<f64> =
-            (0..200).map(|draw| alone(&truth.draw(40, 0.0, Extent::Decided, draw).under[0], 0.95)).collect();
+            (0..200).map(|draw| alone(&truth.draw(80, 0.0, Extent::Decided, draw).under[0], 0.95)).collect();
         let mean = margins.iter().sum::<f64>() / 200.0;
         let spread = (margins.iter().map(|margin| (margin - mean).powi(2)).sum::<f64>() / 199.0).sqrt();
-        let churn = stand_in.sway(40, 0, 0.95).churn;
+        let churn = stand_in.sway(80, 0, 0.95).churn;
         assert!((0.5..2.0).contains(&(churn / spread)), "{churn} for {spread}");
     }
 

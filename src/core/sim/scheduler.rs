@@ -32,6 +32,8 @@ struct Sequence {
     tokens: u32,
     /// Decode steps that the engine had made by then.
     since: u64,
+    /// The tokens that it is to put out.
+    output: u32,
     /// The engine is to fail it once its prompt is computed.
     doomed: bool,
 }
@@ -109,8 +111,27 @@ impl Scheduler {
     pub fn submit(&mut self, doomed: bool) {
         let index = self.sequences.len() as u32;
         let doomed = doomed || !self.prompts_fit();
-        self.sequences.push(Sequence { phase: Phase::Waiting, tokens: 0, since: 0, doomed });
+        let output = self.sizes.output;
+        self.sequences.push(Sequence { phase: Phase::Waiting, tokens: 0, since: 0, output, doomed });
         self.waiting.push_back(index);
+    }
+
+    /// Has a request end after so many more tokens, if it would put out more than that.
+    pub fn shorten(&mut self, index: u32, more: u32) {
+        let output = self.tokens(index).saturating_add(more);
+        let is_decoding = self.is_decoding(index);
+        let sequence = &mut self.sequences[index as usize];
+        if output < sequence.output {
+            sequence.output = output;
+            if is_decoding {
+                self.finishing.push(Reverse((self.steps_decoded + u64::from(more), index)));
+            }
+        }
+    }
+
+    /// Whether a request has put out all that was asked for.
+    pub fn is_whole(&self, index: u32) -> bool {
+        self.tokens(index) >= self.sizes.output
     }
 
     /// Whether a prompt fits the KV cache when nothing else is in it; where none does, every request is doomed.
@@ -224,7 +245,7 @@ impl Scheduler {
             self.finishing.pop();
             // Entries of sequences that were aborted or preempted since are stale.
             let sequence = &self.sequences[index as usize];
-            if sequence.phase == Phase::Decoding && self.tokens(index) >= self.sizes.output {
+            if sequence.phase == Phase::Decoding && self.tokens(index) >= sequence.output {
                 self.end(index, Outcome::Finished(index));
             }
         }
@@ -250,7 +271,7 @@ impl Scheduler {
         sequence.tokens += 1;
         sequence.since = now;
         self.decoding += 1;
-        let left = self.sizes.output.saturating_sub(sequence.tokens);
+        let left = sequence.output.saturating_sub(sequence.tokens);
         self.outcomes.push(Outcome::Prefilled(index));
         if left == 0 {
             self.end(index, Outcome::Finished(index));

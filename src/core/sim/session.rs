@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::SimEngine;
 use super::luck::Luck;
 use super::scheduler::{Batch, Outcome, Scheduler, Sizes};
-use crate::load::{Act, LoadDriver};
+use crate::load::{Act, LoadDriver, more_tokens};
 use crate::protocol::{Event, HarnessSeen, Measured, ProbeAsk, Resolved, SchedulerSeen};
 use crate::request::{RequestEnd, RequestRecord};
 use crate::units::{Seconds, Share};
@@ -75,6 +75,8 @@ struct Probe<'a> {
     /// Requests since the newest step was begun.
     came: u32,
     input_tokens: u32,
+    /// Tokens that each request is to put out.
+    asked_tokens: u32,
     output_tokens: u64,
     seen: SchedulerSeen,
     kv_peak: u64,
@@ -107,6 +109,7 @@ impl<'a> Probe<'a> {
             steps: 0,
             came: 0,
             input_tokens: sizes.input,
+            asked_tokens: sizes.output,
             output_tokens: 0,
             seen,
             kv_peak: 0,
@@ -218,7 +221,8 @@ impl<'a> Probe<'a> {
         for outcome in outcomes {
             match *outcome {
                 Outcome::Prefilled(index) => self.token_after_prompt(index),
-                Outcome::Finished(index) => self.end(index, RequestEnd::Finished),
+                Outcome::Finished(index) if self.scheduler.is_whole(index) => self.end(index, RequestEnd::Finished),
+                Outcome::Finished(index) => self.end(index, RequestEnd::Held),
                 Outcome::Failed(index) => self.end(index, self.failure()),
                 Outcome::Scheduled(_) | Outcome::Preempted(_) => {}
             }
@@ -255,7 +259,8 @@ impl<'a> Probe<'a> {
         if record.first_s.is_none() {
             record.first_s = Some(now);
             let (judged, ttft) = (record.judged, record.ttft());
-            self.driver.first_token(index, now);
+            let acts = self.driver.first_token(index, now);
+            self.acts.extend(acts);
             if let (true, Some(ttft_s)) = (judged, ttft) {
                 self.tell(&Event::First { index, ttft_s });
             }
@@ -280,6 +285,7 @@ impl<'a> Probe<'a> {
             match act {
                 Act::Submit { judged } => self.submit(judged),
                 Act::Abort(index) => self.end(index, RequestEnd::Held),
+                Act::Shorten { index, part } => self.scheduler.shorten(index, more_tokens(part, self.asked_tokens)),
                 Act::CloseWindow(judged) => self.tell(&Event::WindowClosed { judged, at_s: self.now() }),
                 Act::End => self.over = true,
             }
@@ -321,7 +327,8 @@ impl<'a> Probe<'a> {
     fn close(&mut self, index: u32, end: RequestEnd) {
         self.note_gap(index);
         let (now, last, tokens) = (self.now(), self.stepped(), self.scheduler.tokens(index));
-        let streamed = self.scheduler.is_decoding(index) || end == RequestEnd::Finished;
+        let has_ended = end == RequestEnd::Finished || end == RequestEnd::Held && self.scheduler.is_gone(index);
+        let streamed = self.scheduler.is_decoding(index) || has_ended;
         let record = &mut self.records[index as usize];
         record.end = end;
         record.ended_s = now;

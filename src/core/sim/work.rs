@@ -9,6 +9,7 @@ use std::ops::Sub;
 
 use super::SimEngine;
 use super::scheduler::{Batch, Outcome, Scheduler, Sizes};
+use crate::load::{more_tokens, parts};
 use crate::units::Seconds;
 
 /// What was computed by some moment.
@@ -27,7 +28,7 @@ pub struct Work {
 pub struct BurstWork {
     /// Until each first token, in the order in which they come.
     pub first_tokens: Vec<Work>,
-    /// Until the first request has put out as many tokens as were asked for.
+    /// Until the first request has put out as many tokens as were asked for, or the last where others take their places.
     pub streamed: Option<Work>,
     /// Of each request that has left, in their order.
     pub streams: Vec<Stream>,
@@ -49,12 +50,13 @@ pub enum Leaves {
     Finished,
     /// When it is finished, or so long after its first token. How long that is on the engine's clock is taken from the times of its work.
     Held(Seconds),
-    /// When it is finished, and then another takes its place: what is told ends there.
+    /// When it is finished, and then another takes its place; once all have begun they leave one by one, as a sustained load has them.
     Replaced,
 }
 
 impl BurstWork {
-    /// Of so many requests at once, until each has its first token and the first of them so many `tokens`.
+    /// Of so many requests at once, until each has its first token and the first of them, or the last where others take their places, so many
+    /// `tokens`.
     pub fn of(
         engine: &SimEngine,
         (input_tokens, output_tokens): (u32, u32),
@@ -66,13 +68,16 @@ impl BurstWork {
         (0..requests).for_each(|_| scheduler.submit(false));
         let (mut work, mut done, mut outcomes) = (Work::default(), Self::default(), Vec::new());
         let (mut now, mut due, mut begun) = (0.0, VecDeque::new(), vec![None; requests as usize]);
+        let watched = if leaves == Leaves::Replaced { requests.saturating_sub(1) } else { 0 };
+        let mut are_spread = false;
         while done.first_tokens.len() < requests as usize || (done.streamed.is_none() && tokens > 0) {
             let Some(batch) = scheduler.begin() else { break };
             let next_due = |due: &VecDeque<(f64, u32)>| due.front().map_or(f64::INFINITY, |(at, _)| *at);
             let seconds = engine.step_s(batch);
-            let left = u64::from(tokens.saturating_sub(scheduler.tokens(0)).max(1));
+            let left = u64::from(tokens.saturating_sub(scheduler.tokens(watched)).max(1));
             let before_due = (((next_due(&due) - now) / seconds).ceil() as u64).max(1);
-            let alike = if scheduler.is_decoding(0) { batch.alike.min(left) } else { batch.alike }.min(before_due);
+            let alike =
+                if scheduler.is_decoding(watched) { batch.alike.min(left) } else { batch.alike }.min(before_due);
             if alike > 1 {
                 scheduler.repeat(alike - 1);
             }
@@ -92,7 +97,7 @@ impl BurstWork {
             for outcome in &outcomes {
                 match *outcome {
                     // One that was preempted goes on with a later one.
-                    Outcome::Prefilled(index) if begun[index as usize].is_none() => {
+                    Outcome::Prefilled(index) if begun.get(index as usize).is_some_and(Option::is_none) => {
                         begun[index as usize] = Some(work);
                         done.first_tokens.push(work);
                         if let Leaves::Held(hold) = leaves {
@@ -100,20 +105,36 @@ impl BurstWork {
                         }
                     }
                     Outcome::Finished(index) => {
-                        done.streams.extend(Stream::of(&scheduler, index, begun[index as usize], work));
+                        let begun = begun.get(index as usize).copied().flatten();
+                        done.streams.extend(Stream::of(&scheduler, index, begun, work));
                     }
                     _ => {}
                 }
             }
-            if scheduler.tokens(0) == tokens {
+            if scheduler.tokens(watched) == tokens {
                 done.streamed = done.streamed.or(Some(work));
             }
-            let gone = |outcome: &Outcome| matches!(outcome, Outcome::Finished(_) | Outcome::Failed(_));
-            if leaves == Leaves::Replaced && outcomes.iter().any(gone) {
-                break;
+            if leaves == Leaves::Replaced {
+                if scheduler.is_gone(watched) || outcomes.iter().any(|outcome| matches!(outcome, Outcome::Failed(_))) {
+                    break;
+                }
+                let finished = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Finished(_))).count();
+                (0..finished).for_each(|_| scheduler.submit(false));
+                if done.first_tokens.len() == requests as usize && !are_spread {
+                    are_spread = true;
+                    spread(&mut scheduler, requests, output_tokens);
+                }
             }
         }
         done
+    }
+}
+
+/// Has those of so many requests that are there leave one by one (see [`crate::load`]).
+fn spread(scheduler: &mut Scheduler, requests: u32, output_tokens: u32) {
+    let there: Vec<u32> = (0..requests).filter(|index| !scheduler.is_gone(*index)).collect();
+    for (part, index) in parts(there.len()).zip(there) {
+        scheduler.shorten(index, more_tokens(part, output_tokens));
     }
 }
 
@@ -186,7 +207,7 @@ mod tests {
             let patience = Seconds::new(1e3).unwrap();
             let concurrency = Concurrency::new(requests).unwrap();
             let measured = |hold: Hold| {
-                let load = LoadPlan { load: Load::Burst, concurrency, hold, patience };
+                let load = LoadPlan { load: Load::Burst, concurrency, hold, window: Seconds::ZERO, patience };
                 let source = PromptSource::Random;
                 let prompts = PromptAsk { source, input_tokens, shared_prefix: 0, stream: 0, probe: 0 };
                 let ask = ProbeAsk { load, prompts, output_tokens, silence: Seconds::ZERO };

@@ -214,7 +214,7 @@ def probe(ask, lag_s):
 def main():
     engine = note_start()
     print("this goes to the log", flush=True)
-    protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "4"))
+    protocol = 99 if BEHAVIOUR == "wrong-version" else int(os.environ.get("FAKE_PROTOCOL", "5"))
     say("hello", protocol=protocol, worker=os.environ["FAKE_VERSION"], python="0.0.0")
     probes = []
     for line in COMMANDS:

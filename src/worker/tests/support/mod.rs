@@ -257,6 +257,7 @@ pub fn burst(concurrency: u32, input_tokens: u32, output_tokens: u32) -> ProbeAs
             load: Load::Burst,
             concurrency: Concurrency::new(concurrency).unwrap(),
             hold: Hold::UntilFinished,
+            window: seconds(0.0),
             patience: seconds(60.0),
         },
         prompts: PromptAsk { source: PromptSource::Random, input_tokens, shared_prefix: 0, stream: 7, probe: 0 },
