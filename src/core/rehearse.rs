@@ -30,7 +30,7 @@ pub struct RehearsedCell {
     pub cell: String,
     /// By brute force; absent where not even one request in flight keeps the SLA.
     pub true_ceiling: Option<Concurrency>,
-    /// Share of seeds whose published bracket `[highest_pass, lowest_fail)` holds the true ceiling.
+    /// Share of seeds whose published bracket `[highest_pass, lowest_fail)` holds the true ceiling; one with neither bound holds nothing.
     pub coverage: f64,
     /// Median width of the bracket as a part of the true ceiling; absent where no seed gave both bounds.
     pub median_relative_width: Option<f64>,
@@ -174,13 +174,6 @@ impl Climb {
     }
 }
 
-/// Whether a bracket holds the true ceiling; without a bound on a side nothing is said about that side.
-fn holds(answer: &Answer, truth: Option<Concurrency>) -> bool {
-    let truth = truth.map_or(0, Concurrency::get);
-    answer.highest_pass.is_none_or(|pass| pass.get() <= truth)
-        && answer.lowest_fail.is_none_or(|fail| truth < fail.get())
-}
-
 impl Runs {
     fn cell(&self, id: &str, sla: usize, truth: Option<Concurrency>) -> RehearsedCell {
         let answers: Vec<&Answer> = self.guided.iter().map(|climb| &climb.answers[sla]).collect();
@@ -194,7 +187,7 @@ impl Runs {
         RehearsedCell {
             cell: id.to_owned(),
             true_ceiling: truth,
-            coverage: share(&|answer| holds(answer, truth)),
+            coverage: share(&|answer| answer.holds(truth)),
             median_relative_width: median.map(|width| width / f64::from(truth.map_or(1, Concurrency::get))),
             undecided: share(&|answer| answer.status == Status::Undecided),
         }
@@ -204,7 +197,7 @@ impl Runs {
         let ratios: Vec<f64> = self.guided.iter().filter_map(Climb::certificate_ratio).collect();
         let reference: Vec<&Climb> = self.reference.iter().flatten().collect();
         let held = self.reference.iter().flat_map(|climbs| climbs.iter().zip(&self.truths));
-        let held = held.filter(|(climb, truth)| holds(&climb.answers[0], **truth)).count();
+        let held = held.filter(|(climb, truth)| climb.answers[0].holds(**truth)).count();
         let seeds = self.guided.len().max(1) as f64;
         RehearsedLadder {
             ladder: id.to_owned(),

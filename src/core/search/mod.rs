@@ -114,6 +114,15 @@ impl Answer {
     pub fn ceiling(&self) -> Option<Concurrency> {
         (self.status == Status::Found).then_some(self.highest_pass).flatten()
     }
+
+    /// Whether the bracket holds the true ceiling; `None` is one below the first level, and the cap stands for all that is above it.
+    /// A bound that is absent says nothing of its side, as at the cap and below one. Where both are, nothing is said, and nothing held.
+    pub fn holds(&self, truth: Option<Concurrency>) -> bool {
+        let says_anything = self.highest_pass.or(self.lowest_fail).is_some();
+        says_anything
+            && self.highest_pass.is_none_or(|pass| truth.is_some_and(|truth| pass <= truth))
+            && self.lowest_fail.is_none_or(|fail| truth.is_none_or(|truth| truth < fail))
+    }
 }
 
 /// A way to look for the ceilings of one ladder.
@@ -133,5 +142,36 @@ pub fn search(settings: &SearchSettings, slas: &[Sla], workload: &Workload, engi
     match settings.strategy {
         Strategy::Guided => Box::new(Guided::new(*settings, slas, workload, engine)),
         Strategy::Bisect => Box::new(Bisect::new(*settings, slas)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bracket_holds_what_is_within_its_bounds_and_without_any_nothing() {
+        let level = |level: Option<u32>| level.map(|level| Concurrency::new(level).unwrap());
+        // The cap is 64.
+        let table = [
+            (Status::Found, Some(30), Some(32), vec![(Some(29), false), (Some(30), true), (Some(31), true), (Some(32), false)]),
+            (Status::AboveCap, Some(64), None, vec![(None, false), (Some(63), false), (Some(64), true)]),
+            (Status::BelowOne, None, Some(1), vec![(None, true), (Some(1), false)]),
+            (Status::Undecided, Some(8), None, vec![(None, false), (Some(7), false), (Some(8), true)]),
+            (Status::Undecided, None, Some(8), vec![(None, true), (Some(7), true), (Some(8), false)]),
+            (Status::Undecided, None, None, vec![(None, false), (Some(8), false), (Some(64), false)]),
+        ];
+        for (status, pass, fail, truths) in table {
+            let answer = Answer {
+                status,
+                highest_pass: level(pass),
+                lowest_fail: level(fail),
+                confidence: None,
+                undecided: None,
+            };
+            for (truth, holds) in truths {
+                assert_eq!(answer.holds(level(truth)), holds, "{answer:?} {truth:?}");
+            }
+        }
     }
 }

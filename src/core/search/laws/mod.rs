@@ -68,13 +68,7 @@ impl Trials {
 
     /// The share of brackets of one SLA that hold its true ceiling.
     fn coverage(&self, sla: usize) -> f64 {
-        let truth = self.truths[sla].map_or(0, Concurrency::get);
-        let holds = |climb: &&Climb| {
-            let answer = &climb.answers[sla];
-            answer.highest_pass.is_none_or(|pass| pass.get() <= truth)
-                && answer.lowest_fail.is_none_or(|fail| truth < fail.get())
-        };
-        self.share(holds)
+        self.share(|climb| climb.answers[sla].holds(self.truths[sla]))
     }
 
     fn ended(&self, sla: usize, status: Status) -> f64 {
