@@ -128,6 +128,7 @@ struct Pool<T> {
     distinct: Vec<Distinct<T>>,
     tokens: Vec<Option<Tokens>>,
     limits_at: Vec<Option<Span>>,
+    prefixes_at: Vec<Option<Span>>,
 }
 
 impl<T: FromTables> Pool<T> {
@@ -146,6 +147,7 @@ impl<T: FromTables> Pool<T> {
             distinct: Vec::new(),
             tokens: Vec::new(),
             limits_at: Vec::new(),
+            prefixes_at: Vec::new(),
         }
     }
 
@@ -187,10 +189,11 @@ impl<T: FromTables> Pool<T> {
         let next = self.distinct.len() as u32;
         let index = *self.by_key.entry(resolved.key).or_insert(next);
         if index == next {
-            let Resolved { value, key, files, tokens, limit_at } = resolved;
+            let Resolved { value, key, files, tokens, limit_at, prefix_at } = resolved;
             self.distinct.push(Distinct { value: Arc::new(value), key, files });
             self.tokens.push(tokens);
             self.limits_at.push(limit_at);
+            self.prefixes_at.push(prefix_at);
         }
         Some(index)
     }
@@ -339,6 +342,7 @@ impl<'a, 'r> Expansion<'a, 'r> {
         let point = Point { engine, workload, search, sla };
         self.check_length(point, found);
         self.check_limit(point, found);
+        self.check_prefix(point, found);
         if let Some(first) = self.origins.get(&point) {
             if axes.is_sound {
                 let fault = self.same_cell(*first, origin);
@@ -374,6 +378,16 @@ impl<'a, 'r> Expansion<'a, 'r> {
             let fault =
                 Fault::new(at, "no request could ever miss this limit", "it would be met whatever the engine does");
             found.push(fault.help(help));
+        }
+    }
+
+    /// The simulator computes every prompt whole: what it said of a shared prefix would be untrue.
+    fn check_prefix(&self, point: Point, found: &mut Found) {
+        let Some(at) = self.pools.workloads.prefixes_at[point.workload as usize] else { return };
+        if let Engine::Sim(_) = *self.pools.engines.distinct[point.engine as usize].value {
+            let message = "the simulator knows of no prefix cache: `shared_prefix` must be 0 with `kind = \"sim\"`";
+            let fault = Fault::new(at, message, "it would compute every prompt whole");
+            found.push(fault.help("set it to 0, or leave these cells out by [[matrix.exclude]]"));
         }
     }
 

@@ -134,6 +134,10 @@ snapshots! {
     a_start_above_the_cap: said(&complete("[search]\nmax_concurrency = 8\nstart_concurrency = 9")),
     a_start_above_the_default_cap: said(&complete("search.start_concurrency = 5000")),
     a_prefix_as_long_as_the_prompt: said(&complete("workload.shared_prefix = 500")),
+    a_prefix_for_the_simulator: said(&simulated("", 500).replace("[sla]", "shared_prefix = 64\n[sla]")),
+    one_cell_with_a_prefix_for_the_simulator: said(&complete(
+        "[matrix]\n\"workload.shared_prefix\" = [0, 64]\nengine = [{ kind = \"vllm\" }, { kind = \"sim\" }]"
+    )),
     a_model_directory_that_is_not_there: said(&complete("").replace("org/model", "./tiny")),
     a_model_too_deep_for_the_hub: said(&complete("").replace("org/model", "models/tiny/llama")),
     a_model_directory_that_is_misspelt: said_of(

@@ -131,7 +131,8 @@ table! {
         hold: Need<Axis<Length>>,
         /// Where the prompts' tokens come from.
         prompt: Need<Axis<Prompt>>,
-        /// Tokens that all prompts begin with, for studies of the prefix cache, which has them from the beginning; below `input_tokens`.
+        /// Tokens that all prompts begin with, for studies of the prefix cache, which has them from the beginning; below `input_tokens`,
+        /// and 0 for the simulator, which has no such cache.
         shared_prefix: Need<Axis<Natural>>,
         /// Seed of the prompts, and of the simulator.
         seed: Need<Axis<Seed>>,

@@ -31,12 +31,14 @@ pub(super) struct Resolved<T> {
     pub tokens: Option<Tokens>,
     /// Where it limits what follows the first token (an SLA).
     pub limit_at: Option<Span>,
+    /// Where it has its prompts share a prefix (a workload).
+    pub prefix_at: Option<Span>,
 }
 
 impl<T> Resolved<T> {
     /// One that names no files, and that no other section need be compared with.
     fn new(value: T, key: Key) -> Self {
-        Self { value, key, files: None, tokens: None, limit_at: None }
+        Self { value, key, files: None, tokens: None, limit_at: None, prefix_at: None }
     }
 }
 
@@ -200,6 +202,7 @@ impl<'a> Resolver<'a> {
         }
         let prompt = table.prompt.take().and_then(|prompt| self.prompt(prompt.0, found));
         let at = table.input_tokens.given().map(|input| input.at);
+        let prefix_at = table.shared_prefix.given().filter(|prefix| prefix.value.0.0 > 0).map(|prefix| prefix.at);
         let (input, output) = (table.input_tokens.take()?.0.0, table.output_tokens.take()?.0.0);
         let (source, prompt_identity) = prompt?;
         let workload = Workload {
@@ -222,7 +225,7 @@ impl<'a> Resolver<'a> {
             at,
         });
         let files = (workload.prompt != PromptSource::Random).then(|| Key::of(&prompt_identity));
-        Some(Resolved { files, tokens, ..Resolved::new(workload, key) })
+        Some(Resolved { files, tokens, prefix_at, ..Resolved::new(workload, key) })
     }
 
     fn prompt(&mut self, prompt: Prompt, found: &mut Found) -> Option<(PromptSource, Json)> {
