@@ -6,6 +6,9 @@
 //! | time to take a request in | how much later the first token of all comes in larger bursts |
 //! | drift | how probes of the same size differ in their slowest TTFT; where too few were repeated, how they differ from the simulator |
 //! | sequences, KV cache, token budget, load time | what the engine said of itself |
+//! | error rate | how many of the requests that the engine answered it failed |
+//!
+//! Step noise and stalls are not told apart from drift: where they make whole probes differ they are part of it, else they are left out.
 //!
 //! Latencies are linear in what a step, a sequence in it and a prompt token take, as long as the same requests share the same steps.
 //! When a held request leaves hangs on those times themselves, so they are found in rounds.
@@ -13,13 +16,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::arrival::arrival;
+use crate::attribution::Answered;
 use crate::experiment::Workload;
 use crate::load::{Hold, Load, LoadPlan};
 use crate::metric::{Metric, Quantiles};
 use crate::record::{CellRecord, LadderRecord, ProbeRecord, Run};
 use crate::sim::times::{Row, Times, UNKNOWNS, row};
 use crate::sim::{BurstWork, Leaves, SimEngine, SimSession, Stream, Trial, Work, true_ceilings};
-use crate::units::{Concurrency, Seconds};
+use crate::units::{Concurrency, Seconds, Share};
 use crate::watch::Until;
 
 /// A simulated engine in the place of a measured one.
@@ -27,6 +31,8 @@ use crate::watch::Until;
 pub struct Fit {
     /// Its parameters.
     pub engine: SimEngine,
+    /// Whether the engine failed requests and the run does not say how many, as older ones do not: its `error_rate` is 0 then.
+    pub error_rate_is_unknown: bool,
     /// How well it stands in.
     pub quality: Quality,
 }
@@ -40,6 +46,8 @@ pub struct Quality {
     pub ttft_p50_error: f64,
     /// The same for the 99th percentile.
     pub ttft_p99_error: f64,
+    /// Median over those probes that were held after their first tokens of the relative error of the median TPOT.
+    pub tpot_p50_error: f64,
     /// Each cell with a ceiling: its id, the measured bracket, and the ceiling of the simulated engine without drift.
     pub ceilings: Vec<(String, (Concurrency, Concurrency), Option<Concurrency>)>,
 }
@@ -85,6 +93,19 @@ pub enum FitError {
          measure it again with a longer hold, or with more than one of output_tokens"
     )]
     NotHeld(String),
+    /// Bursts of which requests failed tell too little, and there are too few others.
+    #[error(
+        "the engine failed requests in {failing} bursts of ladder `{ladder}` (`{reason}`), which tell too little without the first tokens \
+         of those, and the other bursts are too few: find out why it fails them, and measure it again"
+    )]
+    Failing {
+        /// The ladder.
+        ladder: String,
+        /// Bursts of which requests failed.
+        failing: usize,
+        /// The most frequent reason in the first of them.
+        reason: String,
+    },
     /// What was measured is not what the simulator can show.
     #[error("ladder `{0}`: first tokens do not come later with more prompts, as they would on the simulator")]
     NotALine(String),
@@ -122,17 +143,48 @@ pub fn ladder_to_fit<'a>(run: &'a Run, asked: Option<&str>) -> Result<&'a Ladder
 /// # Errors
 /// Where it was not measured in a way that tells enough.
 pub fn fit(run: &Run, ladder: &LadderRecord) -> Result<Fit, FitError> {
-    let probes = whole_probes(ladder);
-    let engine = parameters(run, ladder, &probes)?;
-    Ok(Fit { engine, quality: quality(run, ladder, &probes, engine) })
+    let probes: Vec<&ProbeRecord> = ladder.probes.iter().filter(|probe| is_whole(probe)).collect();
+    let engine = parameters(run, ladder, &probes).map_err(|error| why(error, ladder))?;
+    let error_rate = error_rate(ladder);
+    let engine = SimEngine { error_rate: error_rate.unwrap_or(Share::NONE), ..engine };
+    Ok(Fit { engine, error_rate_is_unknown: error_rate.is_none(), quality: quality(run, ladder, &probes, engine) })
 }
 
-/// Probes of a burst that ran to their end: every request has its first token.
-fn whole_probes(ladder: &LadderRecord) -> Vec<&ProbeRecord> {
-    let is_whole = |probe: &&ProbeRecord| {
-        probe.counts && probe.ttft.is_some_and(|ttft| ttft.max_s.is_some() && ttft.count == probe.requests)
+/// Whether a probe of a burst ran to its end: every request has its first token, or was failed, most of them not.
+fn is_whole(probe: &ProbeRecord) -> bool {
+    let Some(ttft) = probe.ttft.filter(|ttft| probe.counts && ttft.p50_s.is_some()) else { return false };
+    ttft.count == probe.requests || failed_any(probe) && probe.answered.requests == probe.requests
+}
+
+/// Whether the engine failed requests of it; how many, older runs do not say.
+fn failed_any(probe: &ProbeRecord) -> bool {
+    !probe.errors.is_empty()
+}
+
+/// What a ladder lacks, or that this is for the requests that were failed.
+fn why(error: FitError, ladder: &LadderRecord) -> FitError {
+    let is_lack = matches!(error, FitError::TooFew { .. } | FitError::NotHeld(_));
+    let mut failing = ladder.probes.iter().filter(|probe| probe.counts && failed_any(probe) && !is_whole(probe));
+    match failing.next() {
+        Some(first) if is_lack => FitError::Failing {
+            ladder: ladder.id.clone(),
+            failing: 1 + failing.count(),
+            reason: first.errors.first().cloned().unwrap_or_default(),
+        },
+        _ => error,
+    }
+}
+
+/// The share of all requests answered that the engine failed; `None` where it failed some, and nobody counted them.
+fn error_rate(ladder: &LadderRecord) -> Option<Share> {
+    let counted = |probe: &ProbeRecord| match probe.answered {
+        Answered { errors: 0, .. } if failed_any(probe) => None,
+        // Where none failed, how many were answered is not written down beside how many first tokens came.
+        Answered { errors: 0, .. } => Some(Answered { requests: probe.ttft.map_or(0, |ttft| ttft.count), errors: 0 }),
+        answered => Some(answered),
     };
-    ladder.probes.iter().filter(is_whole).collect()
+    let all: Option<Answered> = ladder.probes.iter().filter(|probe| probe.counts).map(counted).sum();
+    all.map(|all| Share::new(f64::from(all.errors) / f64::from(all.requests.max(1))).unwrap_or(Share::NONE))
 }
 
 fn parameters(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord]) -> Result<SimEngine, FitError> {
@@ -177,7 +229,9 @@ fn ran_on(probe: &ProbeRecord) -> bool {
 /// Times of roughly the right size: all of a first token is its prompt, and a step is as long as the fastest token takes.
 fn guess(ladder: &LadderRecord, probes: &[&ProbeRecord]) -> Times {
     let tokens = |probe: &ProbeRecord| f64::from(probe.concurrency.get()) * f64::from(ladder.workload.input_tokens);
-    let per_token = probes.iter().filter_map(|probe| Some(probe.ttft?.max_s? / tokens(probe))).collect();
+    // Where the last first token never came, half of the prompts are computed by the median.
+    let all = |ttft: Quantiles| ttft.max_s.or(Some(2.0 * ttft.p50_s?));
+    let per_token = probes.iter().filter_map(|probe| Some(all(probe.ttft?)? / tokens(probe))).collect();
     let fastest = probes.iter().filter(|probe| ran_on(probe)).filter_map(|probe| Some(probe.tpot?.min_s));
     Times { step: fastest.fold(f64::INFINITY, f64::min), sequence: 0.0, prompt_token: median(per_token) }
 }
@@ -192,7 +246,9 @@ fn rows(ladder: &LadderRecord, probes: &[&ProbeRecord], times: Times, limits: Si
         let burst = burst.or_insert_with(|| burst_of(ladder, probe.concurrency, times.engine(limits)));
         if let Some(ttft) = probe.ttft {
             let arrived = limits.request_time.get() * f64::from(probe.concurrency.get());
-            let shown = [(0.5, ttft.p50_s), (1.0, ttft.max_s)].into_iter();
+            // Of those that came it is the median and somewhat more, where others were failed.
+            let middle = 0.5 * f64::from(probe.requests - 1) / f64::from(ttft.count.saturating_sub(1).max(1));
+            let shown = [(middle, ttft.p50_s), (1.0, ttft.max_s)].into_iter();
             let shown =
                 shown.filter_map(|(share, at)| Some((share, at? - arrived))).filter(|(_, seconds)| *seconds > 0.0);
             rows.extend(shown.filter_map(|(share, seconds)| Some(row(first_token(burst, share)?, seconds))));
@@ -221,9 +277,9 @@ fn burst_of(ladder: &LadderRecord, concurrency: Concurrency, engine: SimEngine) 
     BurstWork::of(&engine, (input_tokens, output_tokens), concurrency.get(), u32::MAX, leaves)
 }
 
-/// The work until the first token at this quantile, as [`Quantiles`] has it.
+/// The work until the first token at this quantile, up to 1, as [`Quantiles`] has it.
 fn first_token(burst: &BurstWork, share: f64) -> Option<Work> {
-    let rank = share * burst.first_tokens.len().checked_sub(1)? as f64;
+    let rank = share.min(1.0) * burst.first_tokens.len().checked_sub(1)? as f64;
     let (low, high) = (burst.first_tokens[rank.floor() as usize], burst.first_tokens[rank.ceil() as usize]);
     let part = rank.fract();
     Some(Work {
@@ -236,10 +292,12 @@ fn first_token(burst: &BurstWork, share: f64) -> Option<Work> {
 /// The relative standard deviation of the pace from probe to probe.
 fn drift(ladder: &LadderRecord, probes: &[&ProbeRecord], steady: SimEngine) -> f64 {
     let mut by_size: BTreeMap<Concurrency, Vec<f64>> = BTreeMap::new();
+    // The slowest of all shows most of a probe; where it was failed in one of them, all are compared by their medians.
+    let all_came = probes.iter().all(|probe| probe.ttft.is_some_and(|ttft| ttft.max_s.is_some()));
+    let paced = |ttft: Option<Quantiles>| ttft.and_then(|ttft| if all_came { ttft.max_s } else { ttft.p50_s });
     for probe in probes {
-        let slowest = |ttft: Option<Quantiles>| ttft.and_then(|ttft| ttft.max_s);
-        let simulated = slowest(simulate(steady, ladder, probe.concurrency));
-        let off = slowest(probe.ttft).zip(simulated).map(|(measured, simulated)| (measured / simulated).ln());
+        let simulated = paced(simulate(steady, ladder, probe.concurrency, Metric::Ttft));
+        let off = paced(probe.ttft).zip(simulated).map(|(measured, simulated)| (measured / simulated).ln());
         if let Some(off) = off {
             by_size.entry(probe.concurrency).or_default().push(off);
         }
@@ -257,9 +315,15 @@ fn drift(ladder: &LadderRecord, probes: &[&ProbeRecord], steady: SimEngine) -> f
 
 fn quality(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord], engine: SimEngine) -> Quality {
     let steady = SimEngine { probe_drift: 0.0, ..engine };
-    let errors = |of: fn(&Quantiles) -> Option<f64>| {
+    let calm = SimEngine { error_rate: Share::NONE, ..steady };
+    let errors = |metric: Metric, of: fn(&Quantiles) -> Option<f64>| {
+        let measured = |probe: &ProbeRecord| match metric {
+            Metric::Tpot => probe.tpot.filter(|_| ran_on(probe)),
+            _ => probe.ttft,
+        };
         let error = |probe: &&ProbeRecord| {
-            Some((of(&simulate(steady, ladder, probe.concurrency)?)? / of(&probe.ttft?)? - 1.0).abs())
+            let measured = of(&measured(probe)?)?;
+            Some((of(&simulate(calm, ladder, probe.concurrency, metric)?)? / measured - 1.0).abs())
         };
         median(probes.iter().filter_map(error).collect())
     };
@@ -272,17 +336,18 @@ fn quality(run: &Run, ladder: &LadderRecord, probes: &[&ProbeRecord], engine: Si
     let cells = run.cells.iter().filter(|cell| cell.ladder == ladder.id);
     Quality {
         probes: probes.len(),
-        ttft_p50_error: errors(|ttft| ttft.p50_s),
-        ttft_p99_error: errors(|ttft| ttft.p99_s),
+        ttft_p50_error: errors(Metric::Ttft, |ttft| ttft.p50_s),
+        ttft_p99_error: errors(Metric::Ttft, |ttft| ttft.p99_s),
+        tpot_p50_error: errors(Metric::Tpot, |tpot| tpot.p50_s),
         ceilings: cells.filter_map(bracket).collect(),
     }
 }
 
-/// TTFT of a burst of this size on the simulator.
-fn simulate(engine: SimEngine, ladder: &LadderRecord, concurrency: Concurrency) -> Option<Quantiles> {
-    let until = Until::FirstTokens;
+/// TTFT of a burst of this size on the simulator, or what else of it, for which it is held.
+fn simulate(engine: SimEngine, ladder: &LadderRecord, concurrency: Concurrency, metric: Metric) -> Option<Quantiles> {
+    let until = if metric == Metric::Ttft { Until::FirstTokens } else { Until::Decided(Vec::new()) };
     let trial = Trial { workload: &ladder.workload, slas: &ladder.slas, concurrency, until: &until, number: (0, 0) };
-    Quantiles::of(Metric::Ttft, &trial.measure_to_the_end(SimSession::new(engine, 0)).requests)
+    Quantiles::of(metric, &trial.measure_to_the_end(SimSession::new(engine, 0)).requests)
 }
 
 fn sizes(probes: &[&ProbeRecord]) -> usize {
@@ -305,8 +370,10 @@ mod tests {
     #[test]
     fn a_gpu_is_stood_in_for_within_a_few_parts_in_a_hundred() {
         let run = run(include_str!("../../results/llama-8b-shape/20261126T214225Z-f3bec17/run.json"));
-        let Fit { engine, quality } = fit(&run, ladder_to_fit(&run, None).unwrap()).unwrap();
+        let Fit { engine, quality, .. } = fit(&run, ladder_to_fit(&run, None).unwrap()).unwrap();
         assert!(quality.ttft_p50_error < 0.02 && quality.ttft_p99_error < 0.015, "{quality:?}");
+        assert!(quality.tpot_p50_error < 0.05, "{quality:?}");
+        assert_eq!(engine.error_rate, Share::NONE);
         // Thirteen bursts of five, of which the last first tokens came after 0.643 to 0.667 s.
         assert!((0.008..0.016).contains(&engine.probe_drift), "{engine:?}");
         assert!((1e-3..2e-3).contains(&engine.request_time.get()), "{engine:?}");
@@ -355,5 +422,50 @@ mod tests {
         let too_few = FitError::TooFew { ladder: id(), found: 2, needed: 3 };
         assert_eq!(with(|probe| probe.concurrency.get() > 60), Err(too_few));
         assert_eq!(with(|probe| probe.until == Until::FirstTokens), Err(FitError::NotHeld(id())));
+    }
+
+    /// The first ladder of a run whose bursts lost these shares of their requests before the first token, and whether that was counted.
+    fn failing(run: &Run, share: f64, is_counted: bool) -> LadderRecord {
+        let mut ladder = run.ladders[0].clone();
+        for probe in ladder.probes.iter_mut().filter(|probe| is_whole(probe)) {
+            let errors = (f64::from(probe.requests) * share).round() as u32;
+            if let Some(ttft) = probe.ttft.as_mut().filter(|_| errors > 0) {
+                ttft.count -= errors;
+                (ttft.p99_s, ttft.max_s) = (None, None);
+                probe.errors = vec!["CUDA error".into()];
+                probe.answered =
+                    if is_counted { Answered { requests: probe.requests, errors } } else { Answered::default() };
+            }
+        }
+        ladder
+    }
+
+    #[test]
+    fn requests_that_the_engine_failed_are_its_error_rate() {
+        let run = run(include_str!("../../results/llama-8b-shape/20261126T214225Z-f3bec17/run.json"));
+        let whole = fit(&run, &run.ladders[0]).unwrap().engine;
+        let ladder = failing(&run, 0.02, true);
+        // As it is published, and read back.
+        let ladder: LadderRecord = serde_json::from_value(serde_json::to_value(&ladder).unwrap()).unwrap();
+        let Fit { engine, quality, error_rate_is_unknown } = fit(&run, &ladder).unwrap();
+        assert!((0.004..0.02).contains(&engine.error_rate.get()) && !error_rate_is_unknown, "{engine:?}");
+        assert!((engine.prefill_tokens_per_second / whole.prefill_tokens_per_second - 1.0).abs() < 0.05, "{engine:?}");
+        assert!(quality.ttft_p50_error < 0.05 && quality.tpot_p50_error < 0.05, "{quality:?}");
+        // As they come after their first tokens, nothing else is lost.
+        let mut ladder = run.ladders[0].clone();
+        let probe = ladder.probes.iter_mut().find(|probe| is_whole(probe)).unwrap();
+        probe.errors = vec!["aborted".into()];
+        let unknown = fit(&run, &ladder).unwrap();
+        assert!(unknown.error_rate_is_unknown && unknown.engine.error_rate == Share::NONE);
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_fitted_for_its_failures_says_so() {
+        let run = run(include_str!("../../results/llama-8b-shape/20261126T214225Z-f3bec17/run.json"));
+        let mut ladder = failing(&run, 0.1, false);
+        ladder.probes.iter_mut().filter(|probe| is_whole(probe)).for_each(|probe| probe.counts = false);
+        let refused = fit(&run, &ladder).unwrap_err().to_string();
+        assert!(refused.contains("failed requests") && refused.contains("(`CUDA error`)"), "{refused}");
+        assert!(!refused.contains("longer hold") && !refused.contains("TTFT limit"), "{refused}");
     }
 }

@@ -17,18 +17,39 @@ use crate::store::Finder;
 pub fn fit(args: &FitArgs) -> Result<Exit> {
     let run: Run = Finder::new(&args.results.results, None).find(&args.run)?.read()?;
     let ladder = ladder_to_fit(&run, args.ladder.as_deref())?;
-    let Fit { engine, quality } = fit_ladder(&run, ladder)?;
+    let Fit { engine, quality, error_rate_is_unknown } = fit_ladder(&run, ladder)?;
     output::text(&toml::to_string(&experiment(&run, ladder, engine)?).context("cannot write TOML")?);
     print_quality(&quality);
+    tell!(
+        "note: step noise and stalls are not fitted: they are in probe_drift where whole probes differ by them, else left out"
+    );
+    tell!(
+        "note: decode_step and decode_step_per_sequence are told apart badly where runs are noisy: trust their sum at the levels measured"
+    );
+    if error_rate_is_unknown {
+        tell!("note: the engine failed requests, and the run does not say how many: set error_rate yourself");
+    }
+    if ladder.workload.shared_prefix > 0 {
+        tell!(
+            "note: prompts shared {} tokens, which the simulator has no cache for: it is fitted as if it computed them too",
+            ladder.workload.shared_prefix
+        );
+    }
     Ok(Exit::Done)
+}
+
+/// A part of the whole in words; not a number where no probe tells.
+fn percent(part: f64) -> String {
+    if part.is_finite() { format!("{:.1}%", part * 100.0) } else { "an unknown part".to_owned() }
 }
 
 fn print_quality(quality: &Quality) {
     tell!(
-        "fitted to {} probes: median TTFT off by {:.1}%, 99th percentile by {:.1}% (medians over the probes)",
+        "fitted to {} probes: median TTFT off by {}, 99th percentile by {}; median TPOT off by {} (medians over the probes)",
         quality.probes,
-        quality.ttft_p50_error * 100.0,
-        quality.ttft_p99_error * 100.0
+        percent(quality.ttft_p50_error),
+        percent(quality.ttft_p99_error),
+        percent(quality.tpot_p50_error)
     );
     if !quality.ceilings.is_empty() {
         tell!("the simulated ceilings leave drift out, which lowers measured ones, most at high ok rates:");
@@ -54,7 +75,9 @@ fn experiment(run: &Run, ladder: &LadderRecord, engine: SimEngine) -> Result<Tab
 }
 
 fn engine_table(engine: SimEngine) -> Result<Table> {
-    Ok(Table::from_iter([
+    let failures =
+        (engine.error_rate.get() > 0.0).then(|| ("error_rate".to_owned(), Value::Float(engine.error_rate.get())));
+    let fitted = [
         ("kind".to_owned(), Value::String("sim".into())),
         ("prefill_tokens_per_second".to_owned(), Value::Float(engine.prefill_tokens_per_second)),
         ("decode_step".to_owned(), length(engine.decode_step)),
@@ -65,7 +88,8 @@ fn engine_table(engine: SimEngine) -> Result<Table> {
         ("kv_cache_tokens".to_owned(), whole(engine.kv_cache_tokens)?),
         ("load_time".to_owned(), length(engine.load_time)),
         ("probe_drift".to_owned(), Value::Float(engine.probe_drift)),
-    ]))
+    ];
+    Ok(fitted.into_iter().chain(failures).collect())
 }
 
 fn workload_table(workload: &Workload) -> Result<Table> {

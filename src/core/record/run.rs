@@ -184,8 +184,9 @@ pub struct ProbeRecord {
     /// What bound the engine, or came nearest to it, under each SLA; published with the cell it explains.
     #[serde(skip)]
     pub limits: Vec<Option<LimitedBy>>,
-    /// How many requests the engine answered; published with the cell that its failures explain.
-    #[serde(skip)]
+    /// How many requests the engine answered, and failed of those; absent where it failed none, and in runs of older versions.
+    #[serde(default, with = "AnsweredColumns", skip_serializing_if = "failed_none")]
+    #[schemars(with = "AnsweredColumns")]
     pub answered: Answered,
     /// Time to first token.
     pub ttft: Option<Quantiles>,
@@ -211,6 +212,21 @@ pub struct ProbeRecord {
     /// What GPUs and processes did meanwhile; absent where nobody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<Telemetry>,
+}
+
+/// Requests that the engine answered, as they are published.
+#[derive(JsonSchema, Serialize, Deserialize)]
+#[serde(remote = "Answered")]
+#[schemars(rename = "Answered")]
+struct AnsweredColumns {
+    /// Requests that were given a first token, or failed.
+    requests: u32,
+    /// Those that the engine failed.
+    errors: u32,
+}
+
+fn failed_none(answered: &Answered) -> bool {
+    answered.errors == 0
 }
 
 impl ProbeRecord {
