@@ -1,16 +1,20 @@
 //! Runs a plan against the simulator many times: what would it cost, and how often would its answers be true?
 
+mod stand_in;
+
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::experiment::{Engine, SearchSettings, Strategy, Workload};
 use crate::metric::quantile;
 use crate::plan::{Ladder, Plan};
-use crate::search::{Answer, Observation, Status, Step, certificate_seconds, search};
+use crate::search::{Answer, Observation, Status, Step, Undecided, certificate_seconds, search};
 use crate::sim::{SimEngine, SimSession, Trial, true_ceilings};
 use crate::sla::Sla;
 use crate::units::{Concurrency, Seconds};
 use crate::watch::Until;
+
+pub use stand_in::{NoLimit, StandIn, stand_in};
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +25,19 @@ pub struct Rehearsal {
     pub cells: Vec<RehearsedCell>,
     /// What they cost, ladder by ladder.
     pub ladders: Vec<RehearsedLadder>,
+    /// What all of it costs.
+    pub total: RehearsedTotal,
+}
+
+/// What one run of the plan costs, every engine loaded once.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RehearsedTotal {
+    /// Seconds of engine loads.
+    pub load_s: f64,
+    /// Engine seconds of all ladders, by their means, and of the loads.
+    pub engine_s_mean: f64,
+    /// The same by the dearest seed of each ladder.
+    pub engine_s_max: f64,
 }
 
 /// One cell over all seeds.
@@ -47,6 +64,10 @@ pub struct RehearsedLadder {
     pub probes_mean: f64,
     /// Engine seconds of one run.
     pub engine_s_mean: f64,
+    /// Engine seconds of the dearest seed.
+    pub engine_s_max: f64,
+    /// Seeds that left a cell undecided since the budget ended first.
+    pub out_of_budget: u32,
     /// Engine seconds over those of one probe at each published bound; absent where no seed had a bound.
     pub certificate_ratio_mean: Option<f64>,
     /// The same SLAs by ramp and bisection, on single verdicts, each on its own.
@@ -101,7 +122,21 @@ pub fn rehearse(plan: &Plan, seeds: u32, tell: &(dyn Fn(Stage) + Sync)) -> Resul
         }
         ladders.push(rehearsed.ladder(&ladder.id));
     }
-    Ok(Rehearsal { seeds, cells: cells.into_iter().flatten().collect(), ladders })
+    let total = total(plan, &ladders);
+    Ok(Rehearsal { seeds, cells: cells.into_iter().flatten().collect(), ladders, total })
+}
+
+fn total(plan: &Plan, ladders: &[RehearsedLadder]) -> RehearsedTotal {
+    let load = |engine: &Engine| match engine {
+        Engine::Sim(engine) => engine.load_time.get(),
+        Engine::Vllm(_) => 0.0,
+    };
+    let load_s: f64 = plan.groups.iter().map(|group| load(&group.engine)).sum();
+    RehearsedTotal {
+        load_s,
+        engine_s_mean: load_s + ladders.iter().map(|ladder| ladder.engine_s_mean).sum::<f64>(),
+        engine_s_max: load_s + ladders.iter().map(|ladder| ladder.engine_s_max).sum::<f64>(),
+    }
 }
 
 /// All runs of one ladder.
@@ -168,6 +203,11 @@ impl Climb {
         self.probes.iter().map(|(_, _, seconds)| seconds.get()).sum()
     }
 
+    /// Whether the budget ended before every SLA was answered.
+    fn is_out_of_budget(&self) -> bool {
+        self.answers.iter().any(|answer| answer.undecided == Some(Undecided::Budget))
+    }
+
     /// Engine time over that of one probe at each bound; absent without a bound.
     pub fn certificate_ratio(&self) -> Option<f64> {
         certificate_seconds(&self.answers, &self.probes).map(|certificate| self.seconds() / certificate.get())
@@ -203,6 +243,8 @@ impl Runs {
             ladder: id.to_owned(),
             probes_mean: self.guided.iter().map(|climb| climb.probes.len() as f64).sum::<f64>() / seeds,
             engine_s_mean: self.guided.iter().map(Climb::seconds).sum::<f64>() / seeds,
+            engine_s_max: self.guided.iter().map(Climb::seconds).fold(0.0, f64::max),
+            out_of_budget: self.guided.iter().filter(|climb| climb.is_out_of_budget()).count() as u32,
             certificate_ratio_mean: (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64),
             reference: RehearsedReference {
                 probes_mean: reference.iter().map(|climb| climb.probes.len() as f64).sum::<f64>() / seeds,
@@ -210,5 +252,44 @@ impl Runs {
                 coverage: held as f64 / reference.len().max(1) as f64,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::testing::read_text;
+    use crate::plan::plan;
+
+    fn rehearsed(search: &str) -> Rehearsal {
+        let text = format!(
+            "schema = 1\nname = \"e\"\nengine.kind = \"sim\"\nengine.probe_drift = 0.1\n[workload]\ninput_tokens = [1000, 2000]\n\
+             [sla]\nttft = \"3s\"\n[search]\n{search}\n[matrix]\n\"engine.load_time\" = [\"20s\", \"40s\"]"
+        );
+        rehearse(&plan(&[read_text(&text).unwrap()]), 10, &|_| {}).unwrap()
+    }
+
+    #[test]
+    fn a_search_without_budget_is_right_of_nothing_and_said_to_lack_it() {
+        let found = rehearsed("budget = \"1ms\"");
+        for cell in &found.cells {
+            assert_eq!(cell.undecided, 1.0, "{cell:?}");
+            assert_eq!(cell.coverage > 0.0, cell.median_relative_width.is_some(), "{cell:?}");
+        }
+        assert!(found.ladders.iter().all(|ladder| ladder.out_of_budget == 10), "{:?}", found.ladders);
+        assert!(rehearsed("").ladders.iter().all(|ladder| ladder.out_of_budget == 0));
+    }
+
+    #[test]
+    fn what_it_costs_is_told_of_the_dearest_seed_and_of_all() {
+        let found = rehearsed("");
+        assert!(found.ladders.iter().all(|ladder| ladder.engine_s_max > ladder.engine_s_mean), "{:?}", found.ladders);
+        let sum = |of: fn(&RehearsedLadder) -> f64| 60.0 + found.ladders.iter().map(of).sum::<f64>();
+        let total = RehearsedTotal {
+            load_s: 60.0,
+            engine_s_mean: sum(|ladder| ladder.engine_s_mean),
+            engine_s_max: sum(|ladder| ladder.engine_s_max),
+        };
+        assert_eq!((found.ladders.len(), found.total), (4, total));
     }
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::Result;
 use ceiling_core::plan::{Basis, Estimate, Guess, Plan, RULE, estimate};
-use ceiling_core::units::Seconds;
 use serde_json::{Value, json};
 
 use super::experiments::{self, Planned};
@@ -12,7 +11,7 @@ use crate::args::{PlanArgs, PlanFormat};
 use crate::exit::Exit;
 use crate::output;
 use crate::report::csv::{axis_value, text};
-use crate::report::{printable, show, table::Table};
+use crate::report::{about, printable, show, table::Table};
 use crate::store::measurements;
 
 /// Prints what a run would measure, and about how long it would take.
@@ -37,7 +36,7 @@ pub fn print(plan: &Plan, format: PlanFormat, results: &Path) -> Result<()> {
 
 fn print_table(plan: &Plan, estimate: &Estimate) {
     for (group, load) in plan.groups.iter().zip(&estimate.loads) {
-        say!("engine {}: loads in about {}", printable(&group.label), about(load.seconds));
+        say!("engine {}: loads in about {}", printable(&group.label), about(load.seconds.get()));
         let head = ["ladder", "cell", "ok rate", "TTFT limit"].map(str::to_owned).to_vec();
         let rows = group.ladders.iter().flat_map(|&ladder| {
             plan.ladders[ladder].cells.iter().map(move |&cell| (&plan.ladders[ladder].id, &plan.cells[cell]))
@@ -53,21 +52,12 @@ fn print_table(plan: &Plan, estimate: &Estimate) {
         count(plan.cells.len(), "cell"),
         count(plan.ladders.len(), "ladder"),
         count(plan.groups.len(), "engine load"),
-        about(estimate.total()),
+        about(estimate.total().get()),
     );
     match estimate.measured() {
         (measured, all) if measured == all => say!("estimate: what earlier runs took"),
         (0, _) => say!("estimate, by rule of thumb: {RULE}"),
         (measured, all) => say!("estimate: {measured} of {all} times are what earlier runs took; the rest: {RULE}"),
-    }
-}
-
-/// A length of time as precise as an estimate is.
-fn about(time: Seconds) -> String {
-    match time.get() {
-        seconds if seconds < 90.0 => format!("{seconds:.0} s"),
-        seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
-        seconds => format!("{:.1} h", seconds / 3600.0),
     }
 }
 

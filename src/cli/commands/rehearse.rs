@@ -1,19 +1,19 @@
 //! `ceiling rehearse FILE…`
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ceiling_core::experiment::Engine;
 use ceiling_core::plan::Plan;
-use ceiling_core::rehearse::{Rehearsal, Stage, rehearse as rehearse_plan};
+use ceiling_core::rehearse::{Rehearsal, RehearsedTotal, Stage, StandIn, rehearse as rehearse_plan};
+use ceiling_core::sim::SimEngine;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::experiments::{self, Planned};
 use crate::args::{RehearseArgs, RehearseFormat};
 use crate::exit::Exit;
-use crate::report::{printable, show, table::Table};
+use crate::report::{about, printable, show, table::Table};
 
 /// Runs the plan against the simulator many times and says what a night of it would cost, and how sure it would be.
 pub fn rehearse(args: &RehearseArgs) -> Result<Exit> {
@@ -22,9 +22,9 @@ pub fn rehearse(args: &RehearseArgs) -> Result<Exit> {
     };
     let plan = match &args.engine {
         None => plan,
-        Some(file) => match stand_in(&plan, file)? {
+        Some(file) => match simulated(file)? {
             None => return Ok(Exit::Usage),
-            Some(plan) => plan,
+            Some(engine) => stand_in(&plan, engine)?,
         },
     };
     let bar = bar(plan.ladders.len() as u64 * u64::from(args.seeds.get()));
@@ -52,31 +52,34 @@ fn bar(runs: u64) -> ProgressBar {
     bar
 }
 
-/// The plan with every real engine replaced by the simulated one of an experiment file, which keeps its own
-/// `max_num_seqs` where a group names one. `None` where the file is faulty.
-fn stand_in(plan: &Plan, file: &Path) -> Result<Option<Plan>> {
-    let Some(Planned { plan: other, .. }) = experiments::plan_files(&[file.to_owned()], &[], &crate::files::Disk)
-    else {
+/// The simulated engine of an experiment file; `None` where the file is faulty, which has been said by then.
+fn simulated(file: &Path) -> Result<Option<SimEngine>> {
+    let Some(Planned { plan, .. }) = experiments::plan_files(&[file.to_owned()], &[], &crate::files::Disk) else {
         return Ok(None);
     };
-    let [group] = other.groups.as_slice() else {
-        bail!("{} describes {} engines; a stand-in is one", file.display(), other.groups.len());
+    let [group] = plan.groups.as_slice() else {
+        bail!("{} describes {} engines; a stand-in is one", file.display(), plan.groups.len());
     };
-    let Engine::Sim(engine) = *group.engine else {
-        bail!("{} describes a real engine; a stand-in has `kind = \"sim\"`", file.display());
-    };
-    let mut plan = plan.clone();
-    for group in &mut plan.groups {
-        if let Engine::Vllm(real) = &*group.engine {
-            let limit = real.spec.args.get("max_num_seqs").and_then(serde_json::Value::as_u64);
-            let max_num_seqs = match limit {
-                None => engine.max_num_seqs,
-                Some(limit) => u32::try_from(limit).with_context(|| format!("max_num_seqs = {limit} is too large"))?,
-            };
-            group.engine = Arc::new(Engine::Sim(ceiling_core::sim::SimEngine { max_num_seqs, ..engine }));
+    match *group.engine {
+        Engine::Sim(engine) => Ok(Some(engine)),
+        Engine::Vllm(_) => bail!("{} describes a real engine; a stand-in has `kind = \"sim\"`", file.display()),
+    }
+}
+
+/// The plan on a stand-in for every real engine; says what of the plan that leaves out.
+fn stand_in(plan: &Plan, engine: SimEngine) -> Result<Plan> {
+    let StandIn { plan, unheeded, shares_prefix } = ceiling_core::rehearse::stand_in(plan, engine)?;
+    if !unheeded.is_empty() {
+        let unheeded: Vec<String> = unheeded.iter().map(|field| printable(field)).collect();
+        tell!("note: the stand-in is the same whatever these say: {}", unheeded.join(", "));
+        if unheeded.iter().any(|field| field == "engine.num_gpu_blocks_override") {
+            tell!("note: a KV cache in blocks is heeded where engine.block_size says how large they are");
         }
     }
-    Ok(Some(plan))
+    if shares_prefix {
+        tell!("note: the stand-in computes every prompt whole, its shared prefix too, which vLLM takes from its cache");
+    }
+    Ok(plan)
 }
 
 fn print_tables(rehearsal: &Rehearsal) {
@@ -97,6 +100,8 @@ fn print_tables(rehearsal: &Rehearsal) {
         "ladder",
         "probes",
         "engine time",
+        "dearest seed",
+        "out of budget",
         "times the certificate",
         "reference: probes",
         "engine time",
@@ -106,13 +111,27 @@ fn print_tables(rehearsal: &Rehearsal) {
         vec![
             ladder.ladder.clone(),
             format!("{:.1}", ladder.probes_mean),
-            format!("{:.1} s", ladder.engine_s_mean),
+            lasts(ladder.engine_s_mean),
+            lasts(ladder.engine_s_max),
+            format!("{} of {}", ladder.out_of_budget, rehearsal.seeds),
             text(ladder.certificate_ratio_mean.map(|ratio| format!("{ratio:.2}"))),
             format!("{:.1}", ladder.reference.probes_mean),
-            format!("{:.1} s", ladder.reference.engine_s_mean),
+            lasts(ladder.reference.engine_s_mean),
             percent(ladder.reference.coverage),
         ]
     });
     say!("{}", show(&Table { head: head.map(str::to_owned).to_vec(), rows: ladders.collect() }));
     say!("means over {} seeds; the reference is ramp and bisection, each SLA on its own", rehearsal.seeds);
+    let RehearsedTotal { load_s, engine_s_mean, engine_s_max } = rehearsal.total;
+    say!(
+        "in all {} of engine time, {} if every ladder were its dearest; {} of it to load engines",
+        lasts(engine_s_mean),
+        lasts(engine_s_max),
+        lasts(load_s)
+    );
+}
+
+/// A length of time in seconds, to a tenth where it is short: ladders on simulated engines often are.
+fn lasts(seconds: f64) -> String {
+    if seconds < 90.0 { format!("{seconds:.1} s") } else { about(seconds) }
 }

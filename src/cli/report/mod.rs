@@ -21,6 +21,15 @@ pub fn show(table: &table::Table) -> String {
     shown.to_string()
 }
 
+/// A length of time in seconds, as precise as an estimate is.
+pub fn about(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 90.0 => format!("{seconds:.0} s"),
+        seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
 /// A text without what would steer a terminal: results may come from anywhere.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
