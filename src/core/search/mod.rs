@@ -154,7 +154,12 @@ mod tests {
         let level = |level: Option<u32>| level.map(|level| Concurrency::new(level).unwrap());
         // The cap is 64.
         let table = [
-            (Status::Found, Some(30), Some(32), vec![(Some(29), false), (Some(30), true), (Some(31), true), (Some(32), false)]),
+            (
+                Status::Found,
+                Some(30),
+                Some(32),
+                vec![(Some(29), false), (Some(30), true), (Some(31), true), (Some(32), false)],
+            ),
             (Status::AboveCap, Some(64), None, vec![(None, false), (Some(63), false), (Some(64), true)]),
             (Status::BelowOne, None, Some(1), vec![(None, true), (Some(1), false)]),
             (Status::Undecided, Some(8), None, vec![(None, false), (Some(7), false), (Some(8), true)]),
