@@ -1,27 +1,33 @@
 //! Why a ceiling is where it is: what bound the engine in a probe that failed, or what it would have failed by first.
 //!
-//! | requests failed by | and | limited by |
-//! | --- | --- | --- |
-//! | the engine | | `engine-error` |
-//! | any limit | the harness was late itself, for this SLA | `harness` |
-//! | their first token | more had to be running than `max_num_seqs` | `max-num-seqs` |
-//! | their first token | more had to be running than the KV cache held, or some were preempted | `kv-cache` |
-//! | their first token | all that had to be in time were running: their prompts took too long | `prefill` |
-//! | later tokens | some were preempted | `kv-cache` |
-//! | later tokens | | `decode` |
+//! What counts is how the requests fared that the engine did not fail, and most of those that missed a limit:
 //!
-//! Where not even one request in flight is sustained, the probe of that level may have passed by luck: then
-//! [`attribute_to_errors`] looks at what the engine did with the requests of all probes.
+//! | most missed a limit | and | limited by |
+//! | --- | --- | --- |
+//! | by their first token | the harness was late itself, for this SLA | `harness` |
+//! | by later tokens | it was late to take outputs in, for this SLA | `harness` |
+//! | | were preempted | `kv-cache` |
+//! | by waiting to be scheduled | more had to be running than `max_num_seqs` | `max-num-seqs` |
+//! | by waiting to be scheduled | more had to be running than the KV cache held, or many were preempted | `kv-cache` |
+//! | by their first token | | `prefill` |
+//! | by later tokens | | `decode` |
+//!
+//! Where they keep the SLA they are judged by tighter limits, and where they would keep those too, but the engine failed so many others
+//! that the probe fails, that is `engine-error`.
+//!
+//! How many requests of one probe the engine fails is a matter of luck. Where a level fails by them alone, or where the probe of one
+//! request in flight may have passed by luck, [`attribute_to_errors`] looks at what the engine did with the requests of many probes.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Audit;
+use crate::audit::{self, Audit};
 use crate::experiment::Workload;
+use crate::load::Load;
 use crate::protocol::{Measured, Resolved};
 use crate::request::{RequestEnd, RequestRecord};
 use crate::sla::{Outcome, Sla, Tally, Verdict};
-use crate::units::{Concurrency, Share};
+use crate::units::{Concurrency, Seconds, Share};
 
 /// Use of the KV cache from which it counts as full, where its size in tokens is not known.
 const FULL: f64 = 0.9;
@@ -37,9 +43,9 @@ pub enum Limit {
     MaxNumSeqs,
     /// The KV cache holds no more.
     KvCache,
-    /// Computing the prompts takes too long.
+    /// First tokens come too late: computing the prompts takes too long.
     Prefill,
-    /// Computing the output takes too long.
+    /// Tokens after the first come too slowly, whether computing them takes the time or computing prompts beside them.
     Decode,
     /// The harness could not keep up.
     Harness,
@@ -113,6 +119,9 @@ impl std::iter::Sum for Answered {
 }
 
 /// The engine's failures, where they alone are too many for an SLA with this `ok_rate`, however quick the engine is.
+///
+/// Asked of all probes of a ladder: how many one of them meets is luck, while all together meet so many requests that their share can be held
+/// against the one that the SLA allows. Of few requests, of which it allows not even one to fail, one failure is too many.
 pub fn attribute_to_errors(answered: Answered, ok_rate: Share) -> Option<LimitedBy> {
     let Answered { requests, errors } = answered;
     let kindest = Tally { ok: requests - errors, failed: errors, undetermined: 0 };
@@ -139,21 +148,27 @@ pub fn attribute(
     engine: &Resolved,
 ) -> Option<LimitedBy> {
     let judged: Vec<&RequestRecord> = measured.requests.iter().filter(|request| request.judged).collect();
-    let (missed, tally) = first_missed(sla, &measured.requests)?;
     let Answered { requests, errors } = Answered::of(judged.iter().copied());
     let scheduler = measured.scheduler;
-    let limit = if 2 * errors > tally.failed {
-        Limit::EngineError
-    } else if audit.is_harness_bound_for(sla) {
-        Limit::Harness
-    } else if first_tokens_are_late(&judged, &missed) {
-        // Under a sustained load more are judged, one after the other, than are ever in flight.
-        let needed = sla.ok_rate.least_of(tally.total().min(concurrency.get()));
-        why_first_tokens_are_late(measured, needed, workload, engine)
-    } else if scheduler.preemptions > 0 {
-        Limit::KvCache
-    } else {
-        Limit::Decode
+    let limit = match missed_first(sla, &judged) {
+        Some(missed) => {
+            let needed = needed_at_once(sla, &judged, concurrency, workload);
+            let room = missing_room(measured, needed, missed.requests.len(), workload, engine);
+            let is_stamped_late = audit::is_stamped_late_for(&measured.harness, sla);
+            if audit.is_harness_bound_for(sla) && (is_stamped_late || missed.most(Missed::by_its_first_token)) {
+                Limit::Harness
+            } else if missed.most(|_, request| request.preemptions > 0) {
+                Limit::KvCache
+            } else if let Some(room) = room.filter(|_| missed.most(Missed::by_waiting)) {
+                room
+            } else if missed.most(Missed::by_its_first_token) {
+                Limit::Prefill
+            } else {
+                Limit::Decode
+            }
+        }
+        None if Tally::of(sla, &measured.requests).verdict(sla.ok_rate) == Verdict::Fail => Limit::EngineError,
+        None => return None,
     };
     Some(LimitedBy {
         limit,
@@ -167,41 +182,72 @@ pub fn attribute(
     })
 }
 
-/// The SLA that these requests fail, and how: this one, or the least tight that they do fail.
-fn first_missed(sla: &Sla, requests: &[RequestRecord]) -> Option<(Sla, Tally)> {
+/// An SLA, and the requests that missed one of its limits: those that the engine failed missed none.
+struct Missed<'a> {
+    sla: Sla,
+    requests: Vec<&'a RequestRecord>,
+}
+
+/// How too many of the requests that the engine did not fail miss this SLA, or the least tight that too many of them do miss.
+fn missed_first<'a>(sla: &Sla, judged: &[&'a RequestRecord]) -> Option<Missed<'a>> {
     let steps = ((1.0 - TIGHTEST) / TIGHTER).round() as u32;
-    let tighter = |step: u32| {
-        let sla = sla.tightened(1.0 - TIGHTER * f64::from(step));
-        (sla, Tally::of(&sla, requests))
-    };
-    (0..=steps).map(tighter).find(|(sla, tally)| tally.verdict(sla.ok_rate) == Verdict::Fail)
+    let others = || judged.iter().copied().filter(|request| !matches!(request.end, RequestEnd::Failed { .. }));
+    let mut tighter = (0..=steps).map(|step| sla.tightened(1.0 - TIGHTER * f64::from(step)));
+    let sla = tighter.find(|sla| Tally::of(sla, others()).verdict(sla.ok_rate) == Verdict::Fail)?;
+    Some(Missed { sla, requests: others().filter(|request| sla.judge(request) == Outcome::Failed).collect() })
 }
 
-/// Whether most of the requests that missed a limit did so before, or by, their first token. Those that the engine failed missed none.
-fn first_tokens_are_late(judged: &[&RequestRecord], sla: &Sla) -> bool {
-    let missed = |request: &&&RequestRecord| {
-        !matches!(request.end, RequestEnd::Failed { .. }) && sla.judge(request) == Outcome::Failed
-    };
-    let failed: Vec<_> = judged.iter().filter(missed).collect();
-    let late = failed.iter().filter(|request| match request.ttft() {
-        None => true,
-        // A request that missed its E2E limit did so by its first token where that took most of its time.
-        Some(ttft) => ttft > sla.ttft || sla.e2e.is_some() && 2.0 * ttft.get() > request.age().get(),
-    });
-    2 * late.count() > failed.len()
+impl Missed<'_> {
+    /// Whether this holds of most of them.
+    fn most(&self, holds: impl Fn(&Self, &RequestRecord) -> bool) -> bool {
+        2 * self.requests.iter().filter(|request| holds(self, request)).count() > self.requests.len()
+    }
+
+    /// Whether one would have missed none without the time that it waited to be scheduled. Where that is not known, its first token tells.
+    fn by_waiting(&self, request: &RequestRecord) -> bool {
+        let Some((queued, first)) = request.queued_s.zip(request.first_s) else {
+            return self.by_its_first_token(request);
+        };
+        // The engine tells the time by another clock: by that of the harness it may seem to have waited for longer.
+        let scheduled = Seconds::new(request.submitted_s.get() + queued.get()).unwrap_or(first).min(first);
+        self.sla.judge(&RequestRecord { submitted_s: scheduled, ..request.clone() }) != Outcome::Failed
+    }
+
+    /// Whether one missed a limit before, or by, its first token; that of E2E, where the first token took most of its time.
+    fn by_its_first_token(&self, request: &RequestRecord) -> bool {
+        let Some(ttft) = request.ttft() else { return true };
+        let is_overdue = self.sla.e2e.is_some_and(|e2e| request.age() >= e2e);
+        ttft > self.sla.ttft || is_overdue && 2.0 * ttft.get() > request.age().get()
+    }
 }
 
-/// Why, where `needed` requests had to be in time.
-fn why_first_tokens_are_late(measured: &Measured, needed: u32, workload: &Workload, engine: &Resolved) -> Limit {
+/// How many requests had to be running at once. Of a burst those that had to be in time; under a sustained load all in flight, or some always
+/// wait: since one replaces another it is each one's turn to be among them.
+fn needed_at_once(sla: &Sla, judged: &[&RequestRecord], concurrency: Concurrency, workload: &Workload) -> u32 {
+    match workload.load {
+        Load::Burst => sla.ok_rate.least_of(judged.len() as u32),
+        Load::Sustained => concurrency.get(),
+    }
+}
+
+/// What kept `needed` requests from running at once, so that `missed` of them may have waited for it: what they needed room in, where that is it.
+fn missing_room(
+    measured: &Measured,
+    needed: u32,
+    missed: usize,
+    workload: &Workload,
+    engine: &Resolved,
+) -> Option<Limit> {
     let scheduler = measured.scheduler;
-    // As long as all that had to be in time ran at once, no room was missing: their prompts took their time.
-    let Some(ran) = scheduler.running_peak.filter(|&ran| ran < needed) else {
-        return if scheduler.preemptions > 0 { Limit::KvCache } else { Limit::Prefill };
-    };
-    match engine.max_num_seqs {
-        Some(most) if ran >= most => Limit::MaxNumSeqs,
-        _ if is_full(measured, workload, engine) => Limit::KvCache,
-        _ => Limit::Prefill,
+    let is_short = scheduler.running_peak.is_some_and(|ran| ran < needed);
+    let is_seated = engine.max_num_seqs.is_some_and(|most| scheduler.running_peak >= Some(most));
+    // All may have run at once for a moment, before their outputs filled the cache: from then on others wait while the engine preempts some,
+    // but a few preemptions make few wait.
+    let has_preempted = 2 * scheduler.preemptions as usize > missed;
+    if is_short && is_seated {
+        Some(Limit::MaxNumSeqs)
+    } else {
+        (has_preempted || is_short && is_full(measured, workload, engine)).then_some(Limit::KvCache)
     }
 }
 
@@ -228,10 +274,9 @@ fn queued_share(judged: &[&RequestRecord]) -> Option<f64> {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
-    use crate::load::{Hold, Load};
+    use crate::load::Hold;
     use crate::protocol::{HarnessSeen, PromptSource, SchedulerSeen};
     use crate::request::testing::request;
-    use crate::units::Seconds;
 
     /// A probe whose requests, all submitted at once, got their first token at these moments and were held for 1 s.
     pub fn measured(first_tokens: &[f64]) -> Measured {
@@ -285,7 +330,6 @@ mod tests {
     use super::testing::{all, measured, sla, workload};
     use super::*;
     use crate::protocol::SchedulerSeen;
-    use crate::units::Seconds;
 
     const LATE: [f64; 4] = [0.5, 0.8, 1.1, 1.4];
 
@@ -296,6 +340,13 @@ mod tests {
     /// 3% of its KV cache hold more than a prompt.
     fn roomy() -> Resolved {
         Resolved { kv_cache_tokens: Some(10_000), block_size: Some(16), ..engine(8) }
+    }
+
+    /// Each of its requests was preempted.
+    fn thrown_out(first_tokens: &[f64]) -> Measured {
+        let mut probe = measured(first_tokens);
+        probe.requests.iter_mut().for_each(|request| request.preemptions = 1);
+        probe
     }
 
     fn saw(running: u32, kv: f64, preemptions: u32) -> SchedulerSeen {
@@ -309,7 +360,8 @@ mod tests {
             ("all ran", saw(4, 0.5, 0), engine(8), Limit::Prefill),
             ("no more were let in", saw(2, 0.5, 0), engine(2), Limit::MaxNumSeqs),
             ("no more fitted", saw(2, 0.97, 0), engine(8), Limit::KvCache),
-            ("some were thrown out again", saw(4, 0.6, 3), engine(8), Limit::KvCache),
+            ("some were thrown out again", saw(4, 1.0, 3), engine(8), Limit::KvCache),
+            ("one was thrown out again", saw(4, 1.0, 1), engine(8), Limit::Prefill),
             ("the token budget let fewer run", saw(2, 0.2, 0), engine(8), Limit::Prefill),
             ("a prompt still fitted", saw(2, 0.97, 0), roomy(), Limit::Prefill),
             ("the engine said nothing", SchedulerSeen::default(), Resolved::default(), Limit::Prefill),
@@ -322,24 +374,75 @@ mod tests {
     }
 
     #[test]
-    fn where_one_replaces_another_as_many_need_run_at_once_as_are_in_flight() {
+    fn where_one_replaces_another_all_in_flight_need_run_at_once() {
         let probe = Measured { scheduler: saw(2, 0.5, 0), ..measured(&LATE) };
-        let of = |concurrency: u32| {
+        let of = |load, concurrency: u32, ok_rate| {
+            let (workload, sla) =
+                (Workload { load, ..workload() }, Sla { ok_rate: Share::new(ok_rate).unwrap(), ..sla() });
             let concurrency = Concurrency::new(concurrency).unwrap();
-            attribute(&probe, concurrency, Audit::Clean, &sla(), &workload(), &engine(2)).unwrap().limit
+            attribute(&probe, concurrency, Audit::Clean, &sla, &workload, &engine(2)).unwrap().limit
         };
-        assert_eq!((of(4), of(2)), (Limit::MaxNumSeqs, Limit::Prefill));
+        assert_eq!(of(Load::Sustained, 4, 1.0), Limit::MaxNumSeqs);
+        assert_eq!(of(Load::Sustained, 2, 1.0), Limit::Prefill);
+        // Of a burst half may come late; under a sustained load each waits its turn.
+        assert_eq!(of(Load::Burst, 4, 0.5), Limit::Prefill);
+        assert_eq!(of(Load::Sustained, 4, 0.5), Limit::MaxNumSeqs);
     }
 
     #[test]
-    fn slow_tokens_are_put_down_to_decode_or_to_preemption() {
-        let slow = Sla { tpot: Seconds::new(0.05), ttft: Seconds::new(9.0).unwrap(), ..sla() };
-        let of = |scheduler| {
-            let probe = Measured { scheduler, ..measured(&LATE) };
-            attribute(&probe, all(&probe), Audit::Clean, &slow, &workload(), &engine(8)).unwrap().limit
+    fn an_end_is_late_by_waiting_where_without_the_wait_it_would_be_in_time() {
+        // Each ends 1.5 s after its submission, of which the first token took 0.5 s.
+        let limited = Sla { e2e: Seconds::new(1.2), ..sla() };
+        let of = |queued: Option<f64>, ran, sla: &Sla| {
+            let mut probe = Measured { scheduler: saw(ran, 0.5, 0), ..measured(&[0.5; 4]) };
+            for request in &mut probe.requests {
+                request.end = RequestEnd::Finished;
+                request.queued_s = queued.and_then(Seconds::new);
+            }
+            attribute(&probe, all(&probe), Audit::Clean, sla, &workload(), &engine(2)).unwrap().limit
         };
-        assert_eq!(of(saw(4, 0.5, 0)), Limit::Decode);
-        assert_eq!(of(saw(4, 0.5, 2)), Limit::KvCache);
+        assert_eq!(of(Some(0.4), 2, &limited), Limit::MaxNumSeqs);
+        assert_eq!(of(Some(0.2), 2, &limited), Limit::Decode, "it would take 1.3 s");
+        assert_eq!(of(None, 2, &limited), Limit::Decode, "the first token did not take most of the time");
+        assert_eq!(of(Some(0.4), 4, &limited), Limit::Decode, "all ran: none waited for a seat");
+        let slow = Sla { tpot: Seconds::new(0.05), ..limited };
+        assert_eq!(of(Some(0.4), 2, &slow), Limit::Decode, "its tokens would still be slow");
+        let hasty = Sla { ttft: Seconds::new(0.3).unwrap(), ..sla() };
+        assert_eq!(of(Some(0.4), 2, &hasty), Limit::MaxNumSeqs);
+        assert_eq!(of(Some(0.1), 2, &hasty), Limit::Prefill, "its prompt alone takes 0.4 s");
+        assert_eq!(of(Some(9.0), 2, &hasty), Limit::MaxNumSeqs, "by another clock");
+    }
+
+    #[test]
+    fn preemption_binds_where_most_of_those_that_missed_were_preempted() {
+        let slow = Sla { tpot: Seconds::new(0.05), ttft: Seconds::new(9.0).unwrap(), ..sla() };
+        let of = |probe: Measured, sla: &Sla| {
+            let probe = Measured { scheduler: saw(4, 1.0, 1), ..probe };
+            attribute(&probe, all(&probe), Audit::Clean, sla, &workload(), &engine(8)).unwrap().limit
+        };
+        let mut once = measured(&LATE);
+        once.requests[3].preemptions = 1;
+        assert_eq!(of(once.clone(), &slow), Limit::Decode);
+        assert_eq!(of(thrown_out(&LATE), &slow), Limit::KvCache);
+        once.requests[2].preemptions = 1;
+        assert_eq!(of(once, &sla()), Limit::KvCache, "two of them are late");
+        let mut others = thrown_out(&LATE);
+        others.requests[2..].iter_mut().for_each(|request| request.preemptions = 0);
+        assert_eq!(of(others, &sla()), Limit::Prefill, "those that are late were not");
+    }
+
+    #[test]
+    fn a_late_hand_over_excuses_no_slow_tokens() {
+        let slow = Sla { tpot: Seconds::new(0.05), ..sla() };
+        let late = Audit::HarnessBound { delay_s: Seconds::new(0.1).unwrap() };
+        let of = |first_tokens: &[f64], submit_delay: f64, lag: f64| {
+            let mut probe = measured(first_tokens);
+            (probe.harness.submit_delay_s, probe.harness.lag_s) = (Seconds::new(submit_delay), Seconds::new(lag));
+            attribute(&probe, all(&probe), late, &slow, &workload(), &engine(8)).unwrap().limit
+        };
+        assert_eq!(of(&[0.3; 4], 0.1, 0.0), Limit::Decode);
+        assert_eq!(of(&[0.3; 4], 0.0, 0.1), Limit::Harness);
+        assert_eq!(of(&[1.3; 4], 0.1, 0.0), Limit::Harness, "first tokens are late too");
     }
 
     #[test]
@@ -372,6 +475,17 @@ mod tests {
         let sla = Sla { tpot: Seconds::new(0.15), ..sla() };
         let found = attribute(&probe, all(&probe), Audit::Clean, &sla, &workload(), &engine(8)).unwrap();
         assert_eq!((found.limit, found.errors), (Limit::Decode, 3));
+    }
+
+    #[test]
+    fn where_the_engine_fails_some_it_counts_what_the_others_miss_first() {
+        let mut probe = measured(&[0.1, 0.2, 0.8, 0.9]);
+        probe.requests[0].first_s = None;
+        probe.requests[0].end = RequestEnd::Failed { reason: "no".into() };
+        let of = |sla: &Sla| attribute(&probe, all(&probe), Audit::Clean, sla, &workload(), &engine(8)).unwrap();
+        assert_eq!((of(&sla()).limit, of(&sla()).errors), (Limit::Prefill, 1), "nearly late");
+        let lax = Sla { ttft: Seconds::new(2.0).unwrap(), ..sla() };
+        assert_eq!(of(&lax).limit, Limit::EngineError, "far from late");
     }
 
     #[test]
@@ -414,8 +528,9 @@ mod tests {
             attribute(&measured(&all_sorts), all(&measured(&all_sorts)), Audit::Clean, &lax, &workload(), &engine(8))
                 .unwrap();
         assert_eq!((found.limit, found.answered), (Limit::Prefill, Some(4)));
-        let (missed, tally) = first_missed(&lax, &measured(&all_sorts).requests).unwrap();
-        assert_eq!((tally.failed, missed.ttft), (2, Seconds::new(0.55).unwrap()));
+        let probe = measured(&all_sorts);
+        let missed = missed_first(&lax, &probe.requests.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!((missed.requests.len(), missed.sla.ttft), (2, Seconds::new(0.55).unwrap()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::Workload;
-use crate::protocol::Measured;
+use crate::protocol::{HarnessSeen, Measured};
 use crate::sla::Sla;
 use crate::telemetry::Telemetry;
 use crate::units::Seconds;
@@ -39,6 +39,11 @@ impl Audit {
     pub fn is_harness_bound_for(self, sla: &Sla) -> bool {
         matches!(self, Self::HarnessBound { delay_s } if is_late_for(sla, delay_s))
     }
+}
+
+/// Whether outputs were stamped so late that later tokens seem late under this SLA too: a late hand-over delays first tokens only.
+pub(crate) fn is_stamped_late_for(harness: &HarnessSeen, sla: &Sla) -> bool {
+    harness.lag_s.is_some_and(|lag_s| is_late_for(sla, lag_s))
 }
 
 fn is_late_for(sla: &Sla, delay_s: Seconds) -> bool {
@@ -80,7 +85,6 @@ pub fn audit(
 mod tests {
     use super::*;
     use crate::attribution::testing::{measured, workload};
-    use crate::protocol::HarnessSeen;
     use crate::telemetry::{GpuSeen, Throttle};
     use crate::units::Share;
 

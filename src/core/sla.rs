@@ -186,9 +186,9 @@ pub struct Tally {
 
 impl Tally {
     /// Counts the requests that belong to the measurement.
-    pub fn of(sla: &Sla, requests: &[RequestRecord]) -> Self {
+    pub fn of<'a>(sla: &Sla, requests: impl IntoIterator<Item = &'a RequestRecord>) -> Self {
         let mut tally = Self::default();
-        for request in requests.iter().filter(|request| request.judged) {
+        for request in requests.into_iter().filter(|request| request.judged) {
             tally.add(sla.judge(request));
         }
         tally
