@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use ceiling_core::load::Load;
 use ceiling_core::record::{CellRecord, LadderRecord, ProbeRecord, Run};
-use ceiling_core::watch::Until;
 
 /// The ladders of a run by their id.
 pub struct Ladders<'a>(HashMap<&'a str, &'a LadderRecord>);
@@ -29,14 +27,9 @@ impl<'a> Ladders<'a> {
     }
 }
 
-/// The probes of a ladder that are evidence of its levels, in order. Those of first tokens alone are bursts: under a sustained load they are
-/// of another kind.
+/// The probes of a ladder that are evidence of its levels, in order.
 pub fn evidence(ladder: &LadderRecord) -> impl Iterator<Item = &ProbeRecord> {
-    let is_of_its_load = |probe: &ProbeRecord| match ladder.workload.load {
-        Load::Burst => true,
-        Load::Sustained => probe.until != Until::FirstTokens,
-    };
-    ladder.probes.iter().filter(move |probe| probe.counts && is_of_its_load(probe))
+    ladder.probes.iter().filter(|probe| probe.is_evidence(ladder.workload.load))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::attribution::{Answered, Limit, LimitedBy};
 use crate::audit::Audit;
 use crate::experiment::{SearchSettings, Workload};
+use crate::load::Load;
 use crate::metric::{Metric, Quantiles};
 use crate::plan::Key;
 use crate::protocol::{HarnessSeen, Measured, Resolved, SchedulerSeen};
@@ -262,6 +263,15 @@ impl ProbeRecord {
             telemetry: probe.telemetry.clone(),
         }
     }
+
+    /// Whether it is evidence of its level under this load. One of first tokens alone is a burst: under a sustained load it is of another kind.
+    pub fn is_evidence(&self, load: Load) -> bool {
+        let is_of_its_load = match load {
+            Load::Burst => true,
+            Load::Sustained => self.until != Until::FirstTokens,
+        };
+        self.counts && is_of_its_load
+    }
 }
 
 /// Output tokens in a second, of a probe that ran as planned.
@@ -312,7 +322,8 @@ pub struct CellRecord {
     /// What keeps the ceiling from being higher; absent where that is not known.
     pub limited_by: Option<Limit>,
     /// The figures that say so: of the newest failing probe at `lowest_fail`, or at the next level above it at which one failed; where
-    /// none did and the engine failed too many requests for any level to pass, of all probes.
+    /// none did, or that one failed by what the engine failed alone, and the engine failed too many requests for any level to pass, of all
+    /// probes.
     pub limit: Option<LimitedBy>,
     /// Why it could not be measured.
     pub failure: Option<Failure>,

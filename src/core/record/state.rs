@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use crate::attribution::{LimitedBy, attribute_to_errors};
 use crate::experiment::Engine;
+use crate::load::Load;
 use crate::plan::{Key, Plan};
 use crate::protocol::Resolved;
 use crate::search::{Answer, Status, certificate_seconds};
 use crate::secret;
-use crate::sla::{Sla, Verdict};
+use crate::sla::{Sla, Tally, Verdict};
 use crate::units::{Concurrency, Seconds};
 
 use super::{
@@ -52,32 +53,36 @@ impl LadderState {
         *self = Self { next_number: self.next_number, ..Self::default() };
     }
 
-    /// What keeps the ceiling of this SLA from being higher.
-    fn limit(&self, answer: &Answer, place: usize, sla: &Sla) -> Option<LimitedBy> {
+    /// What keeps the ceiling of this SLA from being higher, on a ladder of this load.
+    fn limit(&self, answer: &Answer, place: usize, sla: &Sla, load: Load) -> Option<LimitedBy> {
         let level = answer.lowest_fail?;
+        let above = || self.probes.iter().rev().filter(|probe| probe.is_evidence(load) && probe.concurrency >= level);
         let fails = |probe: &&ProbeRecord| probe.slas[place].verdict(sla.ok_rate) == Verdict::Fail;
-        let failing = Self::limit_from(self.counting(level).filter(fails), place);
+        let failing = Self::lowest(above().filter(fails), place);
         // A share of failures so small that the one request of a probe most often escapes it shows in all probes only; what binds far above
-        // one does not tell why not even one request is sustained.
+        // one does not tell why not even one request is sustained. Nor does a probe that fails by the engine's failures alone tell whether
+        // there are too many of them, since how many one meets is luck.
+        let is_luck = match failing {
+            Some((probe, limit)) => {
+                answer.status == Status::BelowOne && probe.concurrency > Concurrency::ONE
+                    || fails_by_errors_alone(probe.slas[place], limit.errors, sla)
+            }
+            None => answer.status == Status::BelowOne,
+        };
         let of_all = || {
             let answered = self.probes.iter().filter(|probe| probe.counts).map(|probe| probe.answered);
             attribute_to_errors(answered.sum(), sla.ok_rate)
         };
-        let is_of_all = answer.status == Status::BelowOne && failing.is_none_or(|(at, _)| at > Concurrency::ONE);
-        let of_failing = || failing.or_else(|| Self::limit_from(self.counting(level), place)).map(|(_, limit)| limit);
-        is_of_all.then(of_all).flatten().or_else(of_failing)
+        let of_one = || failing.or_else(|| Self::lowest(above(), place)).map(|(_, limit)| limit);
+        is_luck.then(of_all).flatten().or_else(of_one)
     }
 
-    /// The probes of this level and of those above it that are evidence, the newest first.
-    fn counting(&self, level: Concurrency) -> impl Iterator<Item = &ProbeRecord> {
-        self.probes.iter().rev().filter(move |probe| probe.counts && probe.concurrency >= level)
-    }
-
-    /// What bound the engine in the first of these probes that has the lowest level: a level fails in the long run, and the probe that was made
-    /// at it may have been a lucky one, so that one at the next above it tells more, or if none failed what the lucky one would have failed by.
-    fn limit_from<'a>(probes: impl Iterator<Item = &'a ProbeRecord>, place: usize) -> Option<(Concurrency, LimitedBy)> {
-        let limited = probes.filter_map(|probe| Some((probe.concurrency, (*probe.limits.get(place)?)?)));
-        limited.min_by_key(|(concurrency, _)| *concurrency)
+    /// The first of these probes that has the lowest level, and what bound the engine in it: a level fails in the long run, and the probe that
+    /// was made at it may have been a lucky one, so that one at the next above it tells more, or if none failed what the lucky one would have
+    /// failed by.
+    fn lowest<'a>(probes: impl Iterator<Item = &'a ProbeRecord>, place: usize) -> Option<(&'a ProbeRecord, LimitedBy)> {
+        let limited = probes.filter_map(|probe| Some((probe, (*probe.limits.get(place)?)?)));
+        limited.min_by_key(|(probe, _)| probe.concurrency)
     }
 
     /// Engine time of all probes over that of the least that could prove the answers.
@@ -92,6 +97,12 @@ impl LadderState {
     fn engine_seconds(&self) -> f64 {
         self.probes.iter().map(|probe| probe.seconds.get()).sum()
     }
+}
+
+/// Whether the requests of a probe that fails, other than those that the engine failed, keep an SLA by themselves.
+fn fails_by_errors_alone(tally: Tally, errors: u32, sla: &Sla) -> bool {
+    let others = Tally { failed: tally.failed.saturating_sub(errors), ..tally };
+    others.verdict(sla.ok_rate) == Verdict::Pass
 }
 
 impl State {
@@ -243,7 +254,7 @@ impl State {
         let state = self.ladders.get(&ladder.key);
         let answer = state.and_then(|state| state.answers.as_ref()?.get(&cell.key));
         let place = ladder.cells.iter().position(|&index| plan.cells[index].key == cell.key);
-        let limit = answer.and_then(|answer| state?.limit(answer, place?, &cell.sla));
+        let limit = answer.and_then(|answer| state?.limit(answer, place?, &cell.sla, ladder.workload.load));
         CellRecord {
             id: cell.id.clone(),
             key: cell.key,
@@ -290,7 +301,7 @@ mod tests {
     use crate::audit::Audit;
     use crate::protocol::Measured;
     use crate::record::Probe;
-    use crate::sla::Tally;
+    use crate::units::Share;
     use crate::watch::Until;
 
     const QUICK: [f64; 2] = [0.2, 0.4];
@@ -316,6 +327,11 @@ mod tests {
         })
     }
 
+    fn found(lowest_fail: u32) -> Answer {
+        let level = Concurrency::new(lowest_fail);
+        Answer { status: Status::Found, highest_pass: level, lowest_fail: level, confidence: None, undecided: None }
+    }
+
     #[test]
     fn failures_of_all_probes_tell_why_not_one_request_is_sustained_where_none_of_one_failed() {
         let answered = |requests, errors| Answered { requests, errors };
@@ -337,8 +353,41 @@ mod tests {
         ];
         for (probes, expected) in table {
             let state = LadderState { probes, ..LadderState::default() };
-            assert_eq!(state.limit(&below_one, 0, &sla()).map(|limit| limit.limit), expected);
+            assert_eq!(state.limit(&below_one, 0, &sla(), Load::Burst).map(|limit| limit.limit), expected);
         }
+    }
+
+    #[test]
+    fn a_level_that_fails_by_the_engines_failures_alone_is_put_down_to_them_where_they_are_too_many() {
+        // One of two is failed: the other is nearly late, so that the level fails by that one alone.
+        let failing = || {
+            let mut probe = probe(8, &NEARLY[1..], 2, true);
+            probe.slas[0].failed += 1;
+            probe.limits[0].as_mut().unwrap().errors = 1;
+            ProbeRecord { answered: Answered { requests: 2, errors: 1 }, ..probe }
+        };
+        let below = |errors| ProbeRecord { answered: Answered { requests: 98, errors }, ..probe(4, &QUICK, 2, true) };
+        let rate = |ok_rate| Sla { ok_rate: Share::new(ok_rate).unwrap(), ..sla() };
+        let of = |probes: Vec<ProbeRecord>, ok_rate| {
+            let state = LadderState { probes, ..LadderState::default() };
+            state
+                .limit(&found(8), 0, &rate(ok_rate), Load::Burst)
+                .map(|limit| (limit.limit, limit.answered, limit.errors))
+        };
+        assert_eq!(of(vec![below(2), failing()], 0.95), Some((Limit::Prefill, Some(1), 1)), "3 of 100");
+        assert_eq!(of(vec![below(5), failing()], 0.95), Some((Limit::EngineError, Some(100), 6)), "6 of 100");
+        let mut late = failing();
+        (late.slas[0].ok, late.slas[0].failed) = (0, 2);
+        assert_eq!(of(vec![below(5), late], 0.95), Some((Limit::Prefill, Some(1), 1)), "the other is late too");
+    }
+
+    #[test]
+    fn a_burst_to_the_first_tokens_tells_nothing_of_a_sustained_load() {
+        let burst = ProbeRecord { until: Until::FirstTokens, ..probe(8, &SLOW, 1, true) };
+        let state = LadderState { probes: vec![probe(9, &SLOW, 2, true), burst], ..LadderState::default() };
+        let of = |load| state.limit(&found(8), 0, &sla(), load).map(|limit| limit.limit);
+        assert_eq!(of(Load::Burst), Some(Limit::MaxNumSeqs));
+        assert_eq!(of(Load::Sustained), Some(Limit::Prefill));
     }
 
     #[test]
@@ -353,17 +402,9 @@ mod tests {
             ("one that is late tells more", vec![probe(9, &SLOW, 1, true), probe(8, &NEARLY, 2, true)], seqs),
             ("one that is no evidence", vec![probe(8, &SLOW, 2, true), probe(8, &SLOW, 1, false)], prefill),
         ];
-        let level = Concurrency::new(8);
-        let answer = Answer {
-            status: Status::Found,
-            highest_pass: level,
-            lowest_fail: level,
-            confidence: None,
-            undecided: None,
-        };
         for (what, probes, expected) in table {
             let state = LadderState { probes, ..LadderState::default() };
-            assert_eq!(state.limit(&answer, 0, &sla()).map(|limit| limit.limit), expected, "{what}");
+            assert_eq!(state.limit(&found(8), 0, &sla(), Load::Burst).map(|limit| limit.limit), expected, "{what}");
         }
     }
 }
