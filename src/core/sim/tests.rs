@@ -338,7 +338,10 @@ proptest! {
         let stepwise = SimEngine { step_noise: 1e-12, ..engine };
         let (skipped, stepped) = (measure(steady, &ask), measure(stepwise, &ask));
         prop_assert_eq!(skipped.scheduler.steps, stepped.scheduler.steps);
-        prop_assert!((skipped.seconds.get() - stepped.seconds.get()).abs() < 1e-6);
+        // A burst that goes on is left two waits after its newest first token. Where all waits are alike another comes in that very moment, and
+        // rounding decides whether a step is in progress then, which has to be waited for.
+        let ended = |measured: &Measured| measured.load_ended_s.unwrap().get();
+        prop_assert!((ended(&skipped) - ended(&stepped)).abs() < 1e-6);
         prop_assert_eq!(skipped.output_tokens, stepped.output_tokens);
     }
 }
