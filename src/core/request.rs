@@ -45,7 +45,7 @@ pub struct RequestRecord {
 pub enum RequestEnd {
     /// It produced all of its tokens.
     Finished,
-    /// The harness aborted it as planned, its hold being over.
+    /// The harness aborted it as planned: its hold was over, or it was to leave before the others that had begun with it.
     Held,
     /// It was in flight when the probe ended.
     Stopped,

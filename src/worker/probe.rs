@@ -264,8 +264,11 @@ impl Probe<'_> {
             self.perform(acts, at)?;
         }
         let Some(finish) = output.finish else {
-            let leaves = self.requests[index as usize].leaves();
-            return if leaves { self.perform(vec![Act::Abort(index)], at) } else { Ok(()) };
+            if self.requests[index as usize].leaves() {
+                self.vllm.abort(&[RequestId { run: self.run, index }]).map_err(Interrupted::Gone)?;
+                self.ended(index, at, RequestEnd::Held)?;
+            }
+            return Ok(());
         };
         let end = self.requests[index as usize].finished(&finish, self.ask.output_tokens);
         self.ended(index, at, end)

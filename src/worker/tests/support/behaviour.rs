@@ -149,10 +149,14 @@ pub fn a_probe_whose_prompts_take_long_says_that_it_goes_on(worker: &mut Worker)
 pub fn a_load_is_sustained(worker: &mut Worker) {
     let mut ask = burst(4, 64, 30);
     ask.load.load = Load::Sustained;
-    ask.load.hold = Hold::For(seconds(1.0));
+    ask.load.window = seconds(1.0);
     let probed = worker.probe(ask);
     let requests = &probed.measured.requests;
     assert!(requests[..4].iter().all(|record| !record.judged));
+    // Those leave one after the other once all have begun, a quarter of their tokens apart, and the last had begun just then.
+    assert!(requests[..4].iter().all(|record| record.end == RequestEnd::Held));
+    assert!(requests[..4].is_sorted_by_key(|record| record.ended_s));
+    assert_eq!(requests[3].tokens, 1 + 23, "three quarters of 30");
     let judged: Vec<_> = requests.iter().filter(|record| record.judged).collect();
     assert!(judged.len() >= 4);
     assert!(judged.iter().all(|record| record.end == RequestEnd::Finished));
@@ -240,7 +244,7 @@ pub fn a_text_that_runs_out_ends_the_probe(worker: &mut Worker) {
     let mut ask = burst(2, 8, 1);
     ask.prompts.source = PromptSource::Corpus(vec![file.path().to_owned()]);
     ask.load.load = Load::Sustained;
-    ask.load.hold = Hold::For(seconds(20.0));
+    ask.load.window = seconds(20.0);
     let Err(error) = worker.probe_with(ask, |_, _| {}) else { panic!("was measured") };
     assert_eq!(error.kind, EngineErrorKind::Arguments);
     assert!(error.message.contains("a beginning of its own: add text"), "{}", error.message);
