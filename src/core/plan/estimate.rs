@@ -100,7 +100,12 @@ fn ladder_seconds(plan: &Plan, ladder: &Ladder) -> f64 {
         return 0.0;
     }
     let slas = || ladder.cells.iter().map(|cell| plan.cells[*cell].sla);
-    let tail = ladder.hold(&plan.cells).laid_down().get();
+    // Under a sustained load that is how long those that come in are judged, also where they are watched to their end.
+    let tail = match ladder.workload.load {
+        Load::Burst => ladder.hold(&plan.cells),
+        Load::Sustained => ladder.workload.hold,
+    };
+    let tail = tail.laid_down().get();
     let limits: BTreeSet<Seconds> = slas().map(|sla| sla.deadline()).collect();
     let probes = match ladder.search.strategy {
         Strategy::Guided => GUIDED_PROBES,
@@ -137,6 +142,7 @@ mod tests {
             ("sla.ok_rate = [0.9, 0.99]", 6.0 * 6.0),
             ("sla.e2e = \"9s\"", 6.0 * 9.0),
             ("workload.load = \"sustained\"", 2.0 * 6.0 * 6.0),
+            ("workload.load = \"sustained\"\nsla.e2e = \"9s\"", 2.0 * 6.0 * (9.0 + 5.0)),
             ("search.strategy = \"bisect\"", 13.0 * 6.0),
             ("search.budget = \"10s\"", 10.0),
         ];

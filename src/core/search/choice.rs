@@ -14,7 +14,7 @@ use crate::load::Load;
 use crate::units::Concurrency;
 use crate::watch::Until;
 
-/// Most probes of one ladder, however much engine time is left, for each SLA and beside them.
+/// Most probes of one ladder, however much engine time is left: so many for each SLA, and so many for all of them together.
 const PROBES_PER_SLA: usize = 12;
 const PROBES_BESIDE: usize = 40;
 /// Factor between two levels of the ramp.

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! 1. ramp     bursts of growing size, measured to their first tokens, until the ceiling can be foretold from them
-//! 2. bounds   for each SLA, cheapest first: foretell the ceiling, probe a level below it and one above it that are far
-//!             enough apart to be sure of both
-//! 3. pace     where that would be too far apart: small bursts, which tell the machine's pace at little cost
+//! 2. pace     for each SLA, cheapest first: small bursts, as long as the machine's spread is unknown or worth knowing better
+//! 3. bounds   a level below the foretold ceiling and one above it, far enough apart to be sure of both; under a sustained load, and
+//!             limits on later tokens, a stand-in for the engine foretells it
 //! ```
 //!
 //! Every verdict is drawn anew from all probes after each of them, so a bound that no longer stands is withdrawn.
