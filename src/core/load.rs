@@ -97,13 +97,12 @@ impl LoadPlan {
     /// load, since both begin with one.
     pub fn new(workload: &Workload, slas: &[Sla], concurrency: Concurrency, until: &Until) -> Self {
         let to_the_end = slas.iter().any(Sla::judges_the_end);
-        let is_sustained = workload.load == Load::Sustained;
         let patience = slas.iter().map(Sla::patience).max().unwrap_or(Seconds::ZERO);
         let hold = if to_the_end { Hold::UntilFinished } else { workload.hold };
-        let (load, hold, window) = match until {
-            Until::FirstTokens if is_sustained => (Load::Burst, Hold::UntilFinished, Seconds::ZERO),
-            _ if is_sustained => (Load::Sustained, hold, workload.hold.laid_down()),
-            _ => (Load::Burst, hold, Seconds::ZERO),
+        let (load, hold, window) = match (until, workload.load) {
+            (Until::FirstTokens, Load::Sustained) => (Load::Burst, Hold::UntilFinished, Seconds::ZERO),
+            (Until::Decided(_), Load::Sustained) => (Load::Sustained, hold, workload.hold.laid_down()),
+            (_, Load::Burst) => (Load::Burst, hold, Seconds::ZERO),
         };
         Self { load, concurrency, hold, window, patience }
     }
@@ -125,11 +124,11 @@ pub enum Act {
     },
     /// Abort this request: its hold is over.
     Abort(u32),
-    /// Abort this request once it has put out so many more tokens (see [`more_tokens`]), if it has not finished by then.
+    /// Abort this request after some more tokens (see [`more_tokens`]), if it has not finished by then.
     Shorten {
         /// The request.
         index: u32,
-        /// This part of the tokens of a whole one.
+        /// How many, as a part of the tokens of a whole one.
         part: Share,
     },
     /// Tell that the window of a sustained load has closed, with this many requests judged.

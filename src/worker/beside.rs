@@ -9,7 +9,7 @@ use ceiling_core::workload::Prompt;
 
 use crate::clock;
 use crate::heard::{Heard, RequestId, Seen};
-use crate::probe::{Interrupted, end_or_ignore, silent};
+use crate::interrupted::{Interrupted, end_or_ignore, silent};
 use crate::vllm::{Draft, Vllm};
 
 /// Number of a request that is none of the load's.

@@ -8,7 +8,7 @@ use ceiling_core::units::Seconds;
 
 use crate::clock;
 use crate::heard::Heard;
-use crate::probe::{Interrupted, end_or_ignore, silent};
+use crate::interrupted::{Interrupted, end_or_ignore, silent};
 use crate::vllm::Vllm;
 
 /// Longest pause between two questions whether the engine is idle.

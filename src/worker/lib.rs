@@ -17,6 +17,7 @@ mod commands;
 mod events;
 mod heard;
 mod idle;
+mod interrupted;
 mod lifeline;
 mod probe;
 mod prompts;

@@ -7,9 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
 use ceiling_core::load::{Act, LoadDriver, more_tokens};
-use ceiling_core::protocol::{
-    Command, EngineError, EngineErrorKind, Event, HarnessSeen, Measured, ProbeAsk, SchedulerSeen,
-};
+use ceiling_core::protocol::{Command, Event, HarnessSeen, Measured, ProbeAsk, SchedulerSeen};
 use ceiling_core::request::{RequestEnd, RequestRecord};
 use ceiling_core::units::{Seconds, Share};
 use ceiling_core::workload::PromptMaker;
@@ -18,20 +16,11 @@ use crate::beside::{self, Told};
 use crate::clock;
 use crate::heard::{Heard, Output, RequestId, Seen, Step};
 use crate::idle;
+use crate::interrupted::{Interrupted, end_or_ignore, silent};
 use crate::prompts;
 use crate::stock::Stock;
 use crate::teller::Teller;
 use crate::vllm::Vllm;
-
-/// Why a probe has no result.
-pub enum Interrupted {
-    /// This probe cannot be measured; the engine is all right.
-    Refused(EngineError),
-    /// The engine is dead, or as good as.
-    Gone(EngineError),
-    /// The executor wants nothing more.
-    Leave,
-}
 
 /// Pause between two pieces of a request that is made before it is due: whoever waits for Python's lock gets it.
 const REST: Duration = Duration::from_micros(100);
@@ -408,22 +397,6 @@ impl Request {
             preemptions: self.preemptions,
         }
     }
-}
-
-/// What ends a probe, or means nothing to it.
-pub fn end_or_ignore(heard: Heard) -> Result<(), Interrupted> {
-    let garbled = |message| Interrupted::Gone(EngineError { kind: EngineErrorKind::Engine, message });
-    match heard {
-        Heard::Gone(error) => Err(Interrupted::Gone(error)),
-        Heard::NothingMore | Heard::Asked(Command::Shutdown) => Err(Interrupted::Leave),
-        Heard::Asked(command) => Err(garbled(format!("asked in the middle of a probe: {command:?}"))),
-        Heard::Garbled(what) => Err(garbled(format!("not a command: {what}"))),
-        Heard::Step(_) | Heard::Reset(_) => Ok(()),
-    }
-}
-
-pub fn silent(limit: Seconds, what: &str) -> EngineError {
-    EngineError { kind: EngineErrorKind::Engine, message: format!("the engine {what} for {limit}") }
 }
 
 /// Clocks of two processes are read a moment apart: what would lie before the beginning lies at it.

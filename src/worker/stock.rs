@@ -7,7 +7,7 @@ use ceiling_core::protocol::{EngineError, ProbeAsk};
 use ceiling_core::workload::PromptMaker;
 
 use crate::heard::RequestId;
-use crate::probe::Interrupted;
+use crate::interrupted::Interrupted;
 use crate::prompts;
 use crate::teller::Teller;
 use crate::vllm::{Draft, Prepared, Vllm};
